@@ -1,0 +1,257 @@
+"""`ae`: the jobs, typed. Answers go to stdout (`--json`: one JSON object), everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+
+from ae_plugin import __version__
+from ae_plugin.errors import AeError, UnfamiliarError
+
+app = typer.Typer(
+    name="ae", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+PipelineArg = Annotated[str, typer.Argument(metavar="PIPELINE", help="A YAML's path, or its name in dags/pipelines/.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def main() -> None:
+    """Run `ae`; exit codes: 0 done, 1 our bug, 2 your config or data, 3 refused as unfamiliar, 4 no champion."""
+    logging.captureWarnings(True)
+    try:
+        app()
+    except AeError as error:
+        print(f"ae: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("ae: interrupted; nothing was changed that was not finished", file=sys.stderr)
+        sys.exit(130)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _setup(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Warnings and errors only.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Autoencoders for tables: train, score, explain, repair."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    root = logging.getLogger("ae_plugin")
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING if quiet else logging.INFO)
+    root.propagate = False
+
+
+def _print(record: BaseModel | dict[str, Any], as_json: bool, lines: list[str]) -> None:
+    if as_json:
+        data = record.model_dump(mode="json") if isinstance(record, BaseModel) else record
+        print(json.dumps(data))
+    else:
+        print("\n".join(lines))
+
+
+@app.command()
+def init(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, file or glob.")],
+    name: Annotated[str | None, typer.Option(help="Of the pipeline.")] = None,
+    path: Annotated[Path | None, typer.Option(help="Of the YAML to write.")] = None,
+    force: Annotated[bool, typer.Option(help="Overwrite the YAML.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a pipeline YAML from what a source holds."""
+    from ae_plugin.jobs.init import init as job
+
+    written = job(source, name=name, path=path, force=force)
+    _print({"path": str(written)}, as_json, [f"wrote {written}", f"next: ae check {written}, ae train {written}"])
+
+
+@app.command()
+def check(pipeline: PipelineArg, as_json: JsonFlag = False) -> None:
+    """Read everything a pipeline needs; run nothing."""
+    from ae_plugin import config
+    from ae_plugin.jobs.check import check as job
+
+    found = job(config.load(pipeline))
+    lines = [
+        f"{found.pipeline}: {found.files} files, {found.partitions} partitions, {found.bytes / 1e6:.1f} MB",
+        f"columns: {', '.join(found.columns)}",
+        f"trains on {len(found.train_partitions)} partitions; champion: {found.champion or 'none'}",
+        *found.notes,
+    ]
+    _print(found, as_json, lines)
+
+
+@app.command()
+def train(pipeline: PipelineArg, as_json: JsonFlag = False) -> None:
+    """Train a version, and promote it as the pipeline says (`promote: auto`)."""
+    from ae_plugin import config
+    from ae_plugin.jobs.promote import promote as promote_job
+    from ae_plugin.jobs.summary import train_lines
+    from ae_plugin.jobs.train import train as job
+
+    loaded = config.load(pipeline)
+    report = job(loaded, on_progress=_progress())
+    lines = train_lines(report)
+    promoted = None
+    if loaded.promote == "auto":
+        promoted = promote_job(loaded)
+        lines.append(_promotion(promoted.promoted, promoted.champion, promoted.reasons))
+    else:
+        lines.append(f"{report.model_version} waits as challenger: `ae promote {pipeline}`")
+    _print({**report.model_dump(mode="json"), "promotion": promoted and promoted.model_dump(mode="json")}, as_json, lines)
+
+
+def _promotion(done: bool, champion: str | None, reasons: list[str]) -> str:
+    word = f"champion is {champion} now" if done else f"not promoted (champion: {champion or 'none'})"
+    return f"{word}: {'; '.join(reasons)}"
+
+
+def _progress() -> Any:
+    """A progress bar on stderr when a person is watching; the log tells the rest."""
+    if not sys.stderr.isatty():
+        return None
+    from rich.console import Console
+    from rich.progress import Progress
+
+    bar = Progress(console=Console(stderr=True), transient=True)
+    task = bar.add_task("training")
+
+    def advance(step: int, steps: int) -> None:
+        if not bar.live.is_started:
+            bar.start()
+        bar.update(task, completed=step, total=steps)
+        if step >= steps:
+            bar.stop()
+
+    return advance
+
+
+@app.command()
+def score(
+    pipeline: PipelineArg,
+    partition: Annotated[str | None, typer.Option(help="One partition; absent: all that are new or changed.")] = None,
+    source: Annotated[str | None, typer.Option("--input", help="Score this file or folder instead.")] = None,
+    output: Annotated[str | None, typer.Option("--output", help="Write there instead.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Score what is new or changed, or one partition, or one input."""
+    from ae_plugin import config
+    from ae_plugin.jobs.score import due
+    from ae_plugin.jobs.score import score as job
+
+    loaded = config.load(pipeline)
+    if partition is not None or source is not None:
+        record = job(loaded, partition, source=source, output=output)
+        _print(record, as_json, [_run_line(record.model_dump())])
+        return
+    records: list[dict[str, Any]] = []
+    refused: list[UnfamiliarError] = []
+    for name in due(loaded):
+        try:
+            records.append(job(loaded, name, output=output).model_dump(mode="json"))
+        except UnfamiliarError as error:
+            print(f"ae: {error}", file=sys.stderr)
+            refused.append(error)
+    lines = [_run_line(record) for record in records] or ([] if refused else ["nothing to do: no partition is new or changed"])
+    _print({"pipeline": loaded.name, "runs": records, "refused": [str(error) for error in refused]}, as_json, lines)
+    if refused:
+        raise typer.Exit(UnfamiliarError.exit_code)
+
+
+def _run_line(record: dict[str, Any]) -> str:
+    rate = record["observed_alert_rate"]
+    return (
+        f"{record['partition'] or record['pipeline']}: {record['rows']} rows, {record['anomalies']} anomalies"
+        f"{f' ({rate:.2%})' if rate is not None else ''}, {record['cells_repaired']} cells repaired, "
+        f"{record['cells_imputed']} nulls filled, {record['guard']['verdict']}, {record['seconds']:.2f} s"
+    )
+
+
+@app.command()
+def evaluate(
+    pipeline: PipelineArg,
+    label: Annotated[str, typer.Option(help="Column that says which rows are anomalous.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare scores with a label column that the model never saw."""
+    from ae_plugin import config
+    from ae_plugin.jobs.evaluate import evaluate as job
+
+    found = job(config.load(pipeline), label)
+    lines = [
+        f"{found.rows} rows, {found.positives} labelled anomalies, model {found.model_version}",
+        f"AUROC {found.auroc:.4f}, average precision {found.average_precision:.4f}",
+        f"at alert_rate: precision {found.precision:.3f}, recall {found.recall:.3f}, F1 {found.f1:.3f}",
+        f"observed alarm rate {found.observed_alert_rate:.2%}, on normal rows {found.false_alarm_rate:.2%}",
+    ]
+    _print(found, as_json, lines)
+
+
+@app.command()
+def models(pipeline: PipelineArg, as_json: JsonFlag = False) -> None:
+    """List model versions and the pointers at them."""
+    from ae_plugin import config
+    from ae_plugin.jobs.models import models as job
+
+    loaded = config.load(pipeline)
+    entries = job(loaded)
+    lines = [
+        f"{e.version}  {e.created_at}  {e.rows_train} rows  gate {'passed' if e.gate_passed else 'failed'}"
+        f"  {', '.join(e.pointers)}".rstrip()
+        for e in entries
+    ] or ["no versions yet: run `ae train`"]
+    _print({"pipeline": loaded.name, "models": [e.model_dump(mode="json") for e in entries]}, as_json, lines)
+
+
+VersionArg = Annotated[str | None, typer.Argument(metavar="[VERSION]", help="As in `ae models`.")]
+
+
+@app.command()
+def promote(
+    pipeline: PipelineArg,
+    version: VersionArg = None,
+    force: Annotated[bool, typer.Option(help="Whatever the gate says; recorded as forced.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make the challenger (or VERSION) champion, when its gate passed."""
+    from ae_plugin import config
+    from ae_plugin.jobs.promote import promote as job
+
+    done = job(config.load(pipeline), version, force=force)
+    _print(done, as_json, [_promotion(done.promoted, done.champion, done.reasons)])
+
+
+@app.command()
+def rollback(pipeline: PipelineArg, version: VersionArg = None, as_json: JsonFlag = False) -> None:
+    """Point champion back at the version before it (or at VERSION)."""
+    from ae_plugin import config
+    from ae_plugin.jobs.promote import rollback as job
+
+    done = job(config.load(pipeline), version)
+    _print(done, as_json, [_promotion(done.promoted, done.champion, done.reasons)])
+
+
+@app.command()
+def report(
+    pipeline: PipelineArg,
+    path: Annotated[Path | None, typer.Option(help="Of the HTML file; absent: report.html in the output.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write one self-contained HTML file: the model, its partitions, the worst rows and cells."""
+    from ae_plugin import config
+    from ae_plugin.jobs.report import report as job
+
+    written = job(config.load(pipeline), path)
+    _print({"path": written}, as_json, [f"wrote {written}"])

@@ -1,0 +1,227 @@
+"""The pipeline YAML: every field, its default and its check. `docs/configuration.md` mirrors this file."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ae_plugin.errors import ConfigError
+
+PIPELINES_DIR = Path("dags/pipelines")
+_NAME = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
+
+
+def check_uri(uri: str) -> str:
+    """Return `uri` unchanged, or raise ValueError when it is empty or climbs out with `..`."""
+    if not uri.strip():
+        raise ValueError("is empty")
+    if ".." in re.split(r"[/\\]", uri):
+        raise ValueError(f"{uri!r} climbs out with '..'; give a path without it")
+    return uri
+
+
+def check_cron(text: str) -> str:
+    """Return `text` unchanged, or raise ValueError when it is neither a cron expression nor a preset."""
+    from croniter import croniter
+
+    presets = {"@hourly", "@daily", "@weekly", "@monthly", "@yearly"}
+    if text not in presets and not (len(text.split()) == 5 and croniter.is_valid(text)):
+        raise ValueError(f"{text!r} is not a cron expression; five fields are wanted, as in '0 3 * * 1'")
+    return text
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Section):
+    """Where the table is, and which of its columns are not to be learned."""
+
+    uri: str = Field(description="A folder, file or glob: local, or s3://, gs://, abfs:// through fsspec.")
+    format: Literal["parquet", "csv"] = Field("parquet", description="How the files are written.")
+    partition_by: Annotated[list[str], BeforeValidator(_listed)] = Field(
+        default_factory=list,
+        description="Hive key or keys; a partition is one value of them. Absent: the whole source is one partition.",
+    )
+    keys: Annotated[list[str], BeforeValidator(_listed)] = Field(
+        default_factory=list, description="Row keys: passed through untouched, copied to every output, never learned."
+    )
+    exclude: Annotated[list[str], BeforeValidator(_listed)] = Field(
+        default_factory=list, description="Columns passed through untouched and never learned."
+    )
+
+    _uri = field_validator("uri")(check_uri)
+
+
+class Model(_Section):
+    """Which network learns the table."""
+
+    kind: Literal["auto", "dense"] = Field("auto", description="`auto` picks the network and its size from the data.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of everything random; same data and seed, same weights.")
+
+
+class Train(_Section):
+    """When to train, and on what."""
+
+    schedule: str | None = Field(None, description="Cron expression of the train DAG; absent: by hand only.")
+    partitions: int | None = Field(None, ge=1, description="Train on the newest N partitions; absent: on all of them.")
+    until: str | None = Field(None, description="Newest partition to train on (inclusive); absent: the newest there is.")
+    contamination: Literal["auto"] | float = Field(
+        "auto", description="0: history is known to be normal. `auto`: it may hold anomalies."
+    )
+    steps: Literal["auto"] | int = Field("auto", description="Training budget in mini-batches; `auto` follows the table.")
+    max_rows: int = Field(
+        200_000, ge=200, description="Rows held in memory while training; longer history is sampled by row group."
+    )
+
+    @field_validator("schedule")
+    @classmethod
+    def _cron(cls, value: str | None) -> str | None:
+        return value if value is None else check_cron(value)
+
+    @field_validator("contamination")
+    @classmethod
+    def _share(cls, value: Any) -> Any:
+        if value != "auto" and not 0 <= value < 0.5:
+            raise ValueError("must be auto, or a share from 0 up to (not including) 0.5")
+        return value
+
+    @field_validator("steps")
+    @classmethod
+    def _steps(cls, value: Any) -> Any:
+        if value != "auto" and not 1 <= value <= 1_000_000:
+            raise ValueError("must be auto, or a number of steps from 1 to 1000000")
+        return value
+
+    @field_validator("until", mode="before")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        return value if value is None else str(value)
+
+
+class Score(_Section):
+    """When to score, how many false alarms to accept, and what to write."""
+
+    schedule: str | None = Field(
+        "asset", description="`asset`: after the source or the model changed; or a cron expression; null: by hand only."
+    )
+    alert_rate: float = Field(0.01, gt=0, lt=1, description="Share of normal rows that may be flagged.")
+    on_unfamiliar: Literal["score", "quarantine", "fail"] = Field(
+        "quarantine", description="What to do with a partition that the model does not know."
+    )
+    denoise: Literal["repair", "full"] = Field(
+        "repair", description="`repair`: replace wrong and missing cells only. `full`: write the whole reconstruction."
+    )
+
+    @field_validator("schedule")
+    @classmethod
+    def _cron(cls, value: str | None) -> str | None:
+        return value if value in (None, "asset") else check_cron(str(value))
+
+
+class Pipeline(_Section):
+    """One pipeline: a source, a model, a schedule, an output."""
+
+    name: str = Field(description="Lower-case letters, digits, - and _; names the DAGs `<name>__train` and `<name>__score`.")
+    source: Source
+    model: Model = Field(default_factory=lambda: Model())
+    train: Train = Field(default_factory=lambda: Train())
+    score: Score = Field(default_factory=lambda: Score())
+    promote: Literal["auto", "approval", "never"] = Field(
+        "auto", description="`auto`: promote when the gate passes. `approval`: wait for a person. `never`: only by hand."
+    )
+    output: str = Field(description="Folder (or URI) for every output of this pipeline, its models included.")
+
+    _uri = field_validator("output")(check_uri)
+
+    @field_validator("name")
+    @classmethod
+    def _slug(cls, value: str) -> str:
+        if not _NAME.match(value):
+            raise ValueError(f"{value!r} must start with a lower-case letter and hold only a-z, 0-9, - and _")
+        return value
+
+    @model_validator(mode="after")
+    def _apart(self) -> Pipeline:
+        if self.source.uri.rstrip("/") == self.output.rstrip("/"):
+            raise ValueError("output must not be the source's own folder")
+        return self
+
+    def resolved(self, root: Path) -> Pipeline:
+        """Return a copy whose relative paths are taken from `root`; URIs with a scheme stay as they are."""
+        source = self.source.model_copy(update={"uri": _absolute(self.source.uri, root)})
+        return self.model_copy(update={"source": source, "output": _absolute(self.output, root)})
+
+
+def _absolute(uri: str, root: Path) -> str:
+    return uri if "://" in uri else str(root / uri)
+
+
+def root_of(path: Path) -> Path:
+    """Folder that relative paths in a YAML start from: $AE_ROOT, else the parent of its `dags/`, else its own folder."""
+    if os.environ.get("AE_ROOT"):
+        return Path(os.environ["AE_ROOT"]).absolute()
+    for folder in path.absolute().parents:
+        if folder.name == "dags":
+            return folder.parent
+    return path.absolute().parent
+
+
+def find(pipeline: str | Path) -> Path:
+    """Turn a YAML's path, or the name of one in `dags/pipelines/`, into a path.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    given = Path(pipeline)
+    root = Path(os.environ.get("AE_ROOT", "."))
+    for path in (given, root / PIPELINES_DIR / f"{pipeline}.yaml", root / PIPELINES_DIR / f"{pipeline}.yml"):
+        if path.is_file():
+            return path
+    raise ConfigError(
+        "no such pipeline", where=str(pipeline), mend=f"Give a YAML's path, or the name of one in {PIPELINES_DIR}/"
+    )
+
+
+def load(pipeline: str | Path) -> Pipeline:
+    """Read a pipeline YAML, with its paths resolved.
+
+    Args:
+        pipeline: a YAML's path, or the name of one in `dags/pipelines/`.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or a field is unknown, missing or wrong.
+    """
+    path = find(pipeline)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"not readable as YAML ({' '.join(str(error).split())})", where=str(path)) from error
+    if not isinstance(raw, dict):
+        raise ConfigError("not a pipeline", where=str(path), mend="It must be a mapping with name, source and output")
+    try:
+        return Pipeline.model_validate(raw).resolved(root_of(path))
+    except ValidationError as error:
+        raise ConfigError(_first_lines(error), where=str(path), mend="See docs/configuration.md") from error
+
+
+def _first_lines(error: ValidationError) -> str:
+    problems = []
+    for item in error.errors(include_url=False, include_context=False):
+        place = ".".join(str(part) for part in item["loc"])
+        text = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            text = "unknown key"
+        elif item["type"] == "missing":
+            text = "is missing"
+        problems.append(f"{place}: {text}" if place else text)
+    return "; ".join(problems)

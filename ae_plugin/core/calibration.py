@@ -1,0 +1,78 @@
+"""Scores to probabilities: upper tails of reference scores, and split-conformal p-values.
+
+Split-conformal p-values (Vovk, Gammerman and Shafer, *Algorithmic Learning in a Random World*, 2005): with n
+calibration rows that were never trained on, `p = (1 + #{calibration >= score}) / (n + 1)`. On fresh rows of the same
+kind, `p <= a` happens with probability at most `a`, for every `a`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ae_plugin.core.features import Doubles, Floats
+
+_POINTS = 256
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Turns a non-negative statistic into nats of surprise: minus the log of its upper-tail probability.
+
+    Attributes:
+        at: float64 [k], increasing values of the statistic.
+        nats: float64 [k], surprise at those values; beyond the last one it grows as `index * log(value)`.
+        index: the tail's Pareto index, estimated from the largest twentieth (Hill, 1975).
+    """
+
+    at: Doubles
+    nats: Doubles
+    index: float
+
+    @staticmethod
+    def fit(values: Floats | Doubles) -> Tail:
+        """Learn the tail from reference values, float [n]."""
+        ordered = np.sort(np.asarray(values, np.float64))
+        n = len(ordered)
+        depth = np.unique(np.round(np.geomspace(1, n, min(_POINTS, n))).astype(int))[::-1]
+        at, nats = ordered[n - depth], -np.log(depth / (n + 1))
+        at, where = np.unique(at, return_index=True)
+        top = ordered[-max(2, n // 20) :]
+        floor = max(float(top[0]), 1e-12)
+        index = 1.0 / max(float(np.mean(np.log(np.maximum(top, floor) / floor))), 1e-3)
+        return Tail(at, nats[where], float(np.clip(index, 0.5, 10.0)))
+
+    def __call__(self, values: Floats) -> Doubles:
+        """Return the surprise of each value, in nats, float64 [n]."""
+        nats = np.interp(values, self.at, self.nats)
+        last = max(float(self.at[-1]), 1e-12)
+        beyond = values > last
+        if beyond.any():
+            nats[beyond] += self.index * np.log(values[beyond].astype(np.float64) / last)
+        return nats
+
+
+def p_values(scores: Floats, calibration: Floats) -> Floats:
+    """Return the conformal p-value of each score.
+
+    Args:
+        scores: float32 [n], higher = more anomalous.
+        calibration: float32 [m], scores of calibration rows in increasing order.
+
+    Returns:
+        float32 [n], from 1/(m+1) to 1.
+    """
+    at_least = len(calibration) - np.searchsorted(calibration, scores, side="left")
+    return ((1.0 + at_least) / (len(calibration) + 1.0)).astype(np.float32)
+
+
+def is_anomaly(p: Floats, alert_rate: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Return which p-values raise an alarm, bool [n]; compared in the p-values' own precision."""
+    return p <= np.float32(alert_rate)
+
+
+def rows_needed(alert_rate: float) -> int:
+    """Smallest calibration set in which an alarm at this rate can ever fire."""
+    return math.ceil(1.0 / alert_rate - 1e-9) - 1

@@ -1,0 +1,140 @@
+"""Reconstruction back to values: what a cell should have been, in the column's own type and units."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ae_plugin.core.columns import CategorySpec, ColumnSpec, NumberSpec, TextSpec, TimeSpec
+from ae_plugin.core.features import SECONDS, Doubles, Floats, as_strings, unsquash
+from ae_plugin.core.ngrams import embed_strings
+
+SPELLING_WEIGHT = 6.0
+NEAR = 0.5
+
+
+def expected_values(
+    spec: ColumnSpec, features: Floats, observed: pa.Array, reference: float | None = None
+) -> pa.Array:
+    """Decode one column's reconstruction.
+
+    Args:
+        spec: the column's spec.
+        features: float32 [n, spec.width], the reconstruction with the cell hidden.
+        observed: [n] what the cells hold; its type is the type of the result.
+        reference: seconds since 1970 of the partition's own date, when it has one.
+
+    Returns:
+        [n] values of the observed type: known categories, numbers inside the training range; null where the model
+        cannot tell (an identifier, say).
+    """
+    if isinstance(spec, NumberSpec):
+        return _numbers(spec, features[:, 0], observed.type)
+    if isinstance(spec, CategorySpec):
+        return _strings(_categories(spec, features[:, : spec.value_width], as_strings(observed)), observed.type)
+    if isinstance(spec, TextSpec):
+        return _strings(_texts(spec, features[:, : spec.value_width], as_strings(observed)), observed.type)
+    return _times(spec, features, observed.type, reference)
+
+
+def as_text(values: pa.Array) -> pa.Array:
+    """Write values as strings, for people; null stays null."""
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if pa.types.is_duration(values.type):
+        values = values.cast(pa.int64())
+    if pa.types.is_floating(values.type):
+        texts = [None if v is None else f"{v:.7g}" for v in values.to_pylist()]
+        return pa.array(texts, pa.string())
+    if pa.types.is_null(values.type):
+        return pa.nulls(len(values), pa.string())
+    return values.cast(pa.string())
+
+
+def _numbers(spec: NumberSpec, z: Floats, kind: pa.DataType) -> pa.Array:
+    values = unsquash(z).astype(np.float64) * spec.std + spec.mean
+    values = np.clip(np.nan_to_num(values, nan=spec.mean), spec.low, spec.high)
+    if spec.digits is not None:
+        values = np.round(values, spec.digits)
+    if pa.types.is_decimal(kind):
+        quantum = Decimal(1).scaleb(-kind.scale)
+        return pa.array([Decimal(repr(float(v))).quantize(quantum) for v in values], kind)
+    if pa.types.is_integer(kind) or pa.types.is_duration(kind):
+        whole = pa.array(np.rint(values).astype(np.int64))
+        return whole.cast(kind, safe=False)
+    return pa.array(values).cast(kind, safe=False)
+
+
+def _categories(spec: CategorySpec, features: Floats, observed: pa.Array) -> list[str | None]:
+    chance = features / np.float32(spec.scale) + np.asarray(spec.rates, np.float32)
+    best = chance.argmax(axis=1)
+    known = pc.is_in(observed, value_set=pa.array(spec.values, observed.type)).to_numpy(zero_copy_only=False)
+    odd = np.flatnonzero(~known & ~observed.is_null().to_numpy(zero_copy_only=False))
+    if len(odd):
+        words = embed_strings(observed.take(pa.array(odd)).to_pylist(), 256)
+        likeness = words @ embed_strings(spec.values, 256).T
+        best[odd] = (np.log(np.clip(chance[odd], 1e-3, 1)) + SPELLING_WEIGHT * likeness).argmax(axis=1)
+    return [spec.values[i] for i in best]
+
+
+def _texts(spec: TextSpec, features: Floats, observed: pa.Array) -> list[str | None]:
+    table = embed_strings(spec.values, spec.dims)
+    out: list[str | None] = [None] * len(features)
+    if spec.imputable:
+        wanted = features / np.float32(spec.scale) + np.asarray(spec.means, np.float32)
+        return [spec.values[i] for i in nearest(wanted, table)]
+    known = set(spec.values)
+    for row, word in enumerate(observed.to_pylist()):
+        if word is not None and word not in known:
+            likeness = table @ embed_strings([word], spec.dims)[0]
+            if likeness.max() >= NEAR:
+                out[row] = spec.values[int(likeness.argmax())]
+    return out
+
+
+def nearest(wanted: Floats, table: Floats) -> npt.NDArray[np.intp]:
+    """Index of the nearest row of `table` to each row of `wanted`, a thousand at a time."""
+    squares = (table**2).sum(axis=1)
+    parts = [
+        (squares - 2 * wanted[start : start + 1000] @ table.T).argmin(axis=1) for start in range(0, len(wanted), 1000)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0, np.intp)
+
+
+def _strings(values: list[str | None], kind: pa.DataType) -> pa.Array:
+    plain = pa.array(values, pa.string())
+    if pa.types.is_dictionary(kind):
+        return plain.cast(kind.value_type).dictionary_encode().cast(kind)
+    return plain.cast(kind)
+
+
+def _times(spec: TimeSpec, features: Floats, kind: pa.DataType, reference: float | None) -> pa.Array:
+    if spec.relative and reference is None:
+        return pa.nulls(len(features), kind)
+    age = np.clip(unsquash(features[:, 0]).astype(np.float64) * spec.std + spec.mean, spec.low, spec.high)
+    seconds = age + (reference or 0.0) if spec.relative else age
+    if "day" in spec.cycles:
+        seconds = _nearest_phase(seconds, features, 1 + 2 * spec.cycles.index("day"), SECONDS["day"])
+    seconds = np.round(seconds / spec.step) * spec.step
+    return _ticks(seconds, kind)
+
+
+def _nearest_phase(seconds: Doubles, features: Floats, place: int, period: float) -> Doubles:
+    phase = np.arctan2(features[:, place], features[:, place + 1]).astype(np.float64) / (2 * np.pi) * period
+    shift = (phase - seconds + period / 2) % period - period / 2
+    return np.asarray(seconds + shift, np.float64)
+
+
+def _ticks(seconds: Doubles, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_date32(kind):
+        return pa.array(np.round(seconds / 86_400).astype(np.int32)).cast(kind)
+    if pa.types.is_time(kind):
+        seconds = seconds % 86_400
+    unit = "ms" if pa.types.is_date64(kind) else kind.unit
+    ticks = np.round(seconds * {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[unit]).astype(np.int64)
+    small = pa.types.is_time32(kind)
+    return pa.array(ticks.astype(np.int32) if small else ticks).cast(kind)

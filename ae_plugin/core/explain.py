@@ -1,0 +1,197 @@
+"""Scored record batches: scores, cells and denoised rows of one Arrow record batch.
+
+The one function that everything else feeds: `score_batches` turns a stream of Arrow record batches into a stream of
+scored ones. A local Parquet stream, a mapped Airflow task and Spark's `mapInArrow` call the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ae_plugin.core.cells import CellVerdicts, fill, judge_cells
+from ae_plugin.core.decode import as_text, expected_values
+from ae_plugin.core.features import IMPOSSIBLE, NULL, Bools, Encoded, Floats
+from ae_plugin.core.scoring import RowScores, Scorer
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """One record batch with all that was found out about it.
+
+    Attributes:
+        source: the batch as it came.
+        encoded: its encoding.
+        rows: row scores.
+        top_column: string [n], null for normal rows.
+        cells: one row per wrong cell: row (within this batch), column, observed, expected, cell_error, p_value.
+        denoised: the batch with wrong cells repaired and nulls imputed, in the source's exact schema.
+        repaired: number of wrong cells replaced.
+        imputed: number of nulls filled.
+    """
+
+    source: pa.RecordBatch
+    encoded: Encoded
+    rows: RowScores
+    top_column: pa.Array
+    cells: pa.Table
+    denoised: pa.RecordBatch
+    repaired: int
+    imputed: int
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to score one partition.
+
+    Attributes:
+        full: write the whole reconstruction rather than repairs.
+        reference: seconds since 1970 of the partition's own date, when it has one.
+        explain: look for wrong cells and denoise; without it only row scores are made.
+    """
+
+    full: bool = False
+    reference: float | None = None
+    explain: bool = True
+
+
+def score_batches(
+    batches: Iterable[pa.RecordBatch], scorer: Scorer, options: Options | None = None
+) -> Iterator[ScoredBatch]:
+    """Score a stream of record batches; each result depends on its own rows alone."""
+    for batch in batches:
+        yield score_batch(batch, scorer, options or Options())
+
+
+def score_batch(batch: pa.RecordBatch, scorer: Scorer, options: Options) -> ScoredBatch:
+    """Score one record batch."""
+    encoded = scorer.encode(batch, options.reference)
+    rows, reconstruction = scorer.score(encoded)
+    flagged = np.flatnonzero(rows.is_anomaly)
+    wrong = np.zeros(encoded.state.shape, bool)
+    top = pa.nulls(len(encoded), pa.string())
+    verdicts: CellVerdicts | None = None
+    if len(flagged):
+        verdicts = judge_cells(scorer, encoded.take(flagged), scorer.alert_rate)
+        wrong[flagged] = verdicts.wrong
+        names = np.full(len(encoded), None, object)
+        names[flagged] = np.asarray(scorer.encoder.names, object)[verdicts.top]
+        top = pa.array(names, pa.string())
+    if not options.explain:
+        return ScoredBatch(batch, encoded, rows, top, _no_cells(), batch, 0, 0)
+    gone = wrong | (encoded.state == NULL)
+    never = encoded.state == IMPOSSIBLE
+    if never.any():
+        gone |= never & _is_null(batch, scorer)
+    touched = np.flatnonzero(gone.any(axis=1))
+    filled = fill(scorer, encoded.take(touched), wrong[touched])
+    expected = _expected(batch, scorer, options, gone, touched, filled)
+    cells = _no_cells() if verdicts is None else _cells(batch, scorer, verdicts, flagged, wrong, expected)
+    denoised, repaired, imputed = _denoise(batch, scorer, options, wrong, expected, reconstruction)
+    return ScoredBatch(batch, encoded, rows, top, cells, denoised, repaired, imputed)
+
+
+Expected = dict[int, tuple[npt.NDArray[np.intp], pa.Array]]
+"""Column index -> (rows of the batch, their expected values in the column's type)."""
+
+
+def _is_null(batch: pa.RecordBatch, scorer: Scorer) -> Bools:
+    """Which cells hold nothing (null or NaN), bool [n, C]; asked for columns that never had nulls in training."""
+    out = np.zeros((batch.num_rows, len(scorer.encoder.names)), bool)
+    for index, name in enumerate(scorer.encoder.names):
+        column = batch.column(batch.schema.get_field_index(name))
+        if column.null_count or pa.types.is_floating(column.type):
+            out[:, index] = pc.is_null(column, nan_is_null=True).to_numpy(zero_copy_only=False)
+    return out
+
+
+def _expected(
+    batch: pa.RecordBatch, scorer: Scorer, options: Options, gone: Bools, touched: npt.NDArray[np.intp], filled: Floats
+) -> Expected:
+    out: Expected = {}
+    for index, (spec, where) in enumerate(zip(scorer.encoder.specs, scorer.encoder.slices, strict=True)):
+        rows = np.flatnonzero(gone[touched, index])
+        if len(rows):
+            observed = batch.column(batch.schema.get_field_index(spec.name)).take(pa.array(touched[rows]))
+            values = expected_values(spec, filled[rows][:, where], observed, options.reference)
+            out[index] = (touched[rows], values)
+    return out
+
+
+def _no_cells() -> pa.Table:
+    texts = {name: pa.array([], pa.string()) for name in ("column", "observed", "expected")}
+    floats = {name: pa.array([], pa.float32()) for name in ("cell_error", "p_value")}
+    return pa.table({"row": pa.array([], pa.int64()), **texts, **floats})
+
+
+def _cells(
+    batch: pa.RecordBatch,
+    scorer: Scorer,
+    verdicts: CellVerdicts,
+    flagged: npt.NDArray[np.intp],
+    wrong: Bools,
+    expected: Expected,
+) -> pa.Table:
+    parts = [_no_cells()]
+    for index, name in enumerate(scorer.encoder.names):
+        local = np.flatnonzero(wrong[flagged, index])
+        if not len(local):
+            continue
+        rows = flagged[local]
+        known, values = expected[index]
+        wanted = values.take(pa.array(np.searchsorted(known, rows)))
+        observed = batch.column(batch.schema.get_field_index(name)).take(pa.array(rows))
+        parts.append(
+            pa.table(
+                {
+                    "row": pa.array(rows, pa.int64()),
+                    "column": pa.array([name] * len(rows), pa.string()),
+                    "observed": as_text(observed),
+                    "expected": as_text(wanted),
+                    "cell_error": pa.array(verdicts.error[local, index]),
+                    "p_value": pa.array(verdicts.p_value[local, index]),
+                }
+            )
+        )
+    return pa.concat_tables(parts).sort_by([("row", "ascending"), ("p_value", "ascending"), ("column", "ascending")])
+
+
+def _denoise(
+    batch: pa.RecordBatch,
+    scorer: Scorer,
+    options: Options,
+    wrong: Bools,
+    expected: Expected,
+    reconstruction: Floats,
+) -> tuple[pa.RecordBatch, int, int]:
+    columns = list(batch.columns)
+    repaired = imputed = 0
+    for index, (spec, where) in enumerate(zip(scorer.encoder.specs, scorer.encoder.slices, strict=True)):
+        place = batch.schema.get_field_index(spec.name)
+        column = columns[place]
+        rows, values = expected.get(index, (np.zeros(0, np.intp), pa.nulls(0, column.type)))
+        told = values.is_valid().to_numpy(zero_copy_only=False)
+        fixes = wrong[rows, index]
+        repaired += int((told & fixes).sum())
+        imputed += int((told & ~fixes).sum())
+        if options.full:
+            whole = expected_values(spec, reconstruction[:, where], column, options.reference)
+            column = pc.if_else(whole.is_valid(), whole, column)
+        if told.any():
+            column = _put(column, rows[told], values.filter(pa.array(told)))
+        columns[place] = column
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema), repaired, imputed
+
+
+def _put(column: pa.Array, rows: npt.NDArray[np.intp], values: pa.Array) -> pa.Array:
+    if pa.types.is_dictionary(column.type):
+        plain = _put(column.cast(column.type.value_type), rows, values.cast(column.type.value_type))
+        return plain.dictionary_encode().cast(column.type)
+    mask = np.zeros(len(column), bool)
+    mask[rows] = True
+    return pc.replace_with_mask(column, pa.array(mask), values)

@@ -1,0 +1,164 @@
+"""Is this partition the kind of data the model knows? A verdict with the columns that say so.
+
+Each column's distribution in the partition is compared with training by the largest difference between the two
+distribution functions (Kolmogorov-Smirnov distance, 0 to 1). A difference counts when it is beyond
+
+    what chance allows      the Dvoretzky-Kiefer-Wolfowitz bound at 1%, Bonferroni-corrected over the columns
+    + what days differ by   the largest distance between any training partition and training as a whole
+
+Scores drift when more rows than chance allows lie beyond the calibration set's 95%.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ae_plugin.core.columns import ColumnSpec
+from ae_plugin.core.features import TableEncoder
+from ae_plugin.schemas import ColumnReason, GuardVerdict, Verdict
+
+SIGNIFICANCE = 0.01
+SLACK = 0.05
+FAR = 0.6
+BEYOND = 0.05
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class GuardReference:
+    """What training looked like to the guard.
+
+    Attributes:
+        counts: int64 [total bins], training cells by bin.
+        spread: float64 [C], largest distance of a training partition from the whole.
+    """
+
+    counts: Counts
+    spread: npt.NDArray[np.float64]
+
+    @staticmethod
+    def fit(encoder: TableEncoder, bins: npt.NDArray[np.int32], partitions: npt.NDArray[np.intp]) -> GuardReference:
+        """Learn from training rows' bins int32 [n, C] and the partition each row came from, int [n]."""
+        whole = count_bins(encoder, bins)
+        spread = np.zeros(len(encoder.specs))
+        for partition in np.unique(partitions):
+            own = bins[partitions == partition]
+            # A small partition differs by chance alone: that part is not its nature.
+            natural = distances(encoder, count_bins(encoder, own), whole) - chance(len(own), 1)
+            spread = np.maximum(spread, natural)
+        return GuardReference(whole, spread)
+
+
+def count_bins(encoder: TableEncoder, bins: npt.NDArray[np.int32]) -> Counts:
+    """Count cells by bin, int64 [total bins]."""
+    return np.bincount((bins + encoder.bin_offsets).ravel(), minlength=encoder.total_bins).astype(np.int64)
+
+
+def distances(encoder: TableEncoder, counts: Counts, reference: Counts) -> npt.NDArray[np.float64]:
+    """Kolmogorov-Smirnov distance of each column's counts from the reference, float64 [C]."""
+    out = np.zeros(len(encoder.specs))
+    for index, (spec, start) in enumerate(zip(encoder.specs, encoder.bin_offsets, strict=True)):
+        ours = counts[start : start + spec.bins] / max(counts[start : start + spec.bins].sum(), 1)
+        theirs = reference[start : start + spec.bins] / max(reference[start : start + spec.bins].sum(), 1)
+        out[index] = np.abs(np.cumsum(ours - theirs)).max()
+    return out
+
+
+def chance(rows: int, columns: int) -> float:
+    """Distance that chance alone exceeds with probability at most SIGNIFICANCE over all columns together."""
+    return float(np.sqrt(np.log(2 * columns / SIGNIFICANCE) / (2 * max(rows, 1))))
+
+
+class Guard:
+    """Watches one partition go by, and gives a verdict at the end.
+
+    Args:
+        encoder: of the model version that scores.
+        reference: learned in training.
+        schema_notes: what is different about the partition's schema but does not stop scoring.
+    """
+
+    def __init__(self, encoder: TableEncoder, reference: GuardReference, schema_notes: list[str]) -> None:
+        self.encoder, self.reference, self.schema_notes = encoder, reference, schema_notes
+        self.counts: Counts = np.zeros(encoder.total_bins, np.int64)
+        self.rows = self.beyond = 0
+
+    def watch(self, bins: npt.NDArray[np.int32], p_value: npt.NDArray[np.float32]) -> None:
+        """Take note of rows: their bins int32 [n, C] and p-values [n]."""
+        self.counts += count_bins(self.encoder, bins)
+        self.rows += len(p_value)
+        self.beyond += int((p_value <= BEYOND).sum())
+
+    def verdict(self) -> GuardVerdict:
+        """Judge all rows watched so far."""
+        reasons, columns = list(self.schema_notes), []
+        if not self.rows:
+            return GuardVerdict(verdict="familiar", reasons=["no rows"], columns=[])
+        width = len(self.encoder.specs)
+        effect = distances(self.encoder, self.counts, self.reference.counts)
+        limit = chance(self.rows, width) + self.reference.spread + SLACK
+        for index in np.argsort(limit - effect):
+            if effect[index] > limit[index]:
+                columns.append(self._reason(int(index), float(effect[index]), float(limit[index])))
+        reasons += [f"{c.column}: {c.reason}" for c in columns]
+        share = self.beyond / self.rows
+        allowed = BEYOND + 3.1 * float(np.sqrt(BEYOND * (1 - BEYOND) / self.rows))
+        drifting = share > max(allowed, 3 * BEYOND)
+        if drifting:
+            reasons.append(f"scores: {share:.0%} of rows are odder than 95% of calibration rows")
+        unfamiliar = self._unfamiliar(share, effect, limit)
+        word: Verdict = "unfamiliar" if unfamiliar else "drifted" if drifting or columns or self.schema_notes else "familiar"
+        return GuardVerdict(verdict=word, reasons=reasons, columns=columns)
+
+    def _unfamiliar(
+        self, share: float, effect: npt.NDArray[np.float64], limit: npt.NDArray[np.float64]
+    ) -> bool:
+        if self.rows < 20:
+            # So few rows can all be odd in a familiar world; each of them is judged by itself.
+            return False
+        most_rows = share >= 0.5
+        far = effect > np.maximum(limit, FAR)
+        return bool(most_rows or far.mean() >= 0.5)
+
+    def _reason(self, index: int, effect: float, limit: float) -> ColumnReason:
+        spec, start = self.encoder.specs[index], int(self.encoder.bin_offsets[index])
+        ours, theirs = self.counts[start : start + spec.bins], self.reference.counts[start : start + spec.bins]
+        return ColumnReason(column=spec.name, reason=_why(spec, ours, theirs), effect=effect, limit=limit)
+
+
+def _why(spec: ColumnSpec, ours: Counts, theirs: Counts) -> str:
+    shares = [(c[-2] / max(c.sum(), 1), c[-1] / max(c.sum(), 1)) for c in (ours, theirs)]
+    (nulls, unseen), (nulls_before, unseen_before) = shares
+    if nulls - nulls_before > 0.05 or nulls_before - nulls > 0.05:
+        return f"{nulls:.0%} null, {nulls_before:.0%} in training"
+    if unseen - unseen_before > 0.05:
+        return f"{unseen:.0%} of values never seen in training"
+    if spec.kind in ("number", "time"):
+        middle = [int(np.searchsorted(np.cumsum(c[:-2]), c[:-2].sum() / 2)) for c in (ours, theirs)]
+        way = "higher" if middle[0] > middle[1] else "lower" if middle[0] < middle[1] else "spread differently"
+        return f"values run {way} than in training" if way != "spread differently" else "values are spread differently"
+    return "values come in other shares than in training"
+
+
+def schema_notes(seen: pa.Schema, learned: dict[str, str], known: set[str]) -> list[str]:
+    """Say what is different about a partition's schema but does not stop scoring.
+
+    Args:
+        seen: the partition's schema.
+        learned: learned column -> its Arrow type in training.
+        known: every column that training saw, learned or not.
+    """
+    notes = [f"{name}: a column that training did not have" for name in seen.names if name not in known]
+    for name, kind in learned.items():
+        index = seen.get_field_index(name)
+        if index >= 0 and _plain(str(seen.field(index).type)) != _plain(kind):
+            notes.append(f"{name}: {seen.field(index).type} now, {kind} in training")
+    return notes
+
+
+def _plain(kind: str) -> str:
+    return kind.replace("large_", "").replace("string_view", "string")

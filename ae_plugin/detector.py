@@ -1,0 +1,142 @@
+"""A model in Python: `ae_plugin.load(uri)` gives a detector for pandas and Arrow tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from ae_plugin.core.explain import Options, ScoredBatch, score_batch
+from ae_plugin.core.features import partition_time
+from ae_plugin.errors import ConfigError
+from ae_plugin.jobs.versions import ModelVersion, load_version
+from ae_plugin.store.registry import MODELS, Registry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Table: TypeAlias = pd.DataFrame | pa.Table | pa.RecordBatch
+
+
+class Detector:
+    """One model version, ready to score tables in memory. Results come as what was given: pandas or Arrow.
+
+    A partition's date (`partition="date=2013-01-29"`) is wanted only by columns whose age counts from it.
+    """
+
+    def __init__(self, version: ModelVersion) -> None:
+        self._version = version
+
+    @property
+    def version(self) -> str:
+        """The model version's name."""
+        return self._version.version
+
+    @property
+    def columns(self) -> list[str]:
+        """The learned columns."""
+        return list(self._version.scorer.encoder.names)
+
+    def score(self, table: Table, *, partition: str = "") -> Any:
+        """Score rows.
+
+        Args:
+            table: n rows with at least the learned columns.
+            partition: hive path of the partition they come from.
+
+        Returns:
+            n rows in order: anomaly_score float32 (higher = more anomalous), p_value float32, is_anomaly bool,
+            top_column string (null when normal).
+
+        Raises:
+            DataError: a learned column is missing or of another type.
+        """
+        batch = self._run(table, partition, explain=False)
+        columns = {
+            "anomaly_score": pa.array(batch.rows.anomaly_score),
+            "p_value": pa.array(batch.rows.p_value),
+            "is_anomaly": pa.array(batch.rows.is_anomaly),
+            "top_column": batch.top_column,
+        }
+        return _like(table, pa.table(columns))
+
+    def explain(self, table: Table, *, partition: str = "") -> Any:
+        """Name the wrong cells of anomalous rows.
+
+        Returns:
+            One row per wrong cell: row int64 (position in the table), column, observed, expected string, cell_error
+            float32 (scaled units²), p_value float32.
+
+        Raises:
+            DataError: a learned column is missing or of another type.
+        """
+        return _like(table, self._run(table, partition).cells, index=False)
+
+    def denoise(self, table: Table, *, partition: str = "", full: bool = False) -> Any:
+        """Return the table with wrong cells repaired and nulls filled, in the same schema and order.
+
+        Args:
+            table: n rows with at least the learned columns.
+            partition: hive path of the partition they come from.
+            full: return the whole reconstruction of the learned columns instead.
+
+        Raises:
+            DataError: a learned column is missing or of another type.
+        """
+        fixed = pa.Table.from_batches([self._run(table, partition, full=full).denoised])
+        return _like(table, fixed)
+
+    def embed(self, table: Table, *, partition: str = "") -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        """Return each row's latent code, float32 [n, latent_dim].
+
+        Raises:
+            DataError: a learned column is missing or of another type.
+        """
+        scorer = self._version.scorer
+        encoded = scorer.encode(_arrow(table), partition_time(partition))
+        return scorer.run(encoded.x, scorer.encoder.visible(encoded))[1]
+
+    def _run(self, table: Table, partition: str, *, full: bool = False, explain: bool = True) -> ScoredBatch:
+        whole = _arrow(table).combine_chunks()
+        batches = whole.to_batches()
+        batch = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=whole.schema)
+        return score_batch(batch, self._version.scorer, Options(full, partition_time(partition), explain))
+
+
+def _arrow(table: Table) -> pa.Table:
+    if isinstance(table, pa.RecordBatch):
+        return pa.Table.from_batches([table])
+    return table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
+
+
+def _like(given: Table, result: pa.Table, *, index: bool = True) -> Any:
+    """Give back pandas for pandas (with its index), Arrow for Arrow."""
+    if isinstance(given, (pa.Table, pa.RecordBatch)):
+        return result
+    frame = result.to_pandas()
+    if index and len(frame) == len(given):
+        frame.index = given.index
+        for name in frame.columns.intersection(given.columns):
+            if frame[name].dtype != given[name].dtype:
+                frame[name] = frame[name].astype(given[name].dtype)
+    return frame
+
+
+def load(uri: str, *, alert_rate: float = 0.01) -> Detector:
+    """Load a model.
+
+    Args:
+        uri: a pipeline's output (its champion is loaded), or one version's folder in its `_models/`.
+        alert_rate: share of normal rows that may be flagged.
+
+    Raises:
+        NoChampionError: the output holds no champion.
+        StoreError: the model was tampered with.
+        ConfigError: there is no such version, or `alert_rate` is not a share.
+    """
+    if not 0 < alert_rate < 1:
+        raise ConfigError(f"alert_rate {alert_rate!r} is not between 0 and 1")
+    base, mark, version = uri.rstrip("/").partition(f"/{MODELS}/")
+    registry = Registry(base)
+    return Detector(load_version(registry, version if mark else registry.champion(), alert_rate))

@@ -1,0 +1,289 @@
+"""Parquet and CSV files on this machine: streams of record batches in, Parquet files out, in bounded memory."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ae_plugin.errors import DataError
+from ae_plugin.store.files import Folder, SourceFile, open_fs, writing
+
+if TYPE_CHECKING:
+    import pyarrow.csv
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+BATCH_ROWS = 62_500
+SAMPLE_BYTES = 512 * 2**20
+_CSV_BLOCK = 8 * 2**20
+
+
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Turn what Arrow and the filesystem say about a bad file into one clear line."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"cannot be read ({reason})", where=where, mend="Replace or remove the file") from error
+
+
+class Reader:
+    """The files of one partition, read as one stream of record batches in one schema.
+
+    Args:
+        files: of one partition, in order.
+        format: how they are written.
+        schema: of the source when it is known (CSV files then need no guessing).
+
+    Raises:
+        DataError: a file cannot be read, or has another schema than the first.
+    """
+
+    def __init__(self, files: Sequence[SourceFile], format: str, schema: pa.Schema | None = None) -> None:
+        self.files, self.format = list(files), format
+        self._wanted = schema
+        first = self.files[0].uri
+        with reading(first):
+            self.schema = self._schema_of(first)
+
+    def _schema_of(self, uri: str) -> pa.Schema:
+        if self.format == "csv":
+            with self._csv(uri) as stream:
+                return stream.schema
+        with open_input(uri) as handle:
+            return pq.read_schema(handle)
+
+    def _csv(self, uri: str) -> pyarrow.csv.CSVStreamingReader:
+        from pyarrow import csv
+
+        types = {field.name: field.type for field in self._wanted or ()}
+        fs, path = open_fs(uri)
+        return csv.open_csv(
+            fs.open(path, "rb", compression="infer"),
+            read_options=csv.ReadOptions(block_size=_CSV_BLOCK),
+            convert_options=csv.ConvertOptions(column_types=types, strings_can_be_null=True),
+        )
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Stream all rows in order."""
+        for file in self.files:
+            with reading(file.uri):
+                for batch in self._batches_of(file.uri):
+                    yield self._same_schema(batch, file.uri)
+
+    def _batches_of(self, uri: str) -> Iterator[pa.RecordBatch]:
+        if self.format == "csv":
+            with self._csv(uri) as stream:
+                yield from stream
+            return
+        with open_input(uri) as handle:
+            # pre_buffer would hold whole column chunks of every row group ahead: memory would grow with the file.
+            file = pq.ParquetFile(handle, pre_buffer=False)
+            yield from file.iter_batches(batch_size=BATCH_ROWS)
+
+    def _same_schema(self, batch: pa.RecordBatch, uri: str) -> pa.RecordBatch:
+        if batch.schema.equals(self.schema, check_metadata=False):
+            return batch.replace_schema_metadata(self.schema.metadata)
+        lost = set(self.schema.names) ^ set(batch.schema.names)
+        if lost:
+            name = sorted(lost)[0]
+            raise DataError(f"column {name!r} is in some files of the partition only", where=uri, mend="Align the files")
+        return batch.select(self.schema.names).cast(self.schema)
+
+
+@contextmanager
+def open_input(uri: str) -> Iterator[Any]:
+    """Open a file for Parquet: local files natively, without a memory map; the rest through fsspec."""
+    fs, path = open_fs(uri)
+    if "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)):
+        with pa.OSFile(path, "rb") as handle:
+            yield handle
+    else:
+        with fs.open(path, "rb") as handle:
+            yield handle
+
+
+class Writer:
+    """One Parquet file of an output: strings dictionary-encoded, numbers plain, deterministic bytes.
+
+    Args:
+        folder: the output.
+        name: of the (staged) file.
+        schema: exactly what is written.
+    """
+
+    def __init__(self, folder: Folder, name: str, schema: pa.Schema) -> None:
+        self.schema, self.rows = schema, 0
+        self._where = folder.uri
+        self._handle = folder.open_write(name)
+        with writing(self._where):
+            words = [f.name for f in schema if _is_text(f.type)]
+            self._writer = pq.ParquetWriter(self._handle, schema, compression="snappy", use_dictionary=words or False)
+
+    def write(self, batch: pa.RecordBatch | pa.Table) -> None:
+        """Add rows."""
+        if not batch.num_rows:
+            return
+        with writing(self._where):
+            table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
+            self._writer.write_table(table, row_group_size=BATCH_ROWS)
+        self.rows += batch.num_rows
+
+    def close(self) -> None:
+        """Finish the file."""
+        with writing(self._where):
+            self._writer.close()
+            self._handle.close()
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind))
+
+
+def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+    """Run an iterator in a thread of its own, at most `depth` items ahead; its error is raised here."""
+    ahead: queue.Queue[tuple[Literal["item", "error", "end"], Any]] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(kind: Literal["item", "error", "end"], value: Any) -> bool:
+        while not stop.is_set():
+            try:
+                ahead.put((kind, value), timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put("item", item):
+                    return
+            put("end", None)
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer, who raises it
+            put("error", error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, value = ahead.get()
+            if kind == "error":
+                raise value
+            if kind == "end":
+                return
+            yield value
+    finally:
+        stop.set()
+        thread.join()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows to train on, in source order.
+
+    Attributes:
+        table: at most the budget's rows, with every source column.
+        partitions: hive path of each row's partition, [n].
+        rows_total: rows in the history, sampled or not.
+    """
+
+    table: pa.Table
+    partitions: list[str]
+    rows_total: int
+
+    def thinned(self, rows: int, seed: int) -> Sample:
+        """Return a seeded sample of this one, in source order."""
+        kept = np.sort(np.random.default_rng([seed, 13]).permutation(self.table.num_rows)[:rows])
+        return Sample(self.table.take(pa.array(kept)), [self.partitions[i] for i in kept], self.rows_total)
+
+
+def sample(groups: dict[str, list[SourceFile]], format: str, max_rows: int, seed: int) -> Sample:
+    """Read history, or, when it is longer than `max_rows`, a seeded sample of its row groups.
+
+    Row groups are drawn at random until they hold four times the budget, then rows are drawn from them, so that memory
+    is bounded by the budget however long history is.
+    """
+    units = _units(groups, format)
+    schema = Reader([units[0].file], format).schema
+    total = sum(unit.rows for unit in units)
+    rng = np.random.default_rng([seed, 7])
+    if total > max_rows:
+        order, held, picked = rng.permutation(len(units)), 0, []
+        for index in order:
+            picked.append(int(index))
+            held += units[index].rows
+            if held >= 4 * max_rows:
+                break
+        units = [units[index] for index in sorted(picked)]
+        log.info("history holds %d rows; sampling %d of them from %d row groups", total, max_rows, len(units))
+    held = max(sum(unit.rows for unit in units), 1)
+    share, parts, names, size = min(1.0, max_rows / held), [], [], 0
+    for unit in units:
+        for batch in unit.read(schema):
+            if share < 1:
+                batch = batch.filter(pa.array(rng.random(batch.num_rows) < share))
+            size += batch.nbytes
+            if size > SAMPLE_BYTES:
+                log.warning("the sample reached %d MB; the rest of history is left out", SAMPLE_BYTES >> 20)
+                return Sample(_one(parts, schema), names, total)
+            parts.append(batch)
+            names += [unit.file.partition] * batch.num_rows
+    return Sample(_one(parts, schema), names, total)
+
+
+def _one(parts: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_batches(parts, schema)
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What can be sampled by itself: a row group of a Parquet file, or a whole CSV file."""
+
+    file: SourceFile
+    format: str
+    group: int
+    rows: int
+
+    def read(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        reader = Reader([self.file], self.format, schema if self.format == "csv" else None)
+        lost = [name for name in schema.names if name not in reader.schema.names]
+        if lost:
+            raise DataError(
+                f"column {lost[0]!r} is missing here but not elsewhere in history",
+                where=self.file.uri,
+                mend="Train on partitions with one schema: see train.partitions",
+            )
+        if self.format == "csv":
+            for batch in reader.batches():
+                yield batch.select(schema.names).cast(schema)
+            return
+        with reading(self.file.uri), open_input(self.file.uri) as handle:
+            file = pq.ParquetFile(handle, pre_buffer=False)
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=[self.group], columns=schema.names):
+                yield batch.select(schema.names).cast(schema)
+
+
+def _units(groups: dict[str, list[SourceFile]], format: str) -> list[_Unit]:
+    units = []
+    for file in (file for files in groups.values() for file in files):
+        if format == "csv":
+            rows = sum(batch.num_rows for batch in Reader([file], format).batches())
+            units.append(_Unit(file, format, 0, rows))
+            continue
+        with reading(file.uri), open_input(file.uri) as handle:
+            meta = pq.ParquetFile(handle).metadata
+            units += [_Unit(file, format, g, meta.row_group(g).num_rows) for g in range(meta.num_row_groups)]
+    if not units:
+        raise DataError("the history holds no rows", mend="Check source.uri, train.partitions and train.until")
+    return units

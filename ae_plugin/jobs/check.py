@@ -1,0 +1,73 @@
+"""Check: read everything a pipeline needs, run nothing."""
+
+from __future__ import annotations
+
+import os
+
+from pydantic import BaseModel, ConfigDict
+
+from ae_plugin.config import Pipeline
+from ae_plugin.engines.local import Reader
+from ae_plugin.errors import ConfigError, NoChampionError, StoreError
+from ae_plugin.jobs.train import training_partitions
+from ae_plugin.jobs.versions import load_version
+from ae_plugin.store.files import Folder, list_source, partitions_of
+from ae_plugin.store.registry import Registry
+
+
+class CheckRecord(BaseModel):
+    """What `ae check` found."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pipeline: str
+    partitions: int
+    files: int
+    bytes: int
+    train_partitions: list[str]
+    columns: list[str]
+    champion: str | None
+    notes: list[str]
+
+
+def check(pipeline: Pipeline) -> CheckRecord:
+    """Read the source's listing, its newest file's schema, the registry, and the rights on the output.
+
+    Raises:
+        UserError: something would stop a run.
+    """
+    files = list_source(pipeline.source)
+    groups = partitions_of(files)
+    schema = Reader(groups[list(groups)[-1]], pipeline.source.format).schema
+    for name in [*pipeline.source.keys, *pipeline.source.exclude]:
+        if name not in schema.names:
+            raise ConfigError(f"no column {name!r} in the source", where="source.keys, source.exclude")
+    _writable(pipeline.output)
+    registry, notes = Registry(pipeline.output), []
+    try:
+        champion = registry.champion()
+        load_version(registry, champion, pipeline.score.alert_rate)
+    except NoChampionError:
+        champion = None
+        notes.append("no champion yet: run `ae train`")
+    return CheckRecord(
+        pipeline=pipeline.name,
+        partitions=len(groups),
+        files=len(files),
+        bytes=sum(file.size for file in files),
+        train_partitions=list(training_partitions(pipeline)),
+        columns=[f"{field.name}: {field.type}" for field in schema],
+        champion=champion,
+        notes=notes,
+    )
+
+
+def _writable(uri: str) -> None:
+    folder = Folder(uri)
+    if not folder.local:
+        return
+    path = folder.path
+    while not os.path.exists(path):
+        path = os.path.dirname(path) or "/"
+    if not os.path.isdir(path) or not os.access(path, os.W_OK):
+        raise StoreError("cannot be written", where=uri, mend="Check the path and its rights")

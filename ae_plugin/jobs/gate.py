@@ -1,0 +1,140 @@
+"""The promotion gate: does the challenger tell injected faults from normal rows better than what is there already?
+
+Rows that nobody was trained on are copied with injected faults (`core/faults`). Each scorer ranks the rows and their
+faulty copies; its AUROC is averaged over the kinds of fault. The challenger passes when it beats PCA, an untrained
+copy of itself, and the champion.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ae_plugin.core import faults
+from ae_plugin.core.features import Encoded, Floats, TableEncoder, partition_time
+from ae_plugin.core.pca import Pca
+from ae_plugin.core.reference import fit_reference
+from ae_plugin.core.scoring import Network, Scorer
+from ae_plugin.engines.local import Sample
+from ae_plugin.errors import AeError
+from ae_plugin.jobs.versions import load_version
+from ae_plugin.schemas import Gate, GateResult
+from ae_plugin.store.registry import Registry
+
+log = logging.getLogger(__name__)
+GATE_ROWS = 2000
+Indices = npt.NDArray[np.intp]
+Score = Callable[[pa.Table], Floats]
+
+
+def run_gate(
+    scorer: Scorer,
+    untrained: Network,
+    encoded: Encoded,
+    train: Indices,
+    validation: Indices,
+    history: Sample,
+    held_out: Indices,
+    registry: Registry,
+) -> Gate:
+    """Compare the challenger with PCA, its untrained self and the champion.
+
+    Args:
+        scorer: the challenger.
+        untrained: its network before the first step.
+        encoded: the encoded sample.
+        train: row indices it was trained on.
+        validation: row indices for the untrained copy's tails.
+        history: the sample itself.
+        held_out: rows nobody was trained on.
+        registry: holds the champion, if there is one.
+    """
+    rows = held_out
+    if len(rows) > GATE_ROWS:
+        rows = np.sort(np.random.default_rng(3).permutation(rows)[:GATE_ROWS])
+    batches = _by_partition(history, rows)
+    encoder = scorer.encoder
+    blank = fit_reference(
+        encoder,
+        untrained,
+        encoded.take(train[:20_000]),
+        encoded.take(validation),
+        encoded.take(validation),
+        contaminated=scorer.contaminated,
+        seed=0,
+        cells=False,
+    )
+    pca = Pca.fit(encoded.x[train[:20_000]])
+    scorers: dict[str, Callable[[pa.Table, float | None], Floats]] = {
+        "challenger": _by_scorer(scorer),
+        "untrained": _by_scorer(Scorer(encoder, untrained, blank, scorer.alert_rate, scorer.contaminated)),
+        "pca": lambda table, at: pca.errors(encoder.encode(table, at).x),
+    }
+    reasons: list[str] = []
+    champion = _champion(registry, scorer.alert_rate, reasons)
+    if champion:
+        scorers["champion"] = _by_scorer(champion[1])
+    results = []
+    for name, score in scorers.items():
+        try:
+            results.append(_measure(name, score, batches, encoder))
+        except AeError as error:
+            reasons.append(f"the champion cannot score today's history ({error}): the challenger need not beat it")
+    return _judge(results, reasons, champion[0] if champion else None)
+
+
+def _champion(registry: Registry, alert_rate: float, reasons: list[str]) -> tuple[str, Scorer] | None:
+    try:
+        pointer = registry.pointer("champion")
+        return (pointer.version, load_version(registry, pointer.version, alert_rate).scorer) if pointer else None
+    except AeError as error:
+        reasons.append(f"the champion cannot be loaded ({error}): the challenger need not beat it")
+        return None
+
+
+def _by_scorer(scorer: Scorer) -> Callable[[pa.Table, float | None], Floats]:
+    return lambda table, at: scorer.raw_scores(scorer.encode(table, at))[0]
+
+
+def _by_partition(history: Sample, rows: Indices) -> list[tuple[pa.Table, float | None]]:
+    """The rows as tables that share one partition date each; small partitions of one date stay small."""
+    names = np.asarray(history.partitions)[rows]
+    return [
+        (history.table.take(pa.array(rows[names == name])), partition_time(str(name))) for name in np.unique(names)
+    ]
+
+
+def _measure(
+    name: str,
+    score: Callable[[pa.Table, float | None], Floats],
+    batches: list[tuple[pa.Table, float | None]],
+    encoder: TableEncoder,
+) -> GateResult:
+    from sklearn.metrics import roc_auc_score
+
+    normal = np.concatenate([score(table, at) for table, at in batches])
+    auroc = {}
+    for kind in faults.KINDS:
+        faulty = np.concatenate(
+            [score(faults.inject(table, encoder.names, kind, index), at) for index, (table, at) in enumerate(batches)]
+        )
+        truth = np.r_[np.zeros(len(normal)), np.ones(len(faulty))]
+        auroc[kind] = round(float(roc_auc_score(truth, np.r_[normal, faulty])), 6)
+    return GateResult(scorer=name, auroc=auroc, mean=round(float(np.mean(list(auroc.values()))), 6))  # type: ignore[arg-type]
+
+
+def _judge(results: list[GateResult], reasons: list[str], champion: str | None) -> Gate:
+    ours = results[0]
+    passed = True
+    names = {"pca": "PCA", "untrained": "its untrained self", "champion": f"the champion {champion}"}
+    for other in results[1:]:
+        beats = ours.mean > other.mean
+        passed &= beats
+        word = "beats" if beats else "does not beat"
+        reasons.append(f"{word} {names[other.scorer]}: AUROC {ours.mean:.4f} against {other.mean:.4f} on injected faults")
+        log.info("gate: %s", reasons[-1])
+    return Gate(passed=passed, reasons=reasons, results=results, champion=champion)

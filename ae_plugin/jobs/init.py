@@ -1,0 +1,115 @@
+"""Init: look at a source, and write the pipeline YAML that fits it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import yaml
+
+from ae_plugin.config import PIPELINES_DIR, Source, check_uri
+from ae_plugin.engines.local import Reader
+from ae_plugin.errors import ConfigError
+from ae_plugin.store.files import SUFFIXES, list_source, open_fs
+
+LABELS = {"label", "is_anomaly", "anomaly", "is_fraud", "fraud", "target"}
+_HEADER = "# Written by `ae init`. Every field and its default: docs/configuration.md\n"
+
+
+def init(source: str, *, name: str | None = None, path: Path | None = None, force: bool = False) -> Path:
+    """Write a pipeline YAML for a source.
+
+    Hive keys come from the folders' names; row keys are columns of unique integers or strings named like one; columns
+    named like labels are excluded.
+
+    Args:
+        source: folder, file or glob.
+        name: of the pipeline; made from the source's name when absent.
+        path: of the YAML; `dags/pipelines/<name>.yaml` (or `./<name>.yaml`) when absent.
+        force: overwrite.
+
+    Raises:
+        DataError: there is nothing to read.
+        ConfigError: the YAML exists already.
+    """
+    try:
+        check_uri(source)
+    except ValueError as error:
+        raise ConfigError(str(error), where="SOURCE") from error
+    format = _format_of(source)
+    files = list_source(Source(uri=source, format=format))  # type: ignore[arg-type]
+    reader = Reader(files[:1], format)
+    hive = [p.split("=", 1)[0] for p in files[0].uri.split("/")[:-1] if re.match(r"^[A-Za-z_]\w*=", p)]
+    batch = next(reader.batches(), None)
+    keys, exclude = _keys(batch) if batch is not None else ([], [])
+    slug = name or _slug(source)
+    target = path or (PIPELINES_DIR if PIPELINES_DIR.is_dir() else Path()) / f"{slug}.yaml"
+    if target.exists() and not force:
+        raise ConfigError("exists already", where=str(target), mend="Give --force, or another --name")
+    # Relative paths in a YAML start from the folder above dags/, which is here when dags/ is.
+    here = target.absolute().parent == Path().absolute() or PIPELINES_DIR.is_dir()
+    uri = source if "://" in source or here else os.path.abspath(source)
+    text = _yaml(slug, uri, format, hive, keys, exclude, f"out/{slug}" if here else os.path.abspath(f"out/{slug}"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    return target
+
+
+def _format_of(source: str) -> str:
+    if source.lower().endswith(SUFFIXES["csv"]):
+        return "csv"
+    if source.lower().endswith(SUFFIXES["parquet"]):
+        return "parquet"
+    fs, path = open_fs(source)
+    names = fs.glob(path) if any(mark in path for mark in "*?[") else fs.find(path)
+    csv = sum(name.lower().endswith(SUFFIXES["csv"]) for name in names)
+    return "csv" if csv > len(names) / 2 else "parquet"
+
+
+def _slug(source: str) -> str:
+    parts = [p for p in re.split(r"[/\\]", source.split("://")[-1]) if p and not any(mark in p for mark in "*?[=")]
+    words = re.sub(r"[^a-z0-9]+", "_", (parts[-1] if parts else "table").split(".")[0].lower()).strip("_")
+    return words if words and words[0].isalpha() else f"table_{words}".rstrip("_")
+
+
+def _keys(batch: pa.RecordBatch) -> tuple[list[str], list[str]]:
+    keys, exclude = [], []
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        if field.name.lower() in LABELS:
+            exclude.append(field.name)
+            continue
+        plain = pa.types.is_integer(field.type) or pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+        if not plain or column.null_count or len(column) < 2:
+            continue
+        unique = len(column.unique()) == len(column)
+        running = pa.types.is_integer(field.type) and bool((np.diff(column.to_numpy()) == 1).all())
+        named = re.search(r"(^|_)(id|key|uuid|uid|no|index)$", field.name.lower()) is not None
+        if unique and (named or running):
+            keys.append(field.name)
+    return keys, exclude
+
+
+def _yaml(slug: str, uri: str, format: str, hive: list[str], keys: list[str], exclude: list[str], output: str) -> str:
+    source: dict[str, object] = {"uri": uri, "format": format}
+    if hive:
+        source["partition_by"] = hive[0] if len(hive) == 1 else hive
+    if keys:
+        source["keys"] = keys
+    if exclude:
+        source["exclude"] = exclude
+    train: dict[str, object] = {"schedule": "0 3 * * 1", "contamination": "auto"}
+    if hive:
+        train["partitions"] = 28
+    whole = {
+        "name": slug,
+        "source": source,
+        "model": {"kind": "auto", "seed": 0},
+        "train": train,
+        "score": {"schedule": "asset", "alert_rate": 0.01, "on_unfamiliar": "quarantine", "denoise": "repair"},
+        "promote": "auto",
+        "output": output,
+    }
+    return _HEADER + yaml.safe_dump(whole, sort_keys=False)

@@ -1,0 +1,36 @@
+"""What versions there are."""
+
+from __future__ import annotations
+
+from ae_plugin.config import Pipeline
+from ae_plugin.jobs.versions import read_report
+from ae_plugin.schemas import ModelEntry, TrainReport
+from ae_plugin.store.registry import PointerName, Registry
+
+
+def models(pipeline: Pipeline) -> list[ModelEntry]:
+    """List a pipeline's versions, oldest first, with the pointers that point at them."""
+    registry = Registry(pipeline.output)
+    names: tuple[PointerName, ...] = ("champion", "challenger")
+    pointers = {name: registry.pointer(name) for name in names}
+    entries = []
+    for version in registry.versions():
+        report = read_report(registry, version)
+        entries.append(
+            ModelEntry(
+                version=version,
+                pointers=[name for name, pointer in pointers.items() if pointer and pointer.version == version],
+                created_at=report.created_at,
+                rows_train=report.rows_train,
+                partitions=report.partitions,
+                gate_passed=report.gate.passed,
+                validation_loss=report.validation_loss,
+            )
+        )
+    return entries
+
+
+def report_of(pipeline: Pipeline, version: str | None = None) -> TrainReport:
+    """Read a version's training report; the champion's when no version is given."""
+    registry = Registry(pipeline.output)
+    return read_report(registry, version or registry.champion())

@@ -1,0 +1,136 @@
+"""A model version in memory and on disk: what training packs, scoring unpacks. Nothing in it can execute."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from ae_plugin.core.calibration import Tail
+from ae_plugin.core.columns import ColumnSpec
+from ae_plugin.core.features import TableEncoder
+from ae_plugin.core.guard import GuardReference
+from ae_plugin.core.scoring import Reference, Scorer
+from ae_plugin.errors import StoreError
+from ae_plugin.runtime.litert import LiteNetwork
+from ae_plugin.schemas import TrainReport
+from ae_plugin.store.registry import Registry
+
+NETWORK, WEIGHTS, REFERENCE, REPORT = "network.tflite", "weights.safetensors", "reference.safetensors", "report.json"
+
+
+class ModelCard(BaseModel):
+    """`model.json`: everything about a version that is not an array."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = 1
+    pipeline: str
+    kind: str
+    seed: int
+    width: int
+    latent_dim: int
+    contaminated: bool
+    columns: list[ColumnSpec]
+    source_schema: str = Field(description="Arrow IPC schema, base64.")
+    keys: list[str]
+    partitions: dict[str, str] = Field(description="Partition trained on -> fingerprint of its files.")
+    components: list[str]
+    versions: dict[str, str] = Field(description="Package -> version it was trained with.")
+    created_at: str
+    files: dict[str, str] = Field(default_factory=dict, description="File -> sha256.")
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A version ready to score with."""
+
+    version: str
+    card: ModelCard
+    scorer: Scorer
+    guard: GuardReference
+    schema: pa.Schema
+
+
+def pack_schema(schema: pa.Schema) -> str:
+    """Arrow schema to base64 text."""
+    return base64.b64encode(schema.serialize().to_pybytes()).decode()
+
+
+def pack(reference: Reference, guard: GuardReference, weights: Sequence[Any], network: bytes) -> dict[str, bytes]:
+    """Turn a trained version into files: name -> content."""
+    arrays: dict[str, Any] = {
+        "center": reference.center,
+        "whitener": reference.whitener,
+        "tails": reference.tails,
+        "groups": reference.groups.astype(np.uint8),
+        "calibration": reference.calibration,
+        "cells": reference.cells,
+        "guard.counts": guard.counts,
+        "guard.spread": guard.spread,
+    }
+    for name, tail in reference.components.items():
+        arrays |= {f"{name}.at": tail.at, f"{name}.nats": tail.nats, f"{name}.index": np.array([tail.index])}
+    kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    layers = {f"{index:04d}": np.ascontiguousarray(array) for index, array in enumerate(weights)}
+    return {NETWORK: network, WEIGHTS: save_arrays(layers), REFERENCE: save_arrays(kept)}
+
+
+def load_version(registry: Registry, version: str, alert_rate: float) -> ModelVersion:
+    """Read a version, check it, and make it ready to score.
+
+    Raises:
+        StoreError: it was tampered with, or was written by another release in a format this one cannot read.
+    """
+    raw, files = registry.read(version)
+    where = f"{registry.folder.uri}/_models/{version}"
+    try:
+        card = ModelCard.model_validate(raw)
+        arrays = load_arrays(files[REFERENCE])
+        schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(card.source_schema)))
+        reference = _unpack(card, arrays)
+        guard = GuardReference(arrays["guard.counts"], arrays["guard.spread"])
+        network_bytes = files[NETWORK]
+    except (ValidationError, SafetensorError, KeyError, ValueError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise StoreError(f"is not a model this release can read ({reason})", where=where, mend="Train anew") from error
+    encoder = TableEncoder(card.columns)
+    network = LiteNetwork(
+        network_bytes, features=encoder.features, columns=len(encoder.specs), latent_dim=card.latent_dim
+    )
+    return ModelVersion(version, card, Scorer(encoder, network, reference, alert_rate, card.contaminated), guard, schema)
+
+
+def _unpack(card: ModelCard, arrays: dict[str, Any]) -> Reference:
+    tails = {
+        name: Tail(arrays[f"{name}.at"], arrays[f"{name}.nats"], float(arrays[f"{name}.index"][0]))
+        for name in card.components
+    }
+    return Reference(
+        center=arrays["center"],
+        whitener=arrays["whitener"],
+        tails=arrays["tails"],
+        groups=arrays["groups"].astype(bool),
+        components=tails,
+        calibration=arrays["calibration"],
+        cells=arrays["cells"],
+    )
+
+
+def read_report(registry: Registry, version: str) -> TrainReport:
+    """Read a version's training report."""
+    _, files = registry.read(version)
+    try:
+        return TrainReport.model_validate({**json.loads(files[REPORT]), "model_version": version})
+    except (KeyError, ValueError) as error:
+        where = f"{registry.folder.uri}/_models/{version}/{REPORT}"
+        raise StoreError("is not a training report", where=where, mend="Train anew") from error

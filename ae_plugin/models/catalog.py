@@ -1,0 +1,23 @@
+"""Model kinds by name. To add one: write its module, and add a line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+KINDS = {
+    "dense": "ae_plugin.models.dense:build",
+}
+
+
+def builder(kind: str) -> Any:
+    """Return the function that builds a kind's Keras model; `auto` is the best kind for tables."""
+    module, function = KINDS["dense" if kind == "auto" else kind].split(":")
+    return getattr(import_module(module), function)
+
+
+def size_of(features: int) -> tuple[int, int]:
+    """Width and latent_dim for F encoded features; latent_dim never equals F, so that the two outputs differ in width."""
+    width = 64 if features <= 48 else 128 if features <= 256 else 256
+    latent = 64 if features != 64 else 63
+    return width, latent

@@ -1,0 +1,219 @@
+"""The training loop: steps rather than epochs, seeded, streamed to the log, resumable to the bit.
+
+Every step draws its mini-batch and its masks from (seed, step) alone, so a run that was killed and resumed from its
+checkpoint ends with the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ae_plugin.core.features import Encoded, Floats, TableEncoder
+from ae_plugin.models.checkpoint import Checkpoint
+
+log = logging.getLogger(__name__)
+
+MASK_LIMIT = 0.6
+LEARNING_RATE = 2e-3
+WARM_UP = 20
+PATIENCE = 6
+CHUNK = 20
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: `steps` mini-batches of `rows` rows."""
+
+    steps: int
+    rows: int
+
+    @staticmethod
+    def auto(rows: int) -> Budget:
+        """A budget that follows the number of training rows: 1200 steps of 128, more on larger tables."""
+        return Budget(1200, 128) if rows < 20_000 else Budget(3000, 256)
+
+
+@dataclass
+class Trained:
+    """What training left behind: the best weights are in the model itself."""
+
+    steps: int
+    stopped_early: bool
+    seconds: float
+    rows_per_second: float
+    validation_loss: float
+    curve: list[tuple[int, float, float]] = field(default_factory=list)
+
+
+class Rows:
+    """Encoded rows with their loss weights, ready to be cut into masked mini-batches."""
+
+    def __init__(self, encoder: TableEncoder, encoded: Encoded) -> None:
+        self.encoder = encoder
+        self.x = encoded.x
+        self.visible = encoder.visible(encoded)
+        touched = bool(encoded.state.any())
+        self.weights = encoder.weights(encoded) if touched else None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def masked(self, chosen: np.ndarray[Any, Any], rng: np.random.Generator) -> tuple[Floats, Floats, Floats, Floats]:
+        """Hide a random share (0 to 0.6) of each chosen row's cells: (input, visible, target, weights)."""
+        shape = (len(chosen), len(self.encoder.specs))
+        rates = rng.uniform(0, MASK_LIMIT, (len(chosen), 1))
+        keep = (rng.uniform(size=shape) >= rates).astype(np.float32)
+        visible = self.visible[chosen] * keep
+        x = self.x[chosen]
+        weights = np.ones_like(x) if self.weights is None else self.weights[chosen]
+        return x * visible[:, self.encoder.column_of], visible, x, weights
+
+
+def train(
+    model: keras.Model,
+    rows: Rows,
+    validation: Rows,
+    budget: Budget,
+    seed: int,
+    checkpoint: Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Trained:
+    """Train `model` in place, and leave its best weights (by validation loss) in it.
+
+    Args:
+        model: from the catalog.
+        rows: training rows.
+        validation: rows for early stopping; never trained on.
+        budget: steps and rows a step.
+        seed: of mini-batches and masks.
+        checkpoint: folder to save progress to and resume from.
+        on_progress: called with (step, steps).
+    """
+    state = _State(model, budget, seed)
+    if checkpoint is not None and (resumed := Checkpoint.load(checkpoint)) is not None:
+        state.restore(resumed)
+        log.info("resuming at step %d of %d", state.step, budget.steps)
+    fixed = _validation_set(validation, seed)
+    every = max(CHUNK, budget.steps // 30 // CHUNK * CHUNK)
+    start, first, saved = time.perf_counter(), state.step, time.perf_counter()
+    while state.step < budget.steps and state.patience < PATIENCE:
+        loss = state.advance(rows, min(CHUNK, budget.steps - state.step))
+        if state.step % every and state.step < budget.steps:
+            continue
+        state.evaluate(fixed, loss)
+        _log(state, budget, start, first)
+        if on_progress:
+            on_progress(state.step, budget.steps)
+        if checkpoint is not None and time.perf_counter() - saved > 5:
+            state.snapshot().save(checkpoint)
+            saved = time.perf_counter()
+    seconds = time.perf_counter() - start
+    model.set_weights(state.best)
+    return Trained(
+        state.step,
+        state.step < budget.steps,
+        seconds,
+        (state.step - first) * budget.rows / max(seconds, 1e-9),
+        state.best_loss,
+        state.curve,
+    )
+
+
+def _validation_set(validation: Rows, seed: int) -> tuple[Floats, Floats, Floats, Floats]:
+    rng = np.random.default_rng([seed, 2**32 - 1])
+    chosen = np.arange(len(validation)) if len(validation) <= 4096 else rng.permutation(len(validation))[:4096]
+    return validation.masked(chosen, rng)
+
+
+def _log(state: _State, budget: Budget, start: float, first: int) -> None:
+    spent = time.perf_counter() - start
+    speed = (state.step - first) / max(spent, 1e-9)
+    step, train_loss, loss = state.curve[-1]
+    log.info(
+        "step %d/%d  loss %.4f  validation %.4f  %.0f rows/s  %.0f s left",
+        *(step, budget.steps, train_loss, loss, speed * budget.rows, (budget.steps - step) / max(speed, 1e-9)),
+    )
+
+
+class _State:
+    """Model, optimizer and progress: everything that a checkpoint holds."""
+
+    def __init__(self, model: keras.Model, budget: Budget, seed: int) -> None:
+        self.model, self.budget, self.seed = model, budget, seed
+        self.optimizer = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=1e-4, clipnorm=1.0)
+        self.optimizer.build(model.trainable_variables)
+        self.step, self.patience, self.best_loss = 0, 0, float("inf")
+        self.best = model.get_weights()
+        self.curve: list[tuple[int, float, float]] = []
+        self._steps = tf.function(self._run_steps, reduce_retracing=True)
+
+    def advance(self, rows: Rows, steps: int) -> float:
+        """Take some steps; return their mean loss."""
+        parts = []
+        for step in range(self.step, self.step + steps):
+            rng = np.random.default_rng([self.seed, step])
+            parts.append((*rows.masked(rng.integers(0, len(rows), self.budget.rows), rng),))
+        rates = np.array([self._rate(step) for step in range(self.step, self.step + steps)], np.float32)
+        stacked = [tf.constant(np.stack(column)) for column in zip(*parts, strict=True)]
+        self.step += steps
+        return float(self._steps(*stacked, tf.constant(rates)))
+
+    def _rate(self, step: int) -> float:
+        warm = min(1.0, (step + 1) / WARM_UP)
+        return float(LEARNING_RATE * warm * 0.5 * (1 + np.cos(np.pi * step / self.budget.steps)))
+
+    def _run_steps(self, x: Any, visible: Any, target: Any, weights: Any, rates: Any) -> Any:
+        total = tf.constant(0.0)
+        for i in tf.range(tf.shape(x)[0]):
+            with tf.GradientTape() as tape:
+                reconstruction, _ = self.model([x[i], visible[i]], training=True)
+                loss = _loss(reconstruction, target[i], weights[i])
+            gradients = tape.gradient(loss, self.model.trainable_variables)
+            self.optimizer.learning_rate.assign(rates[i])
+            self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables, strict=True))
+            total += loss
+        return total / tf.cast(tf.shape(x)[0], tf.float32)
+
+    def evaluate(self, fixed: tuple[Floats, Floats, Floats, Floats], train_loss: float) -> None:
+        """Compare with the best weights so far, and keep the better."""
+        x, visible, target, weights = fixed
+        reconstruction, _ = self.model([x, visible], training=False)
+        loss = float(_loss(reconstruction, tf.constant(target), tf.constant(weights)))
+        self.curve.append((self.step, round(train_loss, 6), round(loss, 6)))
+        if loss < self.best_loss * (1 - 1e-4):
+            self.best_loss, self.best, self.patience = loss, self.model.get_weights(), 0
+        else:
+            self.patience += 1
+
+    def snapshot(self) -> Checkpoint:
+        """Everything needed to go on from here."""
+        return Checkpoint(
+            step=self.step,
+            patience=self.patience,
+            best_loss=self.best_loss,
+            curve=self.curve,
+            weights=self.model.get_weights(),
+            best=self.best,
+            optimizer=[np.asarray(v) for v in self.optimizer.variables],
+        )
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Go on from a snapshot."""
+        self.step, self.patience, self.best_loss = saved.step, saved.patience, saved.best_loss
+        self.curve, self.best = list(saved.curve), saved.best
+        self.model.set_weights(saved.weights)
+        for variable, value in zip(self.optimizer.variables, saved.optimizer, strict=True):
+            variable.assign(value)
+
+
+def _loss(reconstruction: Any, target: Any, weights: Any) -> Any:
+    return tf.reduce_sum(weights * tf.square(reconstruction - target)) / (tf.reduce_sum(weights) + 1e-6)

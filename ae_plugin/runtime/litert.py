@@ -1,0 +1,63 @@
+"""Runs an exported network: arrays in, reconstruction and latent code out. Nothing of Keras is needed."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from ae_plugin.core.features import Floats
+from ae_plugin.errors import StoreError
+
+
+class LiteNetwork:
+    """A network in LiteRT, called as `network(x, visible) -> (reconstruction, code)`.
+
+    Args:
+        model: the exported flatbuffer.
+        features: F, length of each row of x and of the reconstruction.
+        columns: C, length of each row of `visible`.
+        latent_dim: L, length of each latent code.
+        threads: threads LiteRT may use.
+
+    Raises:
+        StoreError: the bytes are not such a network.
+    """
+
+    def __init__(self, model: bytes, *, features: int, columns: int, latent_dim: int, threads: int = 1) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        logging.getLogger("ai_edge_litert").setLevel(logging.ERROR)
+        self._model, self._threads = model, threads
+        self._rows = -1
+        try:
+            self._interpreter: Any = Interpreter(model_content=model, num_threads=threads)
+            inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+            self._inputs = _by_width(inputs, (features, columns))
+            self._outputs = _by_width(outputs, (features, latent_dim))
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise StoreError(f"the exported network does not load ({error})", mend="Train anew") from error
+
+    def __call__(self, x: Floats, visible: Floats) -> tuple[Floats, Floats]:
+        """Run rows through the network; both results are copies, float32."""
+        if len(x) != self._rows:
+            self._interpreter.resize_tensor_input(self._inputs[0], [len(x), x.shape[1]])
+            self._interpreter.resize_tensor_input(self._inputs[1], [len(x), visible.shape[1]])
+            self._interpreter.allocate_tensors()
+            self._rows = len(x)
+        self._interpreter.set_tensor(self._inputs[0], np.ascontiguousarray(x, np.float32))
+        self._interpreter.set_tensor(self._inputs[1], np.ascontiguousarray(visible, np.float32))
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._outputs[0]), self._interpreter.get_tensor(self._outputs[1])
+
+
+def _by_width(details: list[dict[str, Any]], widths: tuple[int, int]) -> list[int]:
+    """Tensor indices in our order; the export keeps Keras' names or order, and widths tell the rest."""
+    ordered = sorted(details, key=lambda d: d["name"])
+    found = [int(d["shape"][-1]) for d in ordered]
+    if found == [widths[0], widths[1]]:
+        return [ordered[0]["index"], ordered[1]["index"]]
+    if found == [widths[1], widths[0]]:
+        return [ordered[1]["index"], ordered[0]["index"]]
+    raise KeyError(f"tensor widths {found}, wanted {list(widths)}")

@@ -1,0 +1,183 @@
+"""What comes out: Arrow schemas of the outputs, and the JSON that jobs return and store."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+Verdict = Literal["familiar", "drifted", "unfamiliar"]
+
+
+def scores_schema(keys: list[pa.Field]) -> pa.Schema:
+    """Schema of `scores/`: one row per input row, in input order."""
+    return pa.schema(
+        [
+            *keys,
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("anomaly_score", pa.float32()),
+            pa.field("p_value", pa.float32()),
+            pa.field("is_anomaly", pa.bool_()),
+            pa.field("top_column", pa.string()),
+            pa.field("error", pa.string()),
+            pa.field("model_version", pa.string(), nullable=False),
+        ]
+    )
+
+
+def cells_schema(keys: list[pa.Field]) -> pa.Schema:
+    """Schema of `cells/`: one row per anomalous cell."""
+    return pa.schema(
+        [
+            *keys,
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("column", pa.string(), nullable=False),
+            pa.field("observed", pa.string()),
+            pa.field("expected", pa.string()),
+            pa.field("cell_error", pa.float32()),
+            pa.field("p_value", pa.float32()),
+        ]
+    )
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="null")
+
+
+class ColumnReason(_Record):
+    """One column's part in a guard verdict."""
+
+    column: str
+    reason: str
+    effect: float = Field(description="Largest difference between the two distribution functions, 0 to 1.")
+    limit: float = Field(description="What training partitions and chance allow, in the same unit.")
+
+
+class GuardVerdict(_Record):
+    """Is this partition the kind of data that the model knows?"""
+
+    verdict: Verdict
+    reasons: list[str]
+    columns: list[ColumnReason]
+
+
+class RunRecord(_Record):
+    """One partition's run; stored as `_runs/<run_id>.json`."""
+
+    run_id: str
+    pipeline: str
+    model_version: str
+    partition: str = Field(description="Hive path of the partition, as `date=2013-01-29`; empty for a whole source.")
+    outcome: Literal["scored", "quarantined", "refused"]
+    rows: int
+    anomalies: int
+    alert_rate: float
+    observed_alert_rate: float | None
+    unreadable_rows: int
+    cells_flagged: int
+    cells_repaired: int
+    cells_imputed: int
+    guard: GuardVerdict
+    notes: list[str] = Field(description="What the user should know, in words.")
+    seconds: float
+    rows_per_second: float
+    peak_memory_mb: float
+    started_at: str
+    input_fingerprint: str = Field(description="sha256 of the partition's listing: names, sizes, change times.")
+    outputs: dict[str, str] = Field(description="Each output file, relative to `output`, and its sha256.")
+
+
+class GateResult(_Record):
+    """How well one scorer tells injected faults from held-out rows of the same table."""
+
+    scorer: Literal["challenger", "untrained", "pca", "champion"]
+    auroc: dict[str, float] = Field(description="Fault kind -> AUROC, 0.5 is chance.")
+    mean: float
+
+
+class Gate(_Record):
+    """The promotion gate's result."""
+
+    passed: bool
+    reasons: list[str]
+    results: list[GateResult]
+    champion: str | None = Field(description="The version compared with, when there was one.")
+
+
+class ColumnNote(_Record):
+    """What became of one source column."""
+
+    column: str
+    type: str
+    role: Literal["learned", "key", "excluded", "partition", "passed through"]
+    kind: str = ""
+    note: str = ""
+
+
+class TrainReport(_Record):
+    """One training's report; stored as `report.json` beside the weights."""
+
+    pipeline: str
+    model_version: str
+    rows_seen: int
+    rows_total: int
+    rows_train: int
+    rows_validation: int
+    rows_calibration: int
+    partitions: list[str]
+    columns: list[ColumnNote]
+    features: int
+    latent_dim: int
+    steps: int
+    steps_budget: int
+    stopped_early: bool
+    seconds: float
+    rows_per_second: float
+    peak_memory_mb: float
+    validation_loss: float
+    loss_curve: list[tuple[int, float, float]] = Field(description="(step, training loss, validation loss).")
+    export_difference: float = Field(description="Largest |LiteRT - Keras| on real rows.")
+    gate: Gate
+    notes: list[str]
+    created_at: str
+
+
+class PromoteRecord(_Record):
+    """What promote or rollback did."""
+
+    pipeline: str
+    champion: str | None
+    previous: str | None
+    promoted: bool
+    forced: bool = False
+    reasons: list[str]
+
+
+class ModelEntry(_Record):
+    """One line of `ae models`."""
+
+    version: str
+    pointers: list[str]
+    created_at: str
+    rows_train: int
+    partitions: list[str]
+    gate_passed: bool
+    validation_loss: float
+
+
+class EvaluateRecord(_Record):
+    """`ae evaluate`: scores against a label column."""
+
+    pipeline: str
+    model_version: str
+    label: str
+    rows: int
+    positives: int
+    auroc: float
+    average_precision: float
+    precision: float
+    recall: float
+    f1: float
+    observed_alert_rate: float
+    false_alarm_rate: float

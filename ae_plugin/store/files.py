@@ -1,0 +1,234 @@
+"""Where bytes are kept: URIs through fsspec, partitions of a source, and writes that are all or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from ae_plugin.config import Source, check_uri
+from ae_plugin.errors import ConfigError, DataError, StoreError
+
+SUFFIXES = {"parquet": (".parquet", ".pq"), "csv": (".csv", ".csv.gz")}
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a source: its URI, the partition it belongs to, and what tells whether it changed."""
+
+    uri: str
+    partition: str
+    size: int
+    stamp: str
+
+
+def open_fs(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """Return the filesystem of a URI and the path on it.
+
+    Raises:
+        ConfigError: no filesystem speaks that scheme here.
+    """
+    try:
+        fs, path = fsspec.core.url_to_fs(uri)
+    except (ValueError, ImportError) as error:
+        raise ConfigError(str(error), where=uri, mend="Install the package that speaks this scheme") from error
+    return fs, str(path)
+
+
+def list_source(source: Source) -> list[SourceFile]:
+    """List a source's files in partition and name order.
+
+    Names that start with `_` or `.` are left out, as Hive and Spark do.
+
+    Raises:
+        DataError: there is nothing there, or a file lies outside the partitions.
+    """
+    fs, path = open_fs(source.uri)
+    suffixes = SUFFIXES[source.format]
+    try:
+        found = _find(fs, path, suffixes)
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot be listed ({error})", where=source.uri) from error
+    if not found:
+        raise DataError(
+            f"no {' or '.join(suffixes)} files here", where=source.uri, mend="Check source.uri and source.format"
+        )
+    files = []
+    for name, info in found:
+        partition = _partition_of(name, source.partition_by)
+        if partition is None:
+            keys = "/".join(f"{key}=..." for key in source.partition_by)
+            raise DataError(f"not under a {keys} folder", where=name, mend="Move it there, or mend source.partition_by")
+        files.append(SourceFile(fs.unstrip_protocol(name), partition, int(info.get("size") or 0), _stamp(info)))
+    return sorted(files, key=lambda file: (file.partition, file.uri))
+
+
+def _find(fs: fsspec.AbstractFileSystem, path: str, suffixes: tuple[str, ...]) -> list[tuple[str, dict[str, Any]]]:
+    if any(mark in path for mark in "*?["):
+        names = fs.glob(path, detail=True)
+        listed = {n: i for n, i in names.items() if i.get("type") == "file"}
+        base = path.split("*")[0].rpartition("/")[0]
+    elif fs.isfile(path):
+        return [(path, fs.info(path))]
+    else:
+        listed, base = fs.find(path, detail=True), path
+    return [
+        (name, info)
+        for name, info in listed.items()
+        if name.lower().endswith(suffixes) and not _hidden(name[len(base) :] if name.startswith(base) else name)
+    ]
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(("_", ".")) for part in name.split("/") if part)
+
+
+def _partition_of(name: str, keys: list[str]) -> str | None:
+    values = dict(part.split("=", 1) for part in name.split("/")[:-1] if "=" in part)
+    if any(key not in values for key in keys):
+        return None
+    return "/".join(f"{key}={values[key]}" for key in keys)
+
+
+def _stamp(info: dict[str, Any]) -> str:
+    for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated"):
+        if info.get(key):
+            return str(info[key])
+    return ""
+
+
+def partitions_of(files: list[SourceFile]) -> dict[str, list[SourceFile]]:
+    """Group a listing by partition, in order."""
+    grouped: dict[str, list[SourceFile]] = {}
+    for file in files:
+        grouped.setdefault(file.partition, []).append(file)
+    return grouped
+
+
+def fingerprint(files: list[SourceFile]) -> str:
+    """sha256 of a partition's listing: names, sizes and change stamps."""
+    listing = [[file.uri.rsplit("/", 1)[-1], file.size, file.stamp] for file in files]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def partition_id(text: str, keys: list[str]) -> str:
+    """Turn what a user typed (`2013-01-29`, `date=2013-01-29`) into a partition's hive path.
+
+    Raises:
+        ConfigError: it names no partition of these keys.
+    """
+    if text == "" and not keys:
+        return ""
+    parts = text.strip("/").split("/")
+    if len(parts) == len(keys):
+        named = [part if "=" in part else f"{key}={part}" for part, key in zip(parts, keys, strict=True)]
+        whole = "/".join(named)
+        if all(n.split("=", 1)[0] == key for n, key in zip(named, keys, strict=True)):
+            try:
+                return check_uri(whole)
+            except ValueError as error:
+                raise ConfigError(str(error), where="--partition") from error
+    wanted = "/".join(f"{key}=VALUE" for key in keys) or "none: this source has no partition_by"
+    raise ConfigError(f"{text!r} names no partition", where="--partition", mend=f"Wanted: {wanted}")
+
+
+class Folder:
+    """A folder at a URI: small reads, atomic writes, and commits of several files as one.
+
+    Args:
+        uri: local path or fsspec URI; it need not exist yet.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+        self.fs, self.path = open_fs(self.uri)
+        self.local = isinstance(self.fs, LocalFileSystem)
+
+    def at(self, name: str) -> str:
+        """Path of `name` on the folder's filesystem."""
+        return f"{self.path}/{name}" if name else self.path
+
+    def read(self, name: str) -> bytes:
+        """Read a small file whole; FileNotFoundError when it is not there."""
+        return bytes(self.fs.cat_file(self.at(name)))
+
+    def exists(self, name: str) -> bool:
+        """Whether a file or folder is there."""
+        return bool(self.fs.exists(self.at(name)))
+
+    def names(self, name: str = "") -> list[str]:
+        """Names in a folder, sorted; empty when it is not there."""
+        self.fs.invalidate_cache()
+        try:
+            listed = self.fs.ls(self.at(name), detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in listed)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a small file whole.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        partial = f"{name}.{uuid.uuid4().hex[:8]}.partial"
+        with writing(self.uri):
+            self.makedirs(name.rpartition("/")[0])
+            if not self.local:
+                self.fs.pipe_file(self.at(name), data)
+                return
+            with open(self.at(partial), "wb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.replace(self.at(partial), self.at(name))
+
+    def makedirs(self, name: str = "") -> None:
+        """Make a folder and its parents."""
+        self.fs.makedirs(self.at(name), exist_ok=True)
+
+    def open_write(self, name: str) -> IO[bytes]:
+        """Open a file for writing; StoreError when that is impossible."""
+        with writing(self.uri):
+            self.makedirs(name.rpartition("/")[0])
+            handle: IO[bytes] = self.fs.open(self.at(name), "wb")
+        return handle
+
+    def move(self, old: str, new: str) -> None:
+        """Move one file over another: atomic on local disks, copy then delete on object stores."""
+        self.makedirs(new.rpartition("/")[0])
+        if self.local:
+            os.replace(self.at(old), self.at(new))
+        else:
+            self.fs.mv(self.at(old), self.at(new))
+
+    def remove(self, name: str) -> None:
+        """Remove a file or a folder with all that is in it; nothing happens when it is not there."""
+        if self.exists(name):
+            self.fs.rm(self.at(name), recursive=True)
+
+    def sha256(self, name: str) -> str:
+        """sha256 of a file, read in pieces."""
+        digest = hashlib.sha256()
+        with self.fs.open(self.at(name), "rb") as handle:
+            while piece := handle.read(1 << 20):
+                digest.update(piece)
+        return digest.hexdigest()
+
+
+@contextmanager
+def writing(where: str) -> Iterator[None]:
+    """Turn the filesystem's refusals into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(f"cannot be written ({reason})", where=where, mend="Check the path and its rights") from error

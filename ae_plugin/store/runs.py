@@ -1,0 +1,35 @@
+"""What was scored when: `_runs/<run_id>.json` for each run, `_runs/_latest/<partition>.json` for the newest of each."""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+from pydantic import ValidationError
+
+from ae_plugin.schemas import RunRecord
+from ae_plugin.store.files import Folder
+
+RUNS, LATEST = "_runs", "_runs/_latest"
+
+
+def slug_of(partition: str) -> str:
+    """A file name for a partition: readable, and unlike any other's."""
+    if not partition:
+        return "whole"
+    plain = re.sub(r"[^A-Za-z0-9=.-]+", "_", partition)[:100]
+    return plain if plain == partition else f"{plain}-{zlib.crc32(partition.encode()):08x}"
+
+
+def latest(folder: Folder) -> dict[str, RunRecord]:
+    """The newest run of each partition, in partition order."""
+    records = {}
+    for name in folder.names(LATEST):
+        if not name.endswith(".json"):
+            continue
+        try:
+            record = RunRecord.model_validate_json(folder.read(f"{LATEST}/{name}"))
+        except (ValidationError, FileNotFoundError):
+            continue  # written by another version of this package: the partition counts as never scored
+        records[record.partition] = record
+    return dict(sorted(records.items()))
