@@ -1,10 +1,10 @@
 """Autoencoders for tables, inside Airflow: anomalies, wrong cells, repaired Parquet.
 
-    import ae_plugin
+import ae_plugin
 
-    ae_plugin.train("dags/pipelines/flights.yaml")
-    detector = ae_plugin.load("out/flights")
-    detector.score(frame)
+ae_plugin.train("dags/pipelines/flights.yaml")
+detector = ae_plugin.load("out/flights")
+detector.score(frame)
 """
 
 from __future__ import annotations

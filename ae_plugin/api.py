@@ -36,7 +36,11 @@ def promote(pipeline: Pipeline | str | Path, version: str | None = None, *, forc
 
 
 def score(
-    pipeline: Pipeline | str | Path, partition: str | None = None, *, source: str | None = None, output: str | None = None
+    pipeline: Pipeline | str | Path,
+    partition: str | None = None,
+    *,
+    source: str | None = None,
+    output: str | None = None,
 ) -> RunRecord:
     """Score one partition with the champion and write its outputs.
 

@@ -110,7 +110,9 @@ def train(pipeline: PipelineArg, as_json: JsonFlag = False) -> None:
         lines.append(_promotion(promoted.promoted, promoted.champion, promoted.reasons))
     else:
         lines.append(f"{report.model_version} waits as challenger: `ae promote {pipeline}`")
-    _print({**report.model_dump(mode="json"), "promotion": promoted and promoted.model_dump(mode="json")}, as_json, lines)
+    _print(
+        {**report.model_dump(mode="json"), "promotion": promoted and promoted.model_dump(mode="json")}, as_json, lines
+    )
 
 
 def _promotion(done: bool, champion: str | None, reasons: list[str]) -> str:
@@ -164,7 +166,9 @@ def score(
         except UnfamiliarError as error:
             print(f"ae: {error}", file=sys.stderr)
             refused.append(error)
-    lines = [_run_line(record) for record in records] or ([] if refused else ["nothing to do: no partition is new or changed"])
+    lines = [_run_line(record) for record in records] or (
+        [] if refused else ["nothing to do: no partition is new or changed"]
+    )
     _print({"pipeline": loaded.name, "runs": records, "refused": [str(error) for error in refused]}, as_json, lines)
     if refused:
         raise typer.Exit(UnfamiliarError.exit_code)

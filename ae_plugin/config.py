@@ -74,11 +74,15 @@ class Train(_Section):
 
     schedule: str | None = Field(None, description="Cron expression of the train DAG; absent: by hand only.")
     partitions: int | None = Field(None, ge=1, description="Train on the newest N partitions; absent: on all of them.")
-    until: str | None = Field(None, description="Newest partition to train on (inclusive); absent: the newest there is.")
+    until: str | None = Field(
+        None, description="Newest partition to train on (inclusive); absent: the newest there is."
+    )
     contamination: Literal["auto"] | float = Field(
         "auto", description="0: history is known to be normal. `auto`: it may hold anomalies."
     )
-    steps: Literal["auto"] | int = Field("auto", description="Training budget in mini-batches; `auto` follows the table.")
+    steps: Literal["auto"] | int = Field(
+        "auto", description="Training budget in mini-batches; `auto` follows the table."
+    )
     max_rows: int = Field(
         200_000, ge=200, description="Rows held in memory while training; longer history is sampled by row group."
     )
@@ -131,13 +135,16 @@ class Score(_Section):
 class Pipeline(_Section):
     """One pipeline: a source, a model, a schedule, an output."""
 
-    name: str = Field(description="Lower-case letters, digits, - and _; names the DAGs `<name>__train` and `<name>__score`.")
+    name: str = Field(
+        description="Lower-case letters, digits, - and _; names the DAGs `<name>__train` and `<name>__score`."
+    )
     source: Source
     model: Model = Field(default_factory=lambda: Model())
     train: Train = Field(default_factory=lambda: Train())
     score: Score = Field(default_factory=lambda: Score())
     promote: Literal["auto", "approval", "never"] = Field(
-        "auto", description="`auto`: promote when the gate passes. `approval`: wait for a person. `never`: only by hand."
+        "auto",
+        description="`auto`: promote when the gate passes. `approval`: wait for a person. `never`: only by hand.",
     )
     output: str = Field(description="Folder (or URI) for every output of this pipeline, its models included.")
 

@@ -17,9 +17,7 @@ SPELLING_WEIGHT = 6.0
 NEAR = 0.5
 
 
-def expected_values(
-    spec: ColumnSpec, features: Floats, observed: pa.Array, reference: float | None = None
-) -> pa.Array:
+def expected_values(spec: ColumnSpec, features: Floats, observed: pa.Array, reference: float | None = None) -> pa.Array:
     """Decode one column's reconstruction.
 
     Args:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ae_plugin.core.columns import CategorySpec, ColumnSpec, NumberSpec, TextSpec, TimeSpec
 from ae_plugin.core.features import SECONDS, Doubles, as_floats, as_seconds, as_strings, partition_time
@@ -44,7 +43,11 @@ def learn_columns(
     names, groups = np.unique(np.asarray(partitions), return_inverse=True)
     times = [partition_time(str(name)) for name in names]
     anchors = None if None in times else np.asarray(times, np.float64)[groups]
-    roles = {**dict.fromkeys(exclude, "excluded"), **dict.fromkeys(partition_by, "partition"), **dict.fromkeys(keys, "key")}
+    roles = {
+        **dict.fromkeys(exclude, "excluded"),
+        **dict.fromkeys(partition_by, "partition"),
+        **dict.fromkeys(keys, "key"),
+    }
     specs: list[ColumnSpec] = []
     notes: list[ColumnNote] = []
     for field in sample.schema:
@@ -79,7 +82,12 @@ def _learn(
         codes = strings.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
         skip = "constant" if constant else _by_partition(codes, groups, n_groups)
         return (None, skip) if skip else _learn_strings(field, strings, counts)
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_duration(kind):
+    if (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_duration(kind)
+    ):
         values, nulls = as_floats(column)
         return _learn_number(field, values.astype(np.float64), nulls, groups, n_groups)
     if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):

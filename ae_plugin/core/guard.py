@@ -111,12 +111,12 @@ class Guard:
         if drifting:
             reasons.append(f"scores: {share:.0%} of rows are odder than 95% of calibration rows")
         unfamiliar = self._unfamiliar(share, effect, limit)
-        word: Verdict = "unfamiliar" if unfamiliar else "drifted" if drifting or columns or self.schema_notes else "familiar"
+        word: Verdict = (
+            "unfamiliar" if unfamiliar else "drifted" if drifting or columns or self.schema_notes else "familiar"
+        )
         return GuardVerdict(verdict=word, reasons=reasons, columns=columns)
 
-    def _unfamiliar(
-        self, share: float, effect: npt.NDArray[np.float64], limit: npt.NDArray[np.float64]
-    ) -> bool:
+    def _unfamiliar(self, share: float, effect: npt.NDArray[np.float64], limit: npt.NDArray[np.float64]) -> bool:
         if self.rows < 20:
             # So few rows can all be odd in a familiar world; each of them is judged by itself.
             return False

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import numpy.typing as npt
 
 from ae_plugin.core.calibration import Tail
 from ae_plugin.core.cells import hidden_cell_errors
-from ae_plugin.core.features import VALUE, Encoded, Floats, TableEncoder
-from ae_plugin.core.scoring import (
-    Network,
-    Reference,
-    Scorer,
-    column_groups,
-    fit_latent,
-    learn_tails,
-    row_components,
-    run_blocks,
-    tail_table,
-)
+from ae_plugin.core.features import VALUE, Bools, Encoded, Floats, TableEncoder
+from ae_plugin.core.scoring import Network, Reference, Scorer, hidden_errors, run_blocks
+from ae_plugin.core.surprise import ColumnTails
 
 GROUPS = 4
-LATENT_ROWS, TAIL_ROWS, CALIBRATION_ROWS, CELL_EVALUATIONS = 50_000, 20_000, 20_000, 600_000
+ODD_SHARE = 0.25
+LATENT_ROWS, TAIL_ROWS, CALIBRATION_ROWS, CELL_EVALUATIONS = 50_000, 10_000, 20_000, 600_000
 
 
 def fit_reference(
@@ -31,7 +26,6 @@ def fit_reference(
     calibration: Encoded,
     *,
     contaminated: bool,
-    seed: int,
     cells: bool = True,
 ) -> Reference:
     """Learn everything that scoring needs beside the network.
@@ -40,47 +34,51 @@ def fit_reference(
         encoder: of this version.
         network: trained (or, for the gate, untrained).
         train: rows the network was trained on; used for the latent shape and the columns' tails only.
-        validation: rows it was not trained on; used for the components' tails.
+        validation: rows it was not trained on; used for the views' tails.
         calibration: other rows it was not trained on; used for p-values only.
         contaminated: whether history may hold anomalies.
-        seed: of the column groups.
         cells: also calibrate single cells, which costs a pass a column.
     """
     some = train.take(np.arange(min(len(train), LATENT_ROWS)))
     visible = encoder.visible(some)
     _, codes = run_blocks(network, encoder.hide(some.x, visible), visible)
     center, whitener = fit_latent(codes)
-    columns = len(encoder.specs)
-    empty = np.zeros(0, np.float32)
-    reference = Reference(
+    held_out = validation if len(validation) >= 50 else Encoded.concat([validation, calibration])
+    held_out = held_out.take(np.arange(min(len(held_out), TAIL_ROWS)))
+    groups = column_groups(encoder, train.x[:5000])
+    visible = encoder.visible(held_out)
+    reconstruction, _ = run_blocks(network, encoder.hide(held_out.x, visible), visible)
+    blank = Reference(
         center=center,
         whitener=whitener,
         tails=learn_tails(encoder, train.bins),
-        groups=column_groups(columns, GROUPS, seed),
-        components={},
-        calibration=empty,
-        cells=np.zeros((0, columns), np.float32),
+        groups=groups,
+        views={},
+        clean=ColumnTails.fit(encoder.column_errors(held_out, reconstruction)),
+        hidden=ColumnTails.fit(hidden_errors(encoder, network, groups, held_out)),
+        odd=0.0,
+        calibration=np.zeros(0, np.float32),
+        cells=np.zeros((0, len(encoder.specs)), np.float32),
     )
-    held_out = validation if len(validation) >= 50 else Encoded.concat([validation, calibration])
-    held_out = held_out.take(np.arange(min(len(held_out), TAIL_ROWS)))
-    table = tail_table(encoder, reference.tails, contaminated)
-    parts, _ = row_components(encoder, network, reference, table, held_out)
-    used = {name: Tail.fit(values) for name, values in parts.items() if np.ptp(values) > 0 and _counts(name, columns)}
-    reference = _replace(reference, components=used)
-    scorer = Scorer(encoder, network, reference, 0.01, contaminated)
+    scorer = Scorer(encoder, network, blank, 0.01, contaminated)
+    scorer.reference = reference = _fit_views(scorer, held_out)
     kept = calibration.take(np.arange(min(len(calibration), CALIBRATION_ROWS)))
-    scores, _ = scorer.raw_scores(kept)
-    reference = _replace(reference, calibration=np.sort(scores))
-    return _replace(reference, cells=_calibrate_cells(scorer, kept)) if cells else reference
+    scorer.reference = reference = replace(reference, calibration=np.sort(scorer.raw_scores(kept)[0]))
+    return replace(reference, cells=_calibrate_cells(scorer, kept)) if cells else reference
 
 
-def _counts(name: str, columns: int) -> bool:
-    """A column alone cannot be predicted from others."""
-    return columns > 1 or name != "hidden"
-
-
-def _replace(reference: Reference, **changes: object) -> Reference:
-    return Reference(**{**reference.__dict__, **changes})  # type: ignore[arg-type]
+def _fit_views(scorer: Scorer, held_out: Encoded) -> Reference:
+    """Learn the tails that make the views comparable, one after the other."""
+    views, errors, _ = scorer.first_look(held_out)
+    known = {name: Tail.fit(values) for name, values in views.items() if np.ptp(values) > 0}
+    scorer.reference = replace(scorer.reference, views=known)
+    whole = scorer.whole(views)
+    known["row"] = Tail.fit(whole)
+    row = known["row"](whole)
+    look = np.maximum(row, scorer.reference.clean.worst(errors))
+    scorer.reference = replace(scorer.reference, odd=float(np.quantile(look, 1 - ODD_SHARE)))
+    known["cell"] = Tail.fit(scorer.oddest_cell(held_out, row, errors))
+    return replace(scorer.reference, views=known)
 
 
 def _calibrate_cells(scorer: Scorer, calibration: Encoded) -> Floats:
@@ -92,3 +90,81 @@ def _calibrate_cells(scorer: Scorer, calibration: Encoded) -> Floats:
     never_null = np.array([not spec.nullable for spec in scorer.encoder.specs])
     errors[(part.state != VALUE) & never_null] = np.nan
     return np.sort(errors, axis=0)
+
+
+def column_groups(encoder: TableEncoder, x: Floats) -> Bools:
+    """Deal the columns into groups that are hidden together, columns that depend on one another apart: bool [K, C].
+
+    Args:
+        encoder: of this version.
+        x: float32 [n, F], training rows; dependence is the largest correlation between two columns' features.
+    """
+    columns = len(encoder.specs)
+    count = min(GROUPS, columns)
+    spread = x.std(axis=0)
+    z = (x - x.mean(axis=0)) / np.where(spread > 1e-6, spread, np.inf)
+    linked = np.abs(z.T @ z) / max(len(x), 1)
+    starts = [where.start for where in encoder.slices]
+    linked = np.maximum.reduceat(np.maximum.reduceat(linked, starts, axis=0), starts, axis=1)
+    np.fill_diagonal(linked, 0)
+    members: list[list[int]] = [[] for _ in range(count)]
+    for column in np.argsort(-linked.sum(axis=1), kind="stable"):
+        room = [g for g in range(count) if len(members[g]) < -(-columns // count)]
+        best = min(room, key=lambda g: (float((linked[column, members[g]] ** 2).sum()), len(members[g])))
+        members[best].append(int(column))
+    out = np.zeros((count, columns), bool)
+    for group, chosen in enumerate(members):
+        out[group, chosen] = True
+    return out
+
+
+def fit_latent(codes: Floats, ridge: float = 0.01) -> tuple[Floats, Floats]:
+    """Learn `center` [L] and `whitener` [L, L] from training rows' codes float32 [n, L]."""
+    wide = codes.astype(np.float64)
+    center = wide.mean(axis=0)
+    values, vectors = np.linalg.eigh(np.cov(wide.T).reshape(wide.shape[1], wide.shape[1]))
+    floor = ridge * max(float(values.mean()), 1e-12)
+    whitener = vectors / np.sqrt(np.maximum(values, 0) + floor)
+    return center.astype(np.float32), whitener.astype(np.float32)
+
+
+def learn_tails(encoder: TableEncoder, bins: npt.NDArray[np.int32]) -> Floats:
+    """Surprise of each bin, float32 [total bins], in nats: two-sided for numbers and times, by share for the rest.
+
+    Args:
+        encoder: knows each column's bins.
+        bins: int32 [n, C] of training rows.
+    """
+    n = len(bins)
+    counts = np.bincount((bins + encoder.bin_offsets).ravel(), minlength=encoder.total_bins).astype(np.float64)
+    out = np.zeros(encoder.total_bins, np.float32)
+    for spec, start in zip(encoder.specs, encoder.bin_offsets, strict=True):
+        own = counts[start : start + spec.bins]
+        values, missing = own[: spec.value_bins], own[spec.value_bins]
+        if spec.kind in ("number", "time"):
+            below, above = np.cumsum(values), np.cumsum(values[::-1])[::-1]
+            share = 2 * np.minimum(below, above).clip(0.5) / max(values.sum(), 1)
+            # Past the last training value, each further bin costs a little more: farther out is odder.
+            beyond = np.maximum(_steps_outside(values), 0)
+            nats = -np.log(np.minimum(share, 1)) + 0.05 * beyond
+        else:
+            nats = -np.log((values + 0.5) / (n + 1))
+            nats -= nats.min()
+        unseen = getattr(spec, "unseen_rate", 1 / (n + 1))
+        if spec.kind == "text":
+            half = spec.value_bins // 2
+            nats = np.concatenate([np.zeros(half), np.full(half, -np.log(unseen))])
+        out[start : start + spec.value_bins] = nats
+        out[start + spec.value_bins] = -np.log((missing + 0.5) / (n + 1)) if missing < n / 2 else 0.0
+        out[start + spec.value_bins + 1] = -np.log(unseen)
+    return out
+
+
+def _steps_outside(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    filled = np.flatnonzero(values)
+    place = np.arange(len(values))
+    if not len(filled):
+        return np.zeros(len(values))
+    return np.maximum(filled[0] - place, place - filled[-1]).astype(np.float64)
+
+

@@ -1,18 +1,26 @@
-"""One row, one score: four views of how odd a row is, each turned into nats of surprise, then added up.
+"""One row, one score: is the row odd as a whole, or because of one cell?
+
+As a whole, three views, each turned into nats of surprise (minus log upper-tail probability), then added up:
 
     clean     mean cell error with every cell visible
-    hidden    mean cell error with each cell predicted from other columns (a few fixed groups are hidden in turn)
     latent    ridge Mahalanobis distance of the latent code from the training rows' codes
-    tail      how rare each cell is in its own column, added over the columns
+    tail      how rare each cell is in its own column; keeps contaminated history from hiding extremes
 
-`clean` and `latent` see rows whose cells are odd together; `hidden` sees a cell that its neighbours contradict, which a
-network without a bottleneck would otherwise copy through; `tail` keeps contaminated history from hiding extremes.
+Because of one cell, the largest surprise of any cell, each measured by its own column's errors:
+
+    clean     with every cell visible
+    hidden    with the cell predicted from other columns (a few fixed groups are hidden in turn). This shows what a
+              network without a bottleneck would copy through; only rows that already look odd (a quarter of normal
+              ones) are worth the extra passes
+
+A row's score is the larger of the two, the cell's part less log 2: a row has many cells to be odd in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +28,12 @@ import pyarrow as pa
 
 from ae_plugin.core.calibration import Tail, is_anomaly, p_values
 from ae_plugin.core.features import Bools, Encoded, Floats, TableEncoder
+from ae_plugin.core.surprise import ColumnTails
 
 BLOCK = 4096
 """Rows the network sees at a time; always whole blocks, so that where a stream is cut cannot change a bit."""
+
+CELL_HANDICAP = float(np.log(2))
 
 Network = Callable[[Floats, Floats], tuple[Floats, Floats]]
 """(x [n, F] with hidden cells 0, visible [n, C]) -> (reconstruction [n, F], latent code [n, L]), all float32."""
@@ -37,7 +48,10 @@ class Reference:
         whitener: float32 [L, L], so that `||(code - center) @ whitener||²` is the ridge Mahalanobis distance.
         tails: float32 [total bins], surprise of a cell by the bin it falls in, in nats.
         groups: bool [K, C], the columns hidden together in each masked pass.
-        components: component -> its upper tail on reference rows.
+        views: upper tails on held-out rows: clean, latent, tail, and row and cell, which the score compares.
+        clean: each column's tail of cell errors with every cell visible.
+        hidden: the same with the cell's group hidden.
+        odd: surprise from which on a row is worth the masked passes.
         calibration: float32 [m], row scores of the calibration set, increasing.
         cells: float32 [k, C], hidden-cell errors of calibration cells, each column increasing; NaN last.
     """
@@ -46,7 +60,10 @@ class Reference:
     whitener: Floats
     tails: Floats
     groups: Bools
-    components: dict[str, Tail]
+    views: dict[str, Tail]
+    clean: ColumnTails
+    hidden: ColumnTails
+    odd: float
     calibration: Floats
     cells: Floats
 
@@ -68,7 +85,10 @@ class Scorer:
     ) -> None:
         self.encoder, self.network, self.reference = encoder, network, reference
         self.alert_rate, self.contaminated = alert_rate, contaminated
-        self._flat_tails = tail_table(encoder, reference.tails, contaminated)
+
+    @cached_property
+    def _tails(self) -> Floats:
+        return tail_table(self.encoder, self.reference.tails, self.contaminated)
 
     def encode(self, batch: pa.RecordBatch | pa.Table, reference: float | None = None) -> Encoded:
         """Encode a record batch; see `TableEncoder.encode`."""
@@ -78,17 +98,47 @@ class Scorer:
         """Run the network in whole blocks: hidden cells are zeroed first."""
         return run_blocks(self.network, self.encoder.hide(x, visible), visible)
 
-    def components(self, encoded: Encoded) -> tuple[dict[str, Floats], Floats]:
-        """Return each component before its tail, float32 [n] each, and the clean reconstruction [n, F]."""
-        return row_components(self.encoder, self.network, self.reference, self._flat_tails, encoded)
+    def first_look(self, encoded: Encoded) -> tuple[dict[str, Floats], Floats, Floats]:
+        """One pass over rows: the three views float32 [n] each, cell errors [n, C], reconstruction [n, F]."""
+        reconstruction, code = self.run(encoded.x, self.encoder.visible(encoded))
+        errors = self.encoder.column_errors(encoded, reconstruction)
+        views = {
+            "clean": errors.mean(axis=1),
+            "latent": mahalanobis(code, self.reference.center, self.reference.whitener),
+            "tail": self._tails[encoded.bins + self.encoder.bin_offsets].sum(axis=1, dtype=np.float32),
+        }
+        return views, errors, reconstruction
+
+    def whole(self, views: dict[str, Floats]) -> npt.NDArray[np.float64]:
+        """Add up the surprise of the views that count, float64 [n]."""
+        known = self.reference.views
+        parts = [known[name](values) for name, values in views.items() if name in known]
+        return np.sum(parts, axis=0) if parts else np.zeros(len(views["clean"]))
 
     def raw_scores(self, encoded: Encoded) -> tuple[Floats, Floats]:
         """Return anomaly scores float32 [n] and the clean reconstruction float32 [n, F]."""
-        parts, reconstruction = self.components(encoded)
-        total = np.zeros(len(encoded), np.float64)
-        for name, tail in self.reference.components.items():
-            total += tail(parts[name])
-        return total.astype(np.float32), reconstruction
+        views, errors, reconstruction = self.first_look(encoded)
+        row, cell = self.surprises(encoded, self.whole(views), errors)
+        return np.maximum(row, cell).astype(np.float32), reconstruction
+
+    def surprises(
+        self, encoded: Encoded, whole: npt.NDArray[np.float64], errors: Floats
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Surprise of each row as a whole and by its oddest cell, float64 [n] each, ready to compare."""
+        known = self.reference.views
+        row = known["row"](whole)
+        cell = self.oddest_cell(encoded, row, errors)
+        return row, known["cell"](cell) - CELL_HANDICAP
+
+    def oddest_cell(self, encoded: Encoded, row: npt.NDArray[np.float64], errors: Floats) -> Floats:
+        """Largest surprise of any cell of each row, float32 [n]; the masked passes are for odd rows only."""
+        cell = self.reference.clean.worst(errors)
+        if len(self.encoder.specs) > 1:
+            odd = np.flatnonzero(np.maximum(row, cell) >= self.reference.odd)
+            if len(odd):
+                hidden = hidden_errors(self.encoder, self.network, self.reference.groups, encoded.take(odd))
+                cell[odd] = np.maximum(cell[odd], self.reference.hidden.worst(hidden))
+        return cell
 
     def score(self, encoded: Encoded) -> tuple[RowScores, Floats]:
         """Score rows.
@@ -115,23 +165,6 @@ def run_blocks(network: Network, x: Floats, visible: Floats) -> tuple[Floats, Fl
     return np.concatenate(outputs[0]), np.concatenate(outputs[1])
 
 
-def row_components(
-    encoder: TableEncoder, network: Network, reference: Reference, tails: Floats, encoded: Encoded
-) -> tuple[dict[str, Floats], Floats]:
-    """Return the four components before their tails, float32 [n] each, and the clean reconstruction."""
-    visible = encoder.visible(encoded)
-    x = encoder.hide(encoded.x, visible)
-    reconstruction, code = run_blocks(network, x, visible)
-    parts = {
-        "clean": encoder.column_errors(encoded, reconstruction).mean(axis=1),
-        "latent": mahalanobis(code, reference.center, reference.whitener),
-        "tail": tails[encoded.bins + encoder.bin_offsets].sum(axis=1, dtype=np.float32),
-    }
-    if "hidden" in reference.components or not reference.components:
-        parts["hidden"] = hidden_errors(encoder, network, reference.groups, encoded).mean(axis=1)
-    return parts, reconstruction
-
-
 def hidden_errors(encoder: TableEncoder, network: Network, groups: Bools, encoded: Encoded) -> Floats:
     """Cell errors, float32 [n, C], with each cell predicted while its whole group is hidden."""
     visible = encoder.visible(encoded)
@@ -154,65 +187,6 @@ def mahalanobis(code: Floats, center: Floats, whitener: Floats) -> Floats:
         white = part @ whitener
         out[start : start + rows] = np.einsum("ij,ij->i", white, white)[:rows]
     return out
-
-
-def fit_latent(codes: Floats, ridge: float = 0.01) -> tuple[Floats, Floats]:
-    """Learn `center` [L] and `whitener` [L, L] from training rows' codes float32 [n, L]."""
-    wide = codes.astype(np.float64)
-    center = wide.mean(axis=0)
-    values, vectors = np.linalg.eigh(np.cov(wide.T).reshape(wide.shape[1], wide.shape[1]))
-    floor = ridge * max(float(values.mean()), 1e-12)
-    whitener = vectors / np.sqrt(np.maximum(values, 0) + floor)
-    return center.astype(np.float32), whitener.astype(np.float32)
-
-
-def column_groups(columns: int, groups: int, seed: int) -> Bools:
-    """Deal the columns into `groups` of equal size (±1), at random but seeded: bool [K, C]."""
-    count = min(groups, columns)
-    order = np.random.default_rng([seed, columns]).permutation(columns)
-    out = np.zeros((count, columns), bool)
-    out[np.arange(columns) % count, order] = True
-    return out
-
-
-def learn_tails(encoder: TableEncoder, bins: npt.NDArray[np.int32]) -> Floats:
-    """Surprise of each bin, float32 [total bins], in nats: two-sided for numbers and times, by share for the rest.
-
-    Args:
-        encoder: knows each column's bins.
-        bins: int32 [n, C] of training rows.
-    """
-    n = len(bins)
-    counts = np.bincount((bins + encoder.bin_offsets).ravel(), minlength=encoder.total_bins).astype(np.float64)
-    out = np.zeros(encoder.total_bins, np.float32)
-    for spec, start in zip(encoder.specs, encoder.bin_offsets, strict=True):
-        own = counts[start : start + spec.bins]
-        values, missing = own[: spec.value_bins], own[spec.value_bins]
-        if spec.kind in ("number", "time"):
-            below, above = np.cumsum(values), np.cumsum(values[::-1])[::-1]
-            share = 2 * np.minimum(below, above).clip(0.5) / max(values.sum(), 1)
-            # Past the last training value, each further bin costs a little more: farther out is odder.
-            beyond = np.maximum(_steps_outside(values), 0)
-            nats = -np.log(np.minimum(share, 1)) + 0.05 * beyond
-        else:
-            nats = -np.log((values + 0.5) / (n + 1))
-            nats -= nats.min()
-        unseen = getattr(spec, "unseen_rate", 1 / (n + 1))
-        if spec.kind == "text":
-            half = spec.value_bins // 2
-            nats = np.concatenate([np.zeros(half), np.full(half, -np.log(unseen))])
-        out[start : start + spec.value_bins] = nats
-        out[start + spec.value_bins] = -np.log((missing + 0.5) / (n + 1)) if missing < n / 2 else 0.0
-        out[start + spec.value_bins + 1] = -np.log(unseen)
-    return out
-
-
-def _steps_outside(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    filled = np.flatnonzero(values)
-    place = np.arange(len(values))
-    if not len(filled):
-        return np.zeros(len(values))
-    return np.maximum(filled[0] - place, place - filled[-1]).astype(np.float64)
 
 
 def tail_table(encoder: TableEncoder, tails: Floats, contaminated: bool) -> Floats:

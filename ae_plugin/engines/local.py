@@ -97,7 +97,9 @@ class Reader:
         lost = set(self.schema.names) ^ set(batch.schema.names)
         if lost:
             name = sorted(lost)[0]
-            raise DataError(f"column {name!r} is in some files of the partition only", where=uri, mend="Align the files")
+            raise DataError(
+                f"column {name!r} is in some files of the partition only", where=uri, mend="Align the files"
+            )
         return batch.select(self.schema.names).cast(self.schema)
 
 

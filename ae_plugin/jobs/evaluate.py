@@ -35,7 +35,9 @@ def evaluate(pipeline: Pipeline, label: str) -> EvaluateRecord:
     version = load_version(registry, registry.champion(), pipeline.score.alert_rate)
     if label in version.scorer.encoder.names:
         raise ConfigError(
-            f"the model learned the label column {label!r}", where="--label", mend="Add it to source.exclude and train anew"
+            f"the model learned the label column {label!r}",
+            where="--label",
+            mend="Add it to source.exclude and train anew",
         )
     truths, scores, alarms = [], [], []
     for truth, score, alarm in _scored(pipeline, version, label):
@@ -44,7 +46,9 @@ def evaluate(pipeline: Pipeline, label: str) -> EvaluateRecord:
         alarms.append(alarm)
     truth, score, alarm = np.concatenate(truths), np.concatenate(scores), np.concatenate(alarms)
     if truth.all() or not truth.any():
-        raise DataError(f"all labels in {label!r} are of one kind", where=pipeline.source.uri, mend="Nothing to compare")
+        raise DataError(
+            f"all labels in {label!r} are of one kind", where=pipeline.source.uri, mend="Nothing to compare"
+        )
     precision, recall, f1, _ = precision_recall_fscore_support(truth, alarm, average="binary", zero_division=0)
     return EvaluateRecord(
         pipeline=pipeline.name,
@@ -62,7 +66,9 @@ def evaluate(pipeline: Pipeline, label: str) -> EvaluateRecord:
     )
 
 
-def _scored(pipeline: Pipeline, version: ModelVersion, label: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _scored(
+    pipeline: Pipeline, version: ModelVersion, label: str
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     groups = partitions_of(list_source(pipeline.source))
     trained = version.card.partitions
     fresh = {name: files for name, files in groups.items() if trained.get(name) != fingerprint(files)}

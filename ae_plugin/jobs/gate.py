@@ -65,7 +65,6 @@ def run_gate(
         encoded.take(validation),
         encoded.take(validation),
         contaminated=scorer.contaminated,
-        seed=0,
         cells=False,
     )
     pca = Pca.fit(encoded.x[train[:20_000]])
@@ -103,9 +102,7 @@ def _by_scorer(scorer: Scorer) -> Callable[[pa.Table, float | None], Floats]:
 def _by_partition(history: Sample, rows: Indices) -> list[tuple[pa.Table, float | None]]:
     """The rows as tables that share one partition date each; small partitions of one date stay small."""
     names = np.asarray(history.partitions)[rows]
-    return [
-        (history.table.take(pa.array(rows[names == name])), partition_time(str(name))) for name in np.unique(names)
-    ]
+    return [(history.table.take(pa.array(rows[names == name])), partition_time(str(name))) for name in np.unique(names)]
 
 
 def _measure(
@@ -135,6 +132,8 @@ def _judge(results: list[GateResult], reasons: list[str], champion: str | None) 
         beats = ours.mean > other.mean
         passed &= beats
         word = "beats" if beats else "does not beat"
-        reasons.append(f"{word} {names[other.scorer]}: AUROC {ours.mean:.4f} against {other.mean:.4f} on injected faults")
+        reasons.append(
+            f"{word} {names[other.scorer]}: AUROC {ours.mean:.4f} against {other.mean:.4f} on injected faults"
+        )
         log.info("gate: %s", reasons[-1])
     return Gate(passed=passed, reasons=reasons, results=results, champion=champion)

@@ -81,7 +81,9 @@ def _keys(batch: pa.RecordBatch) -> tuple[list[str], list[str]]:
         if field.name.lower() in LABELS:
             exclude.append(field.name)
             continue
-        plain = pa.types.is_integer(field.type) or pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+        plain = (
+            pa.types.is_integer(field.type) or pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+        )
         if not plain or column.null_count or len(column) < 2:
             continue
         unique = len(column.unique()) == len(column)

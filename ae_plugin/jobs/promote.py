@@ -13,9 +13,7 @@ from ae_plugin.store.registry import Registry
 log = logging.getLogger(__name__)
 
 
-def promote(
-    pipeline: Pipeline, version: str | None = None, *, force: bool = False, by: str = "cli"
-) -> PromoteRecord:
+def promote(pipeline: Pipeline, version: str | None = None, *, force: bool = False, by: str = "cli") -> PromoteRecord:
     """Make a version champion when its gate passed.
 
     Args:
@@ -65,7 +63,9 @@ def rollback(pipeline: Pipeline, version: str | None = None, *, by: str = "cli")
     if champion is None:
         raise ConfigError("no champion to roll back", where=pipeline.output, mend="Run `ae train` first")
     if version is None:
-        version = _before(champion.version, [move.version for move in champion.history], [m.why for m in champion.history])
+        version = _before(
+            champion.version, [move.version for move in champion.history], [m.why for m in champion.history]
+        )
     if version is None:
         raise ConfigError(
             f"{champion.version} is the first champion: nothing to roll back to",

@@ -333,4 +333,6 @@ class _Run:
         mend = f"Its rows are in {self.folder.uri}/{kept}" if kept else "Nothing was written"
         why = "; ".join(record.guard.reasons[:3]) or "most columns are far from training"
         name = self.partition or "the source"
-        return UnfamiliarError(f"unfamiliar data, refused ({why})", where=name, mend=f"{mend}; look at it, or train anew")
+        return UnfamiliarError(
+            f"unfamiliar data, refused ({why})", where=name, mend=f"{mend}; look at it, or train anew"
+        )

@@ -10,7 +10,9 @@ def train_lines(report: TrainReport) -> list[str]:
     learned = [column.column for column in report.columns if column.role == "learned"]
     early = " (stopped early)" if report.stopped_early else ""
     by_name = {result.scorer: result for result in report.gate.results}
-    versus = ", ".join(f"{name} {by_name[name].mean:.3f}" for name in ("pca", "untrained", "champion") if name in by_name)
+    versus = ", ".join(
+        f"{name} {by_name[name].mean:.3f}" for name in ("pca", "untrained", "champion") if name in by_name
+    )
     lines = [
         f"model {report.model_version}: {len(learned)} of {len(report.columns)} columns learned, {report.features} features",
         f"rows: {report.rows_train} to train, {report.rows_validation} to stop early, of {report.rows_total} "

@@ -95,7 +95,6 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
         encoded.take(split.validation),
         encoded.take(split.calibration),
         contaminated=contaminated,
-        seed=pipeline.model.seed,
     )
     log.info("calibrated on %d rows never trained on", len(reference.calibration))
     scorer = Scorer(encoder, job.network, reference, pipeline.score.alert_rate, contaminated)
@@ -111,7 +110,8 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
         source_schema=pack_schema(history.table.schema),
         keys=pipeline.source.keys,
         partitions={name: fingerprint(files) for name, files in groups.items()},
-        components=list(reference.components),
+        views=list(reference.views),
+        odd=reference.odd,
         versions={name: package_version(name) for name in ("keras", "tensorflow", "numpy", "pyarrow")},
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
@@ -241,8 +241,8 @@ def _fit_network(
     # The one place that loads TensorFlow, and only when a training is really due.
     from ae_plugin.models import training
     from ae_plugin.models.catalog import size_of
-    from ae_plugin.models.network import KerasNetwork, build_pair
     from ae_plugin.models.export import export
+    from ae_plugin.models.network import KerasNetwork, build_pair
     from ae_plugin.runtime.litert import LiteNetwork
 
     width, latent = size_of(encoder.features)
@@ -255,7 +255,9 @@ def _fit_network(
     if pipeline.train.steps != "auto":
         budget = training.Budget(int(pipeline.train.steps), budget.rows)
     checkpoint = checkpoint_folder(pipeline, groups)
-    log.info("training %d features, %d rows, %d steps of %d rows", encoder.features, len(rows), budget.steps, budget.rows)
+    log.info(
+        "training %d features, %d rows, %d steps of %d rows", encoder.features, len(rows), budget.steps, budget.rows
+    )
     done = training.train(model, rows, validation, budget, pipeline.model.seed, checkpoint, on_progress)
     some = np.arange(min(len(validation), 1000))
     flat, gap = export(model, encoder.hide(validation.x[some], validation.visible[some]), validation.visible[some])

@@ -20,6 +20,7 @@ from ae_plugin.core.columns import ColumnSpec
 from ae_plugin.core.features import TableEncoder
 from ae_plugin.core.guard import GuardReference
 from ae_plugin.core.scoring import Reference, Scorer
+from ae_plugin.core.surprise import ColumnTails
 from ae_plugin.errors import StoreError
 from ae_plugin.runtime.litert import LiteNetwork
 from ae_plugin.schemas import TrainReport
@@ -44,7 +45,8 @@ class ModelCard(BaseModel):
     source_schema: str = Field(description="Arrow IPC schema, base64.")
     keys: list[str]
     partitions: dict[str, str] = Field(description="Partition trained on -> fingerprint of its files.")
-    components: list[str]
+    views: list[str]
+    odd: float = Field(description="Surprise, in nats, from which on a row gets the masked passes.")
     versions: dict[str, str] = Field(description="Package -> version it was trained with.")
     created_at: str
     files: dict[str, str] = Field(default_factory=dict, description="File -> sha256.")
@@ -78,8 +80,11 @@ def pack(reference: Reference, guard: GuardReference, weights: Sequence[Any], ne
         "guard.counts": guard.counts,
         "guard.spread": guard.spread,
     }
-    for name, tail in reference.components.items():
-        arrays |= {f"{name}.at": tail.at, f"{name}.nats": tail.nats, f"{name}.index": np.array([tail.index])}
+    for name, tail in reference.views.items():
+        arrays |= {f"view.{name}.at": tail.at, f"view.{name}.nats": tail.nats}
+        arrays[f"view.{name}.index"] = np.array([tail.index])
+    for name, tails in (("clean", reference.clean), ("hidden", reference.hidden)):
+        arrays |= {f"cell.{name}.at": tails.at, f"cell.{name}.nats": tails.nats, f"cell.{name}.index": tails.index}
     kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     layers = {f"{index:04d}": np.ascontiguousarray(array) for index, array in enumerate(weights)}
     return {NETWORK: network, WEIGHTS: save_arrays(layers), REFERENCE: save_arrays(kept)}
@@ -107,20 +112,28 @@ def load_version(registry: Registry, version: str, alert_rate: float) -> ModelVe
     network = LiteNetwork(
         network_bytes, features=encoder.features, columns=len(encoder.specs), latent_dim=card.latent_dim
     )
-    return ModelVersion(version, card, Scorer(encoder, network, reference, alert_rate, card.contaminated), guard, schema)
+    return ModelVersion(
+        version, card, Scorer(encoder, network, reference, alert_rate, card.contaminated), guard, schema
+    )
 
 
 def _unpack(card: ModelCard, arrays: dict[str, Any]) -> Reference:
-    tails = {
-        name: Tail(arrays[f"{name}.at"], arrays[f"{name}.nats"], float(arrays[f"{name}.index"][0]))
-        for name in card.components
-    }
+    def view(name: str) -> Tail:
+        at, nats, index = (arrays[f"view.{name}.{part}"] for part in ("at", "nats", "index"))
+        return Tail(at, nats, float(index[0]))
+
+    def columns(name: str) -> ColumnTails:
+        return ColumnTails(*(arrays[f"cell.{name}.{part}"] for part in ("at", "nats", "index")))
+
     return Reference(
         center=arrays["center"],
         whitener=arrays["whitener"],
         tails=arrays["tails"],
         groups=arrays["groups"].astype(bool),
-        components=tails,
+        views={name: view(name) for name in card.views},
+        clean=columns("clean"),
+        hidden=columns("hidden"),
+        odd=card.odd,
         calibration=arrays["calibration"],
         cells=arrays["cells"],
     )

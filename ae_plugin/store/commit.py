@@ -76,7 +76,9 @@ def _finish(folder: Folder, journal: str) -> None:
     except FileNotFoundError:
         return  # another process finished it first
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise StoreError("is not a journal", where=f"{folder.uri}/{journal}", mend="Remove it and score again") from error
+        raise StoreError(
+            "is not a journal", where=f"{folder.uri}/{journal}", mend="Remove it and score again"
+        ) from error
     if any(".." in name.split("/") or name.startswith("/") for name in [*sum(pairs, ()), *removals, stage]):
         raise StoreError("names files outside the output", where=f"{folder.uri}/{journal}", mend="Remove it")
     for new, old in pairs:

@@ -1,8 +1,8 @@
 """Model versions: immutable folders, and two pointers.
 
-    _models/v0001/...            what training registered; never changed again
-    _models/champion.json        the version that scores, with the sha256 of its model.json, and what came before it
-    _models/challenger.json      the newest version trained
+_models/v0001/...            what training registered; never changed again
+_models/champion.json        the version that scores, with the sha256 of its model.json, and what came before it
+_models/challenger.json      the newest version trained
 """
 
 from __future__ import annotations

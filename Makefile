@@ -1,0 +1,44 @@
+# Two commands: `make demo` and `make test`. Each sets up everything it needs.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test lint ui clean install help
+unexport PYTHONDONTWRITEBYTECODE
+
+help:
+	@echo "make demo   install, start a real Airflow, train and score the shipped pipeline, show what was found"
+	@echo "make test   lint, types, import contracts and all tests"
+	@echo "make ui     serve the demo's Airflow for a browser"
+	@echo "make clean  undo all of it"
+
+demo: $(STAMP)
+	@$(BIN)/python -m tools.demo
+
+ui: $(STAMP)
+	@$(BIN)/python -m tools.local_airflow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "installing into .venv (a few minutes the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python3 is older than 3.11: install a newer one, or say make PYTHON=python3.12"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "python3 -m venv failed: apt-get install python3-venv"; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	@$(BIN)/python -m compileall -q -j 2 .venv/lib >/dev/null 2>&1 || true
+	@touch $(STAMP)
+
+clean:
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m tools.local_airflow --stop; fi
+	rm -rf .venv .airflow .bench out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,64 @@
+"""How surprising a cell's error is, by its own column: table look-ups, since every cell of every row is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ae_plugin.core.calibration import Tail
+from ae_plugin.core.features import Doubles, Floats
+
+_SHIFT = 19  # float32 keeps 4 bits of its mantissa: 16 levels an octave, 4% apart
+_LOWEST = int(np.float32(2.0**-30).view(np.int32)) >> _SHIFT
+_LEVELS = (int(np.float32(2.0**22).view(np.int32)) >> _SHIFT) - _LOWEST
+
+
+@dataclass(frozen=True)
+class ColumnTails:
+    """One upper tail a column.
+
+    Attributes:
+        at: float64 [C, P], increasing errors; the last one is repeated to fill a row.
+        nats: float64 [C, P], surprise at those errors.
+        index: float64 [C], Pareto index beyond the last.
+    """
+
+    at: Doubles
+    nats: Doubles
+    index: Doubles
+
+    @staticmethod
+    def fit(errors: Floats) -> ColumnTails:
+        """Learn from held-out rows' cell errors, float32 [n, C]."""
+        tails = [Tail.fit(column) for column in errors.T]
+        points = max(len(tail.at) for tail in tails)
+        pad = [points - len(tail.at) for tail in tails]
+        return ColumnTails(
+            np.stack([np.pad(tail.at, (0, more), mode="edge") for tail, more in zip(tails, pad, strict=True)]),
+            np.stack([np.pad(tail.nats, (0, more), mode="edge") for tail, more in zip(tails, pad, strict=True)]),
+            np.array([tail.index for tail in tails]),
+        )
+
+    @cached_property
+    def _table(self) -> Floats:
+        bits = (np.arange(_LEVELS, dtype=np.int32) + _LOWEST) << _SHIFT
+        levels = bits.view(np.float32)
+        rows = []
+        for at, nats, index in zip(self.at, self.nats, self.index, strict=True):
+            keep = np.r_[True, np.diff(at) > 0]
+            rows.append(Tail(at[keep], nats[keep], float(index))(levels))
+        return np.concatenate(rows).astype(np.float32)
+
+    def surprise(self, errors: Floats) -> Floats:
+        """Surprise of each cell in nats, float32 [n, C], for non-negative errors float32 [n, C]."""
+        level = np.ascontiguousarray(errors, np.float32).view(np.int32) >> _SHIFT
+        level -= _LOWEST
+        np.clip(level, 0, _LEVELS - 1, out=level)
+        level += np.arange(errors.shape[1], dtype=np.int32) * _LEVELS
+        return self._table[level]
+
+    def worst(self, errors: Floats) -> Floats:
+        """Largest surprise of each row's cells, float32 [n]."""
+        return np.asarray(self.surprise(errors).max(axis=1))
