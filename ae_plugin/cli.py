@@ -43,7 +43,9 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _setup(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Warnings and errors only.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    _version_flag: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
 ) -> None:
     """Autoencoders for tables: train, score, explain, repair."""
     handler = logging.StreamHandler(sys.stderr)

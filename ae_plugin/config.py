@@ -136,7 +136,7 @@ class Pipeline(_Section):
     """One pipeline: a source, a model, a schedule, an output."""
 
     name: str = Field(
-        description="Lower-case letters, digits, - and _; names the DAGs `<name>__train` and `<name>__score`."
+        description="Lower-case letters, digits, - and _; the DAGs are `<name>__train` and `<name>__score`."
     )
     source: Source
     model: Model = Field(default_factory=lambda: Model())
@@ -174,7 +174,7 @@ def _absolute(uri: str, root: Path) -> str:
 
 
 def root_of(path: Path) -> Path:
-    """Folder that relative paths in a YAML start from: $AE_ROOT, else the parent of its `dags/`, else its own folder."""
+    """Where relative paths in a YAML start: $AE_ROOT, else the parent of its `dags/`, else its own folder."""
     if os.environ.get("AE_ROOT"):
         return Path(os.environ["AE_ROOT"]).absolute()
     for folder in path.absolute().parents:

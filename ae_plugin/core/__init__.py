@@ -1,0 +1,1 @@
+"""The ideas: NumPy and Arrow, no I/O."""

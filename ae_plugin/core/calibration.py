@@ -44,7 +44,7 @@ class Tail:
         index = 1.0 / max(float(np.mean(np.log(np.maximum(top, floor) / floor))), 1e-3)
         return Tail(at, nats[where], float(np.clip(index, 0.5, 10.0)))
 
-    def __call__(self, values: Floats) -> Doubles:
+    def __call__(self, values: Floats | Doubles) -> Doubles:
         """Return the surprise of each value, in nats, float64 [n]."""
         nats = np.interp(values, self.at, self.nats)
         last = max(float(self.at[-1]), 1e-12)

@@ -51,21 +51,22 @@ def judge_cells(scorer: Scorer, encoded: Encoded, limit: float) -> CellVerdicts:
     wrong = np.zeros((rows, columns), bool)
     error, p = np.zeros((rows, columns), np.float32), np.ones((rows, columns), np.float32)
     top = np.full(rows, -1, np.intp)
-    active = np.arange(rows)
     scale = typical_errors(scorer)
+    active, suspects = np.arange(rows), np.ones((rows, columns), bool)
+    suspects[encoded.state == UNJUDGED] = False
     for _ in range(max(1, min(MAX_WRONG, columns // 2))):
-        part = encoded.take(active)
-        found = hidden_cell_errors(scorer, part, wrong[active])
-        chance = cell_p_values(scorer.reference.cells, found)
-        open_cells = ~wrong[active]
+        open_cells = suspects[active] & ~wrong[active]
+        found = hidden_cell_errors(scorer, encoded.take(active), wrong[active], open_cells)
+        chance = cell_p_values(scorer.reference.cells, found, open_cells)
         error[active] = np.where(open_cells, found, error[active])
         p[active] = np.where(open_cells, chance, p[active])
         # Ties in p (both beyond every calibration cell) go to the cell that is farther out by its column's measure.
         order = np.where(open_cells, -np.log(chance) + 1e-3 * np.log1p(found / scale), -np.inf)
-        order[part.state == UNJUDGED] = -np.inf
         worst = order.argmax(axis=1)
         top[active] = np.where(top[active] < 0, worst, top[active])
-        fires = chance[np.arange(len(active)), worst] <= np.float32(limit)
+        fires = open_cells.any(axis=1) & (chance[np.arange(len(active)), worst] <= np.float32(limit))
+        # A cell that fits while others are wrong will not stop fitting once they are hidden.
+        suspects[active] &= chance <= np.float32(limit)
         wrong[active[fires], worst[fires]] = True
         active = active[fires]
         if not len(active):
@@ -73,41 +74,41 @@ def judge_cells(scorer: Scorer, encoded: Encoded, limit: float) -> CellVerdicts:
     return CellVerdicts(wrong, error, p, top)
 
 
-def hidden_cell_errors(scorer: Scorer, encoded: Encoded, also_hidden: Bools) -> Floats:
-    """Errors of each cell while it is hidden, float32 [m, C]; `also_hidden` cells stay hidden throughout."""
-    rows, columns = encoded.state.shape
+def hidden_cell_errors(scorer: Scorer, encoded: Encoded, also_hidden: Bools, asked: Bools) -> Floats:
+    """Errors of cells while they are hidden, one at a time.
+
+    Args:
+        scorer: of the model version that scores.
+        encoded: m rows.
+        also_hidden: bool [m, C], cells that stay hidden throughout.
+        asked: bool [m, C], the cells to judge.
+
+    Returns:
+        float32 [m, C], scaled units²; 0 for cells that were not asked for.
+    """
     encoder = scorer.encoder
     visible = encoder.visible(encoded) * ~also_hidden
-    out = np.empty((rows, columns), np.float32)
-    step = max(1, _CHUNK_ROWS // columns)
-    for start in range(0, rows, step):
-        some = np.arange(start, min(start + step, rows))
-        part = encoded.take(some)
-        seen = np.repeat(visible[some], columns, axis=0)
-        turn = np.tile(np.arange(columns), len(some))
-        seen[np.arange(len(seen)), turn] = 0
-        x = encoder.hide(np.repeat(part.x, columns, axis=0), seen)
-        reconstruction, _ = run_blocks(scorer.network, x, seen)
-        picked = _own_features(scorer, reconstruction.reshape(len(some), columns, -1))
-        out[some] = encoder.column_errors(part, picked)
+    out = np.zeros(asked.shape, np.float32)
+    rows, turns = np.nonzero(asked)
+    for start in range(0, len(rows), _CHUNK_ROWS):
+        row, turn = rows[start : start + _CHUNK_ROWS], turns[start : start + _CHUNK_ROWS]
+        seen = visible[row]
+        seen[np.arange(len(row)), turn] = 0
+        part = encoded.take(row)
+        reconstruction, _ = run_blocks(scorer.network, encoder.hide(part.x, seen), seen)
+        out[row, turn] = encoder.column_errors(part, reconstruction)[np.arange(len(row)), turn]
     return out
 
 
-def _own_features(scorer: Scorer, passes: Floats) -> Floats:
-    """From [m, C, F] reconstructions, one pass a hidden column, keep each column's own features: [m, F]."""
-    features = np.arange(passes.shape[2])
-    return passes[:, scorer.encoder.column_of, features]
-
-
-def cell_p_values(calibration: Floats, errors: Floats) -> Floats:
-    """Conformal p-values of cell errors by column: float32 [m, C]; NaN in `calibration` fills short columns."""
+def cell_p_values(calibration: Floats, errors: Floats, asked: Bools) -> Floats:
+    """Conformal p-values of the asked cells by column, float32 [m, C], 1 elsewhere; NaN ends short columns."""
     out = np.ones_like(errors)
-    for column in range(errors.shape[1]):
+    for column in np.flatnonzero(asked.any(axis=0)):
         known = calibration[:, column]
         known = known[: len(known) - int(np.isnan(known).sum())]
-        if len(known):
-            at_least = len(known) - np.searchsorted(known, errors[:, column], side="left")
-            out[:, column] = (1.0 + at_least) / (len(known) + 1.0)
+        rows = np.flatnonzero(asked[:, column])
+        at_least = len(known) - np.searchsorted(known, errors[rows, column], side="left")
+        out[rows, column] = (1.0 + at_least) / (len(known) + 1.0)
     return out
 
 

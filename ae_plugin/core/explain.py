@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from ae_plugin.core.cells import CellVerdicts, fill, judge_cells
 from ae_plugin.core.decode import as_text, expected_values
-from ae_plugin.core.features import IMPOSSIBLE, NULL, Bools, Encoded, Floats
+from ae_plugin.core.features import IMPOSSIBLE, NULL, Bools, Floats
+from ae_plugin.core.guard import Counts, count_bins
 from ae_plugin.core.scoring import RowScores, Scorer
 
 
@@ -26,7 +27,7 @@ class ScoredBatch:
 
     Attributes:
         source: the batch as it came.
-        encoded: its encoding.
+        bin_counts: int64 [total bins], its cells by bin, for the guard.
         rows: row scores.
         top_column: string [n], null for normal rows.
         cells: one row per wrong cell: row (within this batch), column, observed, expected, cell_error, p_value.
@@ -36,7 +37,7 @@ class ScoredBatch:
     """
 
     source: pa.RecordBatch
-    encoded: Encoded
+    bin_counts: Counts
     rows: RowScores
     top_column: pa.Array
     cells: pa.Table
@@ -82,8 +83,9 @@ def score_batch(batch: pa.RecordBatch, scorer: Scorer, options: Options) -> Scor
         names = np.full(len(encoded), None, object)
         names[flagged] = np.asarray(scorer.encoder.names, object)[verdicts.top]
         top = pa.array(names, pa.string())
+    counts = count_bins(scorer.encoder, encoded.bins)
     if not options.explain:
-        return ScoredBatch(batch, encoded, rows, top, _no_cells(), batch, 0, 0)
+        return ScoredBatch(batch, counts, rows, top, _no_cells(), batch, 0, 0)
     gone = wrong | (encoded.state == NULL)
     never = encoded.state == IMPOSSIBLE
     if never.any():
@@ -93,7 +95,7 @@ def score_batch(batch: pa.RecordBatch, scorer: Scorer, options: Options) -> Scor
     expected = _expected(batch, scorer, options, gone, touched, filled)
     cells = _no_cells() if verdicts is None else _cells(batch, scorer, verdicts, flagged, wrong, expected)
     denoised, repaired, imputed = _denoise(batch, scorer, options, wrong, expected, reconstruction)
-    return ScoredBatch(batch, encoded, rows, top, cells, denoised, repaired, imputed)
+    return ScoredBatch(batch, counts, rows, top, cells, denoised, repaired, imputed)
 
 
 Expected = dict[int, tuple[npt.NDArray[np.intp], pa.Array]]

@@ -54,7 +54,7 @@ def _is_plain_number(kind: pa.DataType) -> bool:
 def _far_out(column: pa.Array, rng: np.random.Generator) -> pa.Array:
     values, nulls = as_floats(column)
     there = values[np.isfinite(values) & (~nulls if nulls is not None else True)].astype(np.float64)
-    low, high = (np.quantile(there, [0.005, 0.995]) if len(there) else (0.0, 1.0)).tolist()
+    low, high = (float(q) for q in np.quantile(there if len(there) else [0.0, 1.0], [0.005, 0.995]))
     reach = max(high - low, 1.0)
     far = np.where(rng.random(len(values)) < 0.5, low - reach * rng.uniform(0.2, 1, len(values)), 0)
     far = np.where(far == 0, high + reach * rng.uniform(0.2, 1, len(values)), far)

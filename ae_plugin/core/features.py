@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -162,7 +163,7 @@ class TableEncoder:
         self.specs = list(specs)
         self.names = [spec.name for spec in self.specs]
         edges = np.concatenate([[0], np.cumsum([spec.width for spec in self.specs])]).astype(int)
-        self.slices = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        self.slices = [slice(int(a), int(b)) for a, b in pairwise(edges)]
         self.features = int(edges[-1])
         offsets = np.concatenate([[0], np.cumsum([spec.bins for spec in self.specs])]).astype(np.int32)
         self.bin_offsets, self.total_bins = offsets[:-1], int(offsets[-1])

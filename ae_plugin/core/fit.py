@@ -53,15 +53,13 @@ def learn_columns(
     for field in sample.schema:
         kind = str(field.type)
         if field.name in roles:
-            notes.append(ColumnNote(column=field.name, type=kind, role=roles[field.name]))  # type: ignore[arg-type]
+            notes.append(ColumnNote(column=field.name, type=kind, role=roles[field.name]))
             continue
         column = sample.column(field.name).combine_chunks()
         column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
         spec, note = _learn(field, column, groups, len(names), anchors)
         role = "learned" if spec is not None else "passed through"
-        notes.append(
-            ColumnNote(column=field.name, type=kind, role=role, kind=spec.kind if spec else "", note=note)  # type: ignore[arg-type]
-        )
+        notes.append(ColumnNote(column=field.name, type=kind, role=role, kind=spec.kind if spec else "", note=note))
         if spec is not None:
             specs.append(spec)
     return specs, notes
@@ -141,7 +139,7 @@ def _fence(values: Doubles) -> Doubles:
     if q3 <= q1:
         return values
     reach = FENCE * (q3 - q1)
-    return values[(values >= q1 - reach) & (values <= q3 + reach)]
+    return np.asarray(values[(values >= q1 - reach) & (values <= q3 + reach)])
 
 
 def _digits(values: Doubles) -> int | None:
@@ -233,7 +231,7 @@ def _learn_time(
         high=float(ages.max()),
         slack=0.0 if relative or of_day else max(span, 400 * _DAY),
         step=step,
-        cycles=cycles,  # type: ignore[arg-type]
+        cycles=cycles,
     )
     parts = ["age from the partition's date" if relative else "age", *(f"cycle of a {c}" for c in cycles)]
     return spec, ", ".join(parts)

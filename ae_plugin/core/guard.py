@@ -87,9 +87,9 @@ class Guard:
         self.counts: Counts = np.zeros(encoder.total_bins, np.int64)
         self.rows = self.beyond = 0
 
-    def watch(self, bins: npt.NDArray[np.int32], p_value: npt.NDArray[np.float32]) -> None:
-        """Take note of rows: their bins int32 [n, C] and p-values [n]."""
-        self.counts += count_bins(self.encoder, bins)
+    def watch(self, bin_counts: Counts, p_value: npt.NDArray[np.float32]) -> None:
+        """Take note of rows: their cells by bin int64 [total bins] and p-values float32 [n]."""
+        self.counts += bin_counts
         self.rows += len(p_value)
         self.beyond += int((p_value <= BEYOND).sum())
 

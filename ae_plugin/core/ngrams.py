@@ -32,4 +32,5 @@ def embed_strings(words: Sequence[str], dims: int) -> npt.NDArray[np.float32]:
                 place, sign = seen[gram]
                 out[row, place] += sign
     norms = np.linalg.norm(out, axis=1, keepdims=True)
-    return np.divide(out, norms, out=out, where=norms > 0)
+    np.divide(out, norms, out=out, where=norms > 0)
+    return out

@@ -14,7 +14,7 @@ from ae_plugin.core.scoring import Network, Reference, Scorer, hidden_errors, ru
 from ae_plugin.core.surprise import ColumnTails
 
 GROUPS = 4
-ODD_SHARE = 0.25
+ODD_SHARE = 0.1
 LATENT_ROWS, TAIL_ROWS, CALIBRATION_ROWS, CELL_EVALUATIONS = 50_000, 10_000, 20_000, 600_000
 
 
@@ -86,7 +86,8 @@ def _calibrate_cells(scorer: Scorer, calibration: Encoded) -> Floats:
     columns = len(scorer.encoder.specs)
     rows = min(len(calibration), max(200, CELL_EVALUATIONS // columns))
     part = calibration.take(np.arange(rows))
-    errors = hidden_cell_errors(scorer, part, np.zeros((rows, columns), bool))
+    nothing = np.zeros((rows, columns), bool)
+    errors = hidden_cell_errors(scorer, part, nothing, ~nothing)
     never_null = np.array([not spec.nullable for spec in scorer.encoder.specs])
     errors[(part.state != VALUE) & never_null] = np.nan
     return np.sort(errors, axis=0)
@@ -165,6 +166,4 @@ def _steps_outside(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     place = np.arange(len(values))
     if not len(filled):
         return np.zeros(len(values))
-    return np.maximum(filled[0] - place, place - filled[-1]).astype(np.float64)
-
-
+    return np.asarray(np.maximum(filled[0] - place, place - filled[-1]), np.float64)

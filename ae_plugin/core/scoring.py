@@ -10,7 +10,7 @@ Because of one cell, the largest surprise of any cell, each measured by its own 
 
     clean     with every cell visible
     hidden    with the cell predicted from other columns (a few fixed groups are hidden in turn). This shows what a
-              network without a bottleneck would copy through; only rows that already look odd (a quarter of normal
+              network without a bottleneck would copy through; only rows that already look odd (a tenth of normal
               ones) are worth the extra passes
 
 A row's score is the larger of the two, the cell's part less log 2: a row has many cells to be odd in.
@@ -30,8 +30,8 @@ from ae_plugin.core.calibration import Tail, is_anomaly, p_values
 from ae_plugin.core.features import Bools, Encoded, Floats, TableEncoder
 from ae_plugin.core.surprise import ColumnTails
 
-BLOCK = 4096
-"""Rows the network sees at a time; always whole blocks, so that where a stream is cut cannot change a bit."""
+BLOCKS = (128, 1024, 4096)
+"""Rows the network sees at a time: whole blocks of few sizes, so that a runtime sets itself up once for each."""
 
 CELL_HANDICAP = float(np.log(2))
 
@@ -153,16 +153,24 @@ class Scorer:
 
 def run_blocks(network: Network, x: Floats, visible: Floats) -> tuple[Floats, Floats]:
     """Run a network over any number of rows, in whole blocks; the last one is filled up with zeros."""
-    rows = len(x)
+    rows, start = len(x), 0
     outputs: tuple[list[Floats], list[Floats]] = ([], [])
-    for start in range(0, max(rows, 1), BLOCK):
-        part, seen = x[start : start + BLOCK], visible[start : start + BLOCK]
-        short = BLOCK - len(part)
-        if short:
-            part, seen = np.pad(part, ((0, short), (0, 0))), np.pad(seen, ((0, short), (0, 0)))
+    while start < max(rows, 1):
+        size = next((size for size in BLOCKS if size >= rows - start), BLOCKS[-1])
+        part, seen = x[start : start + size], visible[start : start + size]
+        filled = len(part)
+        if filled < size:
+            part, seen = _filled(part, size), _filled(seen, size)
         for kept, output in zip(outputs, network(part, seen), strict=True):
-            kept.append(output[: BLOCK - short])
+            kept.append(output[:filled])
+        start += size
     return np.concatenate(outputs[0]), np.concatenate(outputs[1])
+
+
+def _filled(part: Floats, size: int) -> Floats:
+    out = np.zeros((size, part.shape[1]), np.float32)
+    out[: len(part)] = part
+    return out
 
 
 def hidden_errors(encoder: TableEncoder, network: Network, groups: Bools, encoded: Encoded) -> Floats:
@@ -177,14 +185,16 @@ def hidden_errors(encoder: TableEncoder, network: Network, groups: Bools, encode
 
 
 def mahalanobis(code: Floats, center: Floats, whitener: Floats) -> Floats:
-    """Squared ridge Mahalanobis distance of latent codes, float32 [n]; computed in whole blocks."""
+    """Squared ridge Mahalanobis distance of latent codes, float32 [n].
+
+    Computed in whole blocks of one size: how a BLAS rounds a row depends on how many rows it is given.
+    """
+    size = BLOCKS[1]
     out = np.empty(len(code), np.float32)
-    for start in range(0, len(code), BLOCK):
-        part = code[start : start + BLOCK] - center
+    for start in range(0, len(code), size):
+        part = code[start : start + size] - center
         rows = len(part)
-        if rows < BLOCK:
-            part = np.pad(part, ((0, BLOCK - rows), (0, 0)))
-        white = part @ whitener
+        white = (part if rows == size else _filled(part, size)) @ whitener
         out[start : start + rows] = np.einsum("ij,ij->i", white, white)[:rows]
     return out
 

@@ -57,7 +57,7 @@ class ColumnTails:
         level -= _LOWEST
         np.clip(level, 0, _LEVELS - 1, out=level)
         level += np.arange(errors.shape[1], dtype=np.int32) * _LEVELS
-        return self._table[level]
+        return np.asarray(self._table[level])
 
     def worst(self, errors: Floats) -> Floats:
         """Largest surprise of each row's cells, float32 [n]."""

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits
 
 from ae_plugin.errors import DataError
 from ae_plugin.store.files import Folder, SourceFile, open_fs, writing
 
-if TYPE_CHECKING:
-    import pyarrow.csv
-
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-BATCH_ROWS = 62_500
+R = TypeVar("R")
+BATCH_ROWS = 32_768
+GROUP_ROWS = 65_536
 SAMPLE_BYTES = 512 * 2**20
 _CSV_BLOCK = 8 * 2**20
 
@@ -63,7 +66,7 @@ class Reader:
         with open_input(uri) as handle:
             return pq.read_schema(handle)
 
-    def _csv(self, uri: str) -> pyarrow.csv.CSVStreamingReader:
+    def _csv(self, uri: str) -> Any:
         from pyarrow import csv
 
         types = {field.name: field.type for field in self._wanted or ()}
@@ -126,6 +129,7 @@ class Writer:
 
     def __init__(self, folder: Folder, name: str, schema: pa.Schema) -> None:
         self.schema, self.rows = schema, 0
+        self._waiting: list[pa.Table] = []
         self._where = folder.uri
         self._handle = folder.open_write(name)
         with writing(self._where):
@@ -133,17 +137,31 @@ class Writer:
             self._writer = pq.ParquetWriter(self._handle, schema, compression="snappy", use_dictionary=words or False)
 
     def write(self, batch: pa.RecordBatch | pa.Table) -> None:
-        """Add rows."""
-        if not batch.num_rows:
-            return
-        with writing(self._where):
-            table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
-            self._writer.write_table(table, row_group_size=BATCH_ROWS)
+        """Add rows; row groups are of one size wherever the stream was cut."""
+        self._waiting.append(batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch]))
         self.rows += batch.num_rows
+        if sum(table.num_rows for table in self._waiting) >= GROUP_ROWS:
+            self._flush(GROUP_ROWS)
+
+    def _flush(self, least: int) -> None:
+        whole = pa.concat_tables(self._waiting)
+        with writing(self._where):
+            while whole.num_rows >= max(least, 1):
+                self._writer.write_table(whole.slice(0, GROUP_ROWS), row_group_size=GROUP_ROWS)
+                whole = whole.slice(GROUP_ROWS)
+        self._waiting = [whole]
 
     def close(self) -> None:
         """Finish the file."""
+        if self._waiting:
+            self._flush(1)
         with writing(self._where):
+            self._writer.close()
+            self._handle.close()
+
+    def abort(self) -> None:
+        """Let go of a file that will be thrown away."""
+        with contextlib.suppress(OSError, pa.ArrowException):
             self._writer.close()
             self._handle.close()
 
@@ -190,6 +208,23 @@ def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
         thread.join()
 
 
+def parallel(work: Callable[[T], R], items: Iterable[T], workers: int = 2) -> Iterator[R]:
+    """Apply `work` to items in a few threads, results in the items' order, at most one result a worker ahead."""
+    # The threads share the cores already: a BLAS that starts its own on top of them halves the speed.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers, thread_name_prefix="score") as pool:
+        ahead: deque[Future[R]] = deque()
+        try:
+            for item in items:
+                ahead.append(pool.submit(work, item))
+                if len(ahead) > workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
 @dataclass(frozen=True)
 class Sample:
     """Rows to train on, in source order.
@@ -230,7 +265,9 @@ def sample(groups: dict[str, list[SourceFile]], format: str, max_rows: int, seed
         units = [units[index] for index in sorted(picked)]
         log.info("history holds %d rows; sampling %d of them from %d row groups", total, max_rows, len(units))
     held = max(sum(unit.rows for unit in units), 1)
-    share, parts, names, size = min(1.0, max_rows / held), [], [], 0
+    share, size = min(1.0, max_rows / held), 0
+    parts: list[pa.RecordBatch] = []
+    names: list[str] = []
     for unit in units:
         for batch in unit.read(schema):
             if share < 1:

@@ -1,0 +1,1 @@
+"""The story: URIs in, a JSON summary out."""

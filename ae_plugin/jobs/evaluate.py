@@ -85,8 +85,9 @@ def _scored(
 def truths_of(column: pa.Array) -> np.ndarray:
     """Labels as booleans [n]; null is normal."""
     if pa.types.is_boolean(column.type):
-        return column.fill_null(False).to_numpy(zero_copy_only=False).astype(bool)
+        return np.asarray(column.fill_null(False).to_numpy(zero_copy_only=False), bool)
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        return np.nan_to_num(column.cast(pa.float64()).fill_null(0).to_numpy(zero_copy_only=False)) != 0
+        numbers = column.cast(pa.float64()).fill_null(0).to_numpy(zero_copy_only=False)
+        return np.asarray(np.nan_to_num(numbers) != 0)
     texts = column.cast(pa.string()).fill_null("").to_pylist()
     return np.array([text.strip().lower() not in ("", "0", "false", "no", "normal") for text in texts], bool)

@@ -121,7 +121,7 @@ def _measure(
         )
         truth = np.r_[np.zeros(len(normal)), np.ones(len(faulty))]
         auroc[kind] = round(float(roc_auc_score(truth, np.r_[normal, faulty])), 6)
-    return GateResult(scorer=name, auroc=auroc, mean=round(float(np.mean(list(auroc.values()))), 6))  # type: ignore[arg-type]
+    return GateResult(scorer=name, auroc=auroc, mean=round(float(np.mean(list(auroc.values()))), 6))
 
 
 def _judge(results: list[GateResult], reasons: list[str], champion: str | None) -> Gate:

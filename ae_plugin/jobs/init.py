@@ -39,9 +39,9 @@ def init(source: str, *, name: str | None = None, path: Path | None = None, forc
         check_uri(source)
     except ValueError as error:
         raise ConfigError(str(error), where="SOURCE") from error
-    format = _format_of(source)
-    files = list_source(Source(uri=source, format=format))  # type: ignore[arg-type]
-    reader = Reader(files[:1], format)
+    kind = _format_of(source)
+    files = list_source(Source(uri=source, format=kind))
+    reader = Reader(files[:1], kind)
     hive = [p.split("=", 1)[0] for p in files[0].uri.split("/")[:-1] if re.match(r"^[A-Za-z_]\w*=", p)]
     batch = next(reader.batches(), None)
     keys, exclude = _keys(batch) if batch is not None else ([], [])
@@ -52,7 +52,7 @@ def init(source: str, *, name: str | None = None, path: Path | None = None, forc
     # Relative paths in a YAML start from the folder above dags/, which is here when dags/ is.
     here = target.absolute().parent == Path().absolute() or PIPELINES_DIR.is_dir()
     uri = source if "://" in source or here else os.path.abspath(source)
-    text = _yaml(slug, uri, format, hive, keys, exclude, f"out/{slug}" if here else os.path.abspath(f"out/{slug}"))
+    text = _yaml(slug, uri, kind, hive, keys, exclude, f"out/{slug}" if here else os.path.abspath(f"out/{slug}"))
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
     return target

@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
+import numpy as np
 import pyarrow as pa
 
 from ae_plugin.config import Pipeline, Source, check_uri
 from ae_plugin.core.calibration import rows_needed
-from ae_plugin.core.explain import Options, ScoredBatch, score_batches
+from ae_plugin.core.explain import Options, ScoredBatch, score_batch
 from ae_plugin.core.features import partition_time
 from ae_plugin.core.guard import Guard, schema_notes
-from ae_plugin.engines.local import Reader, Writer, prefetch
+from ae_plugin.engines.local import Reader, Writer, parallel, prefetch
 from ae_plugin.errors import ConfigError, DataError, UnfamiliarError
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.versions import ModelVersion, load_version
@@ -90,7 +91,7 @@ def score(
     registry = Registry(pipeline.output)
     version = load_version(registry, registry.champion(), pipeline.score.alert_rate)
     where, files = _files(pipeline, partition, source)
-    target = _target(pipeline, where, files, source, output)
+    target = _target(pipeline, files, source, output)
     reader = Reader(files, pipeline.source.format, version.schema)
     run = _Run(pipeline, version, where, reader, target, clock)
     return run.execute()
@@ -104,8 +105,8 @@ def _files(pipeline: Pipeline, partition: str | None, source: str | None) -> tup
             raise ConfigError(str(error), where="--input") from error
         keys = pipeline.source.partition_by
         where = partition_id(partition, keys) if partition is not None else ""
-        format = "csv" if source.endswith((".csv", ".csv.gz")) else pipeline.source.format
-        return where, list_source(Source(uri=source, format=format))  # type: ignore[arg-type]
+        kind = "csv" if source.endswith((".csv", ".csv.gz")) else pipeline.source.format
+        return where, list_source(Source(uri=source, format=kind))
     groups = partitions_of(list_source(pipeline.source))
     if partition is None:
         if pipeline.source.partition_by:
@@ -119,7 +120,7 @@ def _files(pipeline: Pipeline, partition: str | None, source: str | None) -> tup
     return where, groups[where]
 
 
-def _target(pipeline: Pipeline, where: str, files: list[SourceFile], source: str | None, output: str | None) -> Folder:
+def _target(pipeline: Pipeline, files: list[SourceFile], source: str | None, output: str | None) -> Folder:
     if output is not None:
         try:
             check_uri(output)
@@ -206,15 +207,19 @@ class _Run:
                 writers["cells"].write(self._cells(batch, cells_type))
                 writers["denoised"].write(batch.denoised)
                 self.tally.add(batch)
-        finally:
             for writer in writers.values():
                 writer.close()
+        except BaseException:
+            for writer in writers.values():
+                writer.abort()
+            raise
 
     def _scored(self) -> Iterator[ScoredBatch]:
         options = Options(self.pipeline.score.denoise == "full", partition_time(self.partition))
         try:
-            for batch in score_batches(prefetch(self.reader.batches()), self.version.scorer, options):
-                self.guard.watch(batch.encoded.bins, batch.rows.p_value)
+            scorer = self.version.scorer
+            for batch in parallel(lambda batch: score_batch(batch, scorer, options), prefetch(self.reader.batches())):
+                self.guard.watch(batch.bin_counts, batch.rows.p_value)
                 yield batch
         except DataError as error:
             where = self.reader.files[0].uri
@@ -225,7 +230,7 @@ class _Run:
         first = self.tally.rows
         columns = [
             *(batch.source.column(batch.source.schema.get_field_index(name)) for name in self.version.card.keys),
-            pa.array(range(first, first + n), pa.int64()),
+            pa.array(np.arange(first, first + n, dtype=np.int64)),
             pa.array(batch.rows.anomaly_score),
             pa.array(batch.rows.p_value),
             pa.array(batch.rows.is_anomaly),
@@ -265,8 +270,10 @@ class _Run:
         try:
             for batch in prefetch(self.reader.batches()):
                 writer.write(batch)
-        finally:
             writer.close()
+        except BaseException:
+            writer.abort()
+            raise
         withdrawn = [self._path(name) for name in ("scores", "cells", "denoised")]
         return self._commit(verdict, "quarantined", {target: self.folder.sha256(staged)}, withdrawn)
 
@@ -279,7 +286,7 @@ class _Run:
             pipeline=self.pipeline.name,
             model_version=self.version.version,
             partition=self.partition,
-            outcome=outcome,  # type: ignore[arg-type]
+            outcome=outcome,
             rows=tally.rows,
             anomalies=tally.anomalies,
             alert_rate=self.pipeline.score.alert_rate,

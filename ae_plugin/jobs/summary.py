@@ -10,13 +10,12 @@ def train_lines(report: TrainReport) -> list[str]:
     learned = [column.column for column in report.columns if column.role == "learned"]
     early = " (stopped early)" if report.stopped_early else ""
     by_name = {result.scorer: result for result in report.gate.results}
-    versus = ", ".join(
-        f"{name} {by_name[name].mean:.3f}" for name in ("pca", "untrained", "champion") if name in by_name
-    )
+    others = [name for name in ("pca", "untrained", "champion") if name in by_name]
+    versus = ", ".join(f"{name} {by_name[name].mean:.3f}" for name in others)
+    days = f"{len(report.partitions)} partition{'s' if len(report.partitions) != 1 else ''}"
     lines = [
-        f"model {report.model_version}: {len(learned)} of {len(report.columns)} columns learned, {report.features} features",
-        f"rows: {report.rows_train} to train, {report.rows_validation} to stop early, of {report.rows_total} "
-        f"in {len(report.partitions)} partition{'s' if len(report.partitions) != 1 else ''}",
+        f"model {report.model_version}: {len(learned)} of {len(report.columns)} columns, {report.features} features",
+        f"rows: {report.rows_train} to train, {report.rows_validation} to stop early, of {report.rows_total} in {days}",
         f"steps: {report.steps} of {report.steps_budget}{early} in {report.seconds:.1f} s, "
         f"{report.rows_per_second:.0f} rows/s, peak {report.peak_memory_mb:.0f} MB",
         f"calibration: {report.rows_calibration} rows never trained on; LiteRT equals Keras within "

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version as package_version
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -206,10 +207,7 @@ def encode_sample(encoder: TableEncoder, history: Sample) -> Encoded:
     """Encode the sample partition by partition, since ages may count from a partition's date."""
     names = np.asarray(history.partitions)
     edges = np.flatnonzero(np.r_[True, names[1:] != names[:-1], True])
-    parts = [
-        encoder.encode(history.table.slice(a, b - a), partition_time(str(names[a])))
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    parts = [encoder.encode(history.table.slice(a, b - a), partition_time(str(names[a]))) for a, b in pairwise(edges)]
     return Encoded.concat(parts)
 
 

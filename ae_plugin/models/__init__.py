@@ -1,0 +1,1 @@
+"""Who learns: the only package that imports keras and tensorflow."""

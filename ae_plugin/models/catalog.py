@@ -17,7 +17,7 @@ def builder(kind: str) -> Any:
 
 
 def size_of(features: int) -> tuple[int, int]:
-    """Width and latent_dim for F encoded features; latent_dim never equals F, so that the two outputs differ in width."""
+    """Width and latent_dim for F features; latent_dim never equals F, so that the two outputs differ in width."""
     width = 64 if features <= 48 else 128 if features <= 256 else 256
     latent = 64 if features != 64 else 63
     return width, latent

@@ -38,8 +38,8 @@ class Budget:
 
     @staticmethod
     def auto(rows: int) -> Budget:
-        """A budget that follows the number of training rows: 1200 steps of 128, more on larger tables."""
-        return Budget(1200, 128) if rows < 20_000 else Budget(3000, 256)
+        """A budget that follows the number of training rows: small tables are soon learned by heart."""
+        return Budget(1200, 128) if rows < 5_000 else Budget(3000, 256)
 
 
 @dataclass

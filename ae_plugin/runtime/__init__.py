@@ -1,0 +1,1 @@
+"""Who infers: exported networks, nothing of Keras."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import threading
 from typing import Any
 
 import numpy as np
@@ -26,26 +26,39 @@ class LiteNetwork:
     """
 
     def __init__(self, model: bytes, *, features: int, columns: int, latent_dim: int, threads: int = 1) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        logging.getLogger("ai_edge_litert").setLevel(logging.ERROR)
         self._model, self._threads = model, threads
-        self._rows = -1
-        try:
-            self._interpreter: Any = Interpreter(model_content=model, num_threads=threads)
-            inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-            self._inputs = _by_width(inputs, (features, columns))
-            self._outputs = _by_width(outputs, (features, latent_dim))
-        except (ValueError, RuntimeError, KeyError) as error:
-            raise StoreError(f"the exported network does not load ({error})", mend="Train anew") from error
+        self._widths = (features, columns), (features, latent_dim)
+        self._local = threading.local()
+        self(np.zeros((1, features), np.float32), np.zeros((1, columns), np.float32))
 
     def __call__(self, x: Floats, visible: Floats) -> tuple[Floats, Floats]:
         """Run rows through the network; both results are copies, float32."""
-        if len(x) != self._rows:
-            self._interpreter.resize_tensor_input(self._inputs[0], [len(x), x.shape[1]])
-            self._interpreter.resize_tensor_input(self._inputs[1], [len(x), visible.shape[1]])
+        # One interpreter a thread, since they are not safe to share, and a number of rows, since resizing is slow.
+        sessions: dict[int, _Session] = self._local.__dict__.setdefault("sessions", {})
+        if len(x) not in sessions:
+            sessions[len(x)] = _Session(self._model, self._threads, len(x), *self._widths)
+        return sessions[len(x)].run(x, visible)
+
+
+class _Session:
+    """An interpreter set up for one number of rows."""
+
+    def __init__(
+        self, model: bytes, threads: int, rows: int, inputs: tuple[int, int], outputs: tuple[int, int]
+    ) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        try:
+            self._interpreter: Any = Interpreter(model_content=model, num_threads=threads)
+            self._inputs = _by_width(self._interpreter.get_input_details(), inputs)
+            self._outputs = _by_width(self._interpreter.get_output_details(), outputs)
+            for tensor, width in zip(self._inputs, inputs, strict=True):
+                self._interpreter.resize_tensor_input(tensor, [rows, width])
             self._interpreter.allocate_tensors()
-            self._rows = len(x)
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise StoreError(f"the exported network does not load ({error})", mend="Train anew") from error
+
+    def run(self, x: Floats, visible: Floats) -> tuple[Floats, Floats]:
         self._interpreter.set_tensor(self._inputs[0], np.ascontiguousarray(x, np.float32))
         self._interpreter.set_tensor(self._inputs[1], np.ascontiguousarray(visible, np.float32))
         self._interpreter.invoke()

@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import uuid
+from pathlib import Path
 
 from ae_plugin.errors import StoreError
 from ae_plugin.store.files import Folder, writing
@@ -99,7 +100,7 @@ def _tidy(folder: Folder) -> None:
     if folder.local:
         for name in (STAGING, JOURNALS):
             with contextlib.suppress(OSError):
-                os.rmdir(folder.at(name))
+                Path(folder.at(name)).rmdir()
 
 
 def recover(folder: Folder) -> None:

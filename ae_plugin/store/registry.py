@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import uuid
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -95,7 +95,7 @@ class Registry:
             # A folder renamed onto a non-empty one fails: the rename itself is the claim.
             self.folder.write(f"{stage}/{CARD}", card)
             try:
-                os.rename(self.folder.at(stage), self.folder.at(target))
+                Path(self.folder.at(stage)).rename(self.folder.at(target))
             except OSError:
                 if self.folder.exists(target):
                     return False
@@ -125,7 +125,7 @@ class Registry:
         where = f"{MODELS}/{version}"
         content = self.folder.read(f"{where}/{CARD}")
         for name in ("champion", "challenger"):
-            pointer = self.pointer(name)  # type: ignore[arg-type]
+            pointer = self.pointer(name)
             if pointer and pointer.version == version:
                 self._check(pointer.card_sha256, content, f"{where}/{CARD}")
         try:
