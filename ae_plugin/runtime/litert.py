@@ -6,9 +6,11 @@ import threading
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ae_plugin.core.features import Floats
 from ae_plugin.errors import StoreError
+
+Floats = npt.NDArray[np.float32]
 
 
 class LiteNetwork:

@@ -1,0 +1,1 @@
+"""Who schedules: operators, assets and DAGs for Airflow 3."""

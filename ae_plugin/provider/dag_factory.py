@@ -1,0 +1,129 @@
+"""Pipeline YAMLs to DAGs: `<name>__train` trains and promotes, `<name>__score` scores what is new or changed."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, AssetAny, TriggerRule
+
+from ae_plugin import config
+from ae_plugin.config import Pipeline
+from ae_plugin.errors import ConfigError
+from ae_plugin.provider.assets import denoised_asset, model_asset, scores_asset, source_asset
+from ae_plugin.provider.operators import (
+    DiscoverPartitionsOperator,
+    PromoteModelOperator,
+    ScorePartitionOperator,
+    SummarizeRunsOperator,
+    TrainAutoencoderOperator,
+)
+
+START = datetime(2024, 1, 1, tzinfo=timezone.utc)
+
+
+class BrokenPipeline(DAG):
+    """Stands in for a YAML that does not load.
+
+    Airflow validates DAGs one by one: raising there shows an import error and leaves the other pipelines alone, where
+    raising while the file is parsed would take them all down.
+    """
+
+    def __init__(self, path: Path, error: ConfigError) -> None:
+        super().__init__(dag_id=f"{path.stem}__broken", schedule=None, start_date=START)
+        self._error = error
+
+    def validate(self) -> None:
+        """Raise what is wrong with the YAML."""
+        raise self._error
+
+
+def build_dags(folder: str | Path) -> dict[str, DAG]:
+    """Build the DAGs of every YAML in a folder.
+
+    Returns:
+        dag_id -> DAG; a broken YAML becomes an import error that says what is wrong with it.
+    """
+    dags: dict[str, DAG] = {}
+    for path in sorted(Path(folder).glob("*.y*ml")):
+        try:
+            found = pipeline_dags(config.load(path), str(path))
+            if twice := found.keys() & dags.keys():
+                raise ConfigError(f"{sorted(twice)[0]} exists already: another YAML has the same name", where=str(path))
+        except ConfigError as error:
+            found = {f"{path.stem}__broken": BrokenPipeline(path, error)}
+        dags |= found
+    return dags
+
+
+def pipeline_dags(pipeline: Pipeline, path: str) -> dict[str, DAG]:
+    """Build one pipeline's DAGs.
+
+    Args:
+        pipeline: from `config.load`.
+        path: of its YAML; tasks read it anew when they run.
+    """
+    built = (train_dag(pipeline, path), score_dag(pipeline, path))
+    return {dag.dag_id: dag for dag in built}
+
+
+def _dag(pipeline: Pipeline, verb: str, schedule: Any, doc: str) -> DAG:
+    return DAG(
+        dag_id=f"{pipeline.name}__{verb}",
+        schedule=schedule,
+        start_date=START,
+        catchup=False,
+        max_active_runs=1,
+        default_args={"retries": 1, "retry_delay": timedelta(minutes=1)},
+        tags=["autoencoder", pipeline.name],
+        doc_md=doc,
+    )
+
+
+def train_dag(pipeline: Pipeline, path: str) -> DAG:
+    """Train -> (approve ->) promote."""
+    doc = f"Trains on `{pipeline.source.uri}`, then promotes the new version when it passes the gate."
+    with _dag(pipeline, "train", pipeline.train.schedule, doc) as dag:
+        last: Any = TrainAutoencoderOperator(task_id="train", pipeline=path)
+        if pipeline.promote == "approval":
+            last = last >> _approval(pipeline)
+        if pipeline.promote != "never":
+            promote = PromoteModelOperator(task_id="promote", pipeline=path, outlets=[model_asset(pipeline.name)])
+            last >> promote
+    return dag
+
+
+def _approval(pipeline: Pipeline) -> Any:
+    from airflow.providers.standard.operators.hitl import ApprovalOperator
+
+    return ApprovalOperator(
+        task_id="approve",
+        subject=f"Promote the new model of {pipeline.name}?",
+        body="{% set report = ti.xcom_pull(task_ids='train') %}"
+        "Version {{ report.model_version }}, {{ report.rows_train }} rows. "
+        "Gate: {{ report.gate.reasons | join('; ') }}",
+        defaults="Reject",
+        response_timeout=timedelta(days=3),
+    )
+
+
+def score_dag(pipeline: Pipeline, path: str) -> DAG:
+    """Discover -> score (one mapped task a partition) -> summary."""
+    name, schedule = pipeline.name, pipeline.score.schedule
+    when = AssetAny(source_asset(name), model_asset(name)) if schedule == "asset" else schedule
+    doc = f"Scores the partitions of `{pipeline.source.uri}` that are new or changed; writes to `{pipeline.output}`."
+    with _dag(pipeline, "score", when, doc) as dag:
+        discover = DiscoverPartitionsOperator(task_id="discover", pipeline=path)
+        score = ScorePartitionOperator.partial(
+            task_id="score",
+            pipeline=path,
+            map_index_template="{{ task.partition | join(', ') | truncate(60) }}",
+            max_active_tis_per_dag=4,
+            outlets=[scores_asset(name), denoised_asset(name)],
+        ).expand(partition=discover.output)
+        summary = SummarizeRunsOperator(
+            task_id="summary", pipeline=path, groups=discover.output, trigger_rule=TriggerRule.ALL_DONE, retries=0
+        )
+        discover >> score >> summary
+    return dag

@@ -1,0 +1,22 @@
+"""What Airflow's provider discovery asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Describe the provider, in the shape of Airflow's provider_info schema."""
+    name = "Autoencoder"
+    return {
+        "package-name": "airflow-provider-autoencoder",
+        "name": name,
+        "description": "Autoencoders that watch, explain and repair tables.",
+        "integrations": [
+            {
+                "integration-name": name,
+                "tags": ["software"],
+            }
+        ],
+        "operators": [{"integration-name": name, "python-modules": ["ae_plugin.provider.operators"]}],
+    }

@@ -1,0 +1,77 @@
+"""Fixtures: pipelines trained once a session, on orders and on real flights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ae_plugin.models.catalog import KINDS
+from tests.running import ROOT
+from tests.shop import LAST_TRAINED, ORDERS, Shop, day, train_and_promote, write_days
+
+FLIGHTS = ROOT / "sample_data/flights"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained pipeline that tests must not change: copy it first."""
+
+    shop: Shop
+    report: Any
+    kind: str
+
+
+@pytest.fixture(scope="session")
+def train_kind(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trained]:
+    """Trains one model of a kind, once: orders of ten days, and two more days to score."""
+
+    @cache
+    def train(kind: str) -> Trained:
+        shop = Shop(tmp_path_factory.mktemp(f"shop-{kind}"), ORDERS).write()
+        shop = shop.set(model={"kind": kind}, train={"until": day(LAST_TRAINED)})
+        write_days(shop.source, LAST_TRAINED + 1, 240)
+        write_days(shop.source, 2, 300, first=LAST_TRAINED + 1)
+        return Trained(shop, train_and_promote(shop), kind)
+
+    return train
+
+
+@pytest.fixture(scope="session", params=sorted(KINDS))
+def each(request: pytest.FixtureRequest, train_kind: Callable[[str], Trained]) -> Trained:
+    """One trained pipeline for each kind of model."""
+    return train_kind(request.param)
+
+
+@pytest.fixture(scope="session")
+def trained(train_kind: Callable[[str], Trained]) -> Trained:
+    """A trained pipeline, whatever its kind."""
+    return train_kind("dense")
+
+
+@pytest.fixture
+def shop(trained: Trained, tmp_path: Path) -> Shop:
+    """A copy of the trained pipeline of its own, nothing scored yet."""
+    return trained.shop.copy(tmp_path / "shop")
+
+
+@pytest.fixture(scope="session")
+def flights(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Ten real days of flights, trained on a little."""
+    root = tmp_path_factory.mktemp("flights")
+    for number in range(1, 13):
+        name = f"date=2013-01-{number:02d}"
+        shutil.copytree(FLIGHTS / name, root / "flights" / name)
+    settings = {
+        "name": "flights",
+        "source": {"uri": "flights", "partition_by": "date"},
+        "train": {"until": "2013-01-10", "steps": 200, "contamination": "auto"},
+        "output": "out",
+    }
+    shop = Shop(root, settings).write()
+    return Trained(shop, train_and_promote(shop), "auto")

@@ -1,0 +1,1 @@
+"""Scripts of this repository: sample data, a local Airflow, the demo."""
