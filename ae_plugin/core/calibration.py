@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ae_plugin.core.features import Doubles, Floats
+from ae_plugin.core.values import Doubles, Floats
 
 _POINTS = 256
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ae_plugin.core.columns import CategorySpec, ColumnSpec, NumberSpec, TextSpec, TimeSpec
-from ae_plugin.core.features import SECONDS, Doubles, Floats, as_strings, unsquash
+from ae_plugin.core.features import SECONDS, unsquash
+from ae_plugin.core.values import Doubles, Floats, as_strings
 from ae_plugin.core.ngrams import embed_strings
 
 SPELLING_WEIGHT = 6.0

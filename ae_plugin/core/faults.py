@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ae_plugin.core.features import as_floats
+from ae_plugin.core.values import as_floats
 
 KINDS = ("outliers", "swaps", "nulls")
 SHARE = 0.1

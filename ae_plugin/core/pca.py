@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ae_plugin.core.features import Floats
+from ae_plugin.core.values import Floats
 
 
 @dataclass(frozen=True)

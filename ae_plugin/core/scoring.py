@@ -27,7 +27,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ae_plugin.core.calibration import Tail, is_anomaly, p_values
-from ae_plugin.core.features import Bools, Encoded, Floats, TableEncoder
+from ae_plugin.core.features import Encoded, TableEncoder
+from ae_plugin.core.values import Bools, Floats
 from ae_plugin.core.surprise import ColumnTails
 
 BLOCKS = (128, 1024, 4096)

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from ae_plugin.core.calibration import Tail
-from ae_plugin.core.features import Doubles, Floats
+from ae_plugin.core.values import Doubles, Floats
 
 _SHIFT = 19  # float32 keeps 4 bits of its mantissa: 16 levels an octave, 4% apart
 _LOWEST = int(np.float32(2.0**-30).view(np.int32)) >> _SHIFT

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ae_plugin.core import faults
-from ae_plugin.core.features import Encoded, Floats, TableEncoder, partition_time
+from ae_plugin.core.features import Encoded, TableEncoder, partition_time
+from ae_plugin.core.values import Floats
 from ae_plugin.core.pca import Pca
 from ae_plugin.core.reference import fit_reference
 from ae_plugin.core.scoring import Network, Scorer

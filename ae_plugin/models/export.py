@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ae_plugin.core.features import Floats
+from ae_plugin.core.values import Floats
 from ae_plugin.errors import AeError
 from ae_plugin.runtime.litert import LiteNetwork
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ae_plugin.core.features import Floats
+from ae_plugin.core.values import Floats
 from ae_plugin.models.catalog import builder
 
 

@@ -17,7 +17,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ae_plugin.core.features import Encoded, Floats, TableEncoder
+from ae_plugin.core.features import Encoded, TableEncoder
+from ae_plugin.core.values import Floats
 from ae_plugin.models.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)

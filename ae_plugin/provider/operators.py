@@ -105,6 +105,9 @@ class DiscoverPartitionsOperator(_PipelineOperator):
 class ScorePartitionOperator(_PipelineOperator):
     """Score one partition, or several one after the other; returns their runs' figures.
 
+    What the guard refuses does not succeed: the task is skipped when all of its rows went into quarantine/ (so nothing
+    downstream is told of new scores), and fails under `on_unfamiliar: fail`.
+
     Args:
         pipeline: a YAML's path, or its name in dags/pipelines/.
         partition: hive path or value (`date=2013-01-29`), or a list; absent for a source without partitions.
@@ -122,21 +125,23 @@ class ScorePartitionOperator(_PipelineOperator):
         with one_line():
             pipeline = self._loaded()
             named = self.partition if isinstance(self.partition, list) else [self.partition]
-            runs, refused = [], []
+            scored, refused = [], []
             for partition in named:
                 try:
                     record = score(pipeline, partition or None)
-                    runs.append(record.model_dump(mode="json", exclude={"outputs"}))
+                    scored.append(record.model_dump(mode="json", exclude={"outputs"}))
                 except UnfamiliarError as error:
                     self.log.warning("%s", error)
                     refused.append(error)
-            if refused:
+            if refused and pipeline.score.on_unfamiliar == "fail":
                 raise refused[0]
-        return runs
+        if not scored:
+            raise AirflowSkipException(str(refused[0]))
+        return scored
 
 
 class SummarizeRunsOperator(_PipelineOperator):
-    """Say what became of the partitions that were due; fails when one of them was refused or not scored."""
+    """Say what became of the partitions that were due; fails when one was not scored, unless it was set aside."""
 
     template_fields: Sequence[str] = ("pipeline", "groups")
 
@@ -152,7 +157,7 @@ class SummarizeRunsOperator(_PipelineOperator):
             raise AirflowFailException("the partitions could not be listed: see the task discover")
         if not wanted:
             self.log.info("nothing to do")
-            return {"partitions": 0, "rows": 0, "anomalies": 0}
+            return {"partitions": 0, "quarantined": 0, "rows": 0, "anomalies": 0}
         with one_line():
             pipeline = self._loaded()
             records = [run for run in runs(pipeline) if run.partition in set(wanted)]
@@ -163,10 +168,11 @@ class SummarizeRunsOperator(_PipelineOperator):
                 *(run.partition or pipeline.name, run.outcome, run.rows, run.anomalies, run.cells_repaired),
                 run.guard.verdict,
             )
-        refused = [run.partition or pipeline.name for run in records if run.outcome != "scored"]
+        refused = [run.partition or pipeline.name for run in records if run.outcome == "refused"]
         if left:
             raise AirflowFailException(f"not scored: {', '.join(sorted(left))}")
         if refused:
             raise AirflowFailException(f"refused as unfamiliar: {', '.join(refused)}; the rest was scored")
-        counts = {"rows": sum(run.rows for run in records), "anomalies": sum(run.anomalies for run in records)}
-        return {"partitions": len(records), **counts}
+        scored = [run for run in records if run.outcome == "scored"]
+        counts = {"rows": sum(run.rows for run in scored), "anomalies": sum(run.anomalies for run in scored)}
+        return {"partitions": len(scored), "quarantined": len(records) - len(scored), **counts}
