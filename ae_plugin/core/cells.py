@@ -15,9 +15,9 @@ import numpy.typing as npt
 from ae_plugin.core.columns import TextSpec
 from ae_plugin.core.decode import nearest
 from ae_plugin.core.features import IMPOSSIBLE, NULL, UNJUDGED, VALUE, Encoded, TableEncoder
-from ae_plugin.core.values import Bools, Floats
 from ae_plugin.core.ngrams import embed_strings
 from ae_plugin.core.scoring import Network, Scorer, run_blocks
+from ae_plugin.core.values import Bools, Floats
 
 MAX_WRONG = 8
 _CHUNK_ROWS = 16_384

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from ae_plugin.core.columns import CategorySpec, ColumnSpec, NumberSpec, TextSpec, TimeSpec
 from ae_plugin.core.features import SECONDS, unsquash
-from ae_plugin.core.values import Doubles, Floats, as_strings
 from ae_plugin.core.ngrams import embed_strings
+from ae_plugin.core.values import Doubles, Floats, as_strings
 
 SPELLING_WEIGHT = 6.0
 NEAR = 0.5

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from ae_plugin.core.cells import CellVerdicts, fill, judge_cells
 from ae_plugin.core.decode import as_text, expected_values
 from ae_plugin.core.features import IMPOSSIBLE, NULL
-from ae_plugin.core.values import Bools, Floats
 from ae_plugin.core.guard import Counts, count_bins
 from ae_plugin.core.scoring import RowScores, Scorer
+from ae_plugin.core.values import Bools, Floats
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from ae_plugin.core.columns import CategorySpec, ColumnSpec, NumberSpec, TextSpec, TimeSpec
 from ae_plugin.core.features import SECONDS, partition_time
-from ae_plugin.core.values import Doubles, as_floats, as_seconds, as_strings
 from ae_plugin.core.ngrams import embed_strings
+from ae_plugin.core.values import Doubles, as_floats, as_seconds, as_strings
 from ae_plugin.schemas import ColumnNote
 
 CATEGORY_LIMIT = 200

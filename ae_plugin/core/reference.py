@@ -10,9 +10,9 @@ import numpy.typing as npt
 from ae_plugin.core.calibration import Tail
 from ae_plugin.core.cells import hidden_cell_errors
 from ae_plugin.core.features import VALUE, Encoded, TableEncoder
-from ae_plugin.core.values import Bools, Floats
 from ae_plugin.core.scoring import Network, Reference, Scorer, hidden_errors, run_blocks
 from ae_plugin.core.surprise import ColumnTails
+from ae_plugin.core.values import Bools, Floats
 
 GROUPS = 4
 ODD_SHARE = 0.1

@@ -28,8 +28,8 @@ import pyarrow as pa
 
 from ae_plugin.core.calibration import Tail, is_anomaly, p_values
 from ae_plugin.core.features import Encoded, TableEncoder
-from ae_plugin.core.values import Bools, Floats
 from ae_plugin.core.surprise import ColumnTails
+from ae_plugin.core.values import Bools, Floats
 
 BLOCKS = (128, 1024, 4096)
 """Rows the network sees at a time: whole blocks of few sizes, so that a runtime sets itself up once for each."""

@@ -16,10 +16,10 @@ import pyarrow as pa
 
 from ae_plugin.core import faults
 from ae_plugin.core.features import Encoded, TableEncoder, partition_time
-from ae_plugin.core.values import Floats
 from ae_plugin.core.pca import Pca
 from ae_plugin.core.reference import fit_reference
 from ae_plugin.core.scoring import Network, Scorer
+from ae_plugin.core.values import Floats
 from ae_plugin.engines.local import Sample
 from ae_plugin.errors import AeError
 from ae_plugin.jobs.versions import load_version
