@@ -7,6 +7,7 @@ others are judged again, so that one wrong cell does not blame its neighbours.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,13 +53,13 @@ def judge_cells(scorer: Scorer, encoded: Encoded, limit: float) -> CellVerdicts:
     wrong = np.zeros((rows, columns), bool)
     error, p = np.zeros((rows, columns), np.float32), np.ones((rows, columns), np.float32)
     top = np.full(rows, -1, np.intp)
-    scale = typical_errors(scorer)
+    scale = scorer.reference.typical_errors
     active, suspects = np.arange(rows), np.ones((rows, columns), bool)
     suspects[encoded.state == UNJUDGED] = False
     for _ in range(max(1, min(MAX_WRONG, columns // 2))):
         open_cells = suspects[active] & ~wrong[active]
         found = hidden_cell_errors(scorer, encoded.take(active), wrong[active], open_cells)
-        chance = cell_p_values(scorer.reference.cells, found, open_cells)
+        chance = cell_p_values(scorer.reference.cell_columns, found, open_cells)
         error[active] = np.where(open_cells, found, error[active])
         p[active] = np.where(open_cells, chance, p[active])
         # Ties in p (both beyond every calibration cell) go to the cell that is farther out by its column's measure.
@@ -95,30 +96,20 @@ def hidden_cell_errors(scorer: Scorer, encoded: Encoded, also_hidden: Bools, ask
         row, turn = rows[start : start + _CHUNK_ROWS], turns[start : start + _CHUNK_ROWS]
         seen = visible[row]
         seen[np.arange(len(row)), turn] = 0
-        part = encoded.take(row)
+        part = Encoded(encoded.x[row], encoded.state[row], encoded.bins[:, :0])
         reconstruction, _ = run_blocks(scorer.network, encoder.hide(part.x, seen), seen)
         out[row, turn] = encoder.column_errors(part, reconstruction)[np.arange(len(row)), turn]
     return out
 
 
-def cell_p_values(calibration: Floats, errors: Floats, asked: Bools) -> Floats:
-    """Conformal p-values of the asked cells by column, float32 [m, C], 1 elsewhere; NaN ends short columns."""
+def cell_p_values(calibration: Sequence[Floats], errors: Floats, asked: Bools) -> Floats:
+    """Conformal p-values of the asked cells, float32 [m, C], 1 elsewhere, by each column's own calibration errors."""
     out = np.ones_like(errors)
-    for column in np.flatnonzero(asked.any(axis=0)):
-        known = calibration[:, column]
-        known = known[: len(known) - int(np.isnan(known).sum())]
+    for column, known in enumerate(calibration):
         rows = np.flatnonzero(asked[:, column])
         at_least = len(known) - np.searchsorted(known, errors[rows, column], side="left")
         out[rows, column] = (1.0 + at_least) / (len(known) + 1.0)
     return out
-
-
-def typical_errors(scorer: Scorer) -> Floats:
-    """Mean hidden-cell error of each column's calibration cells, float32 [C]."""
-    cells = scorer.reference.cells
-    known = ~np.isnan(cells)
-    sums, counts = np.where(known, cells, 0).sum(axis=0), known.sum(axis=0)
-    return np.asarray(np.maximum(sums / np.maximum(counts, 1), 1e-6), np.float32)
 
 
 def fill(scorer: Scorer, encoded: Encoded, wrong: Bools) -> Floats:

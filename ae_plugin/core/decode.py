@@ -55,8 +55,9 @@ def as_text(values: pa.Array) -> pa.Array:
 
 
 def _numbers(spec: NumberSpec, z: Floats, kind: pa.DataType) -> pa.Array:
-    values = unsquash(z).astype(np.float64) * spec.std + spec.mean
-    values = np.clip(np.nan_to_num(values, nan=spec.mean), spec.low, spec.high)
+    narrow = unsquash(np.ascontiguousarray(z))
+    values: Floats | Doubles = narrow if pa.types.is_float32(kind) else narrow.astype(np.float64)
+    values = np.clip(values * spec.std + spec.mean, spec.low, spec.high)
     if spec.digits is not None:
         values = np.round(values, spec.digits)
     if pa.types.is_decimal(kind):

@@ -184,7 +184,7 @@ def _denoise(
         imputed += int((told & ~fixes).sum())
         if options.full:
             whole = expected_values(spec, reconstruction[:, where], column, options.reference)
-            column = pc.if_else(whole.is_valid(), whole, column)
+            column = pc.if_else(whole.is_valid(), whole, column) if whole.null_count else whole
         if told.any():
             column = _put(column, rows[told], values.filter(pa.array(told)))
         columns[place] = column

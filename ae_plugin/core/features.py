@@ -4,7 +4,7 @@ Shapes, for a record batch of n rows, C learned columns and F encoded features:
 
     x       float32 [n, F]   encoded values; 0 where there is none
     state   uint8   [n, C]   VALUE, NULL, IMPOSSIBLE (never seen in training) or UNJUDGED (cannot be encoded here)
-    bins    int32   [n, C]   which bin of its column the guard and the tail tables count the cell in
+    bins    int64   [C, n]   which of all columns' bins the guard and the tail tables count the cell in
 
 Every row is encoded by itself: nothing here depends on the other rows of the batch.
 """
@@ -32,7 +32,7 @@ from ae_plugin.core.columns import (
     TimeSpec,
 )
 from ae_plugin.core.ngrams import embed_strings
-from ae_plugin.core.values import Bools, Doubles, Floats, Ints, as_floats, as_seconds, as_strings
+from ae_plugin.core.values import Bools, Doubles, Floats, Ints, Longs, as_floats, as_seconds, as_strings
 from ae_plugin.errors import DataError
 
 VALUE, NULL, IMPOSSIBLE, UNJUDGED = 0, 1, 2, 3
@@ -46,14 +46,14 @@ class Encoded:
 
     x: Floats
     state: npt.NDArray[np.uint8]
-    bins: Ints
+    bins: Longs
 
     def __len__(self) -> int:
         return len(self.x)
 
     def take(self, rows: npt.NDArray[np.intp]) -> Encoded:
         """Return the given rows."""
-        return Encoded(self.x[rows], self.state[rows], self.bins[rows])
+        return Encoded(self.x[rows], self.state[rows], self.bins[:, rows])
 
     @staticmethod
     def concat(parts: Sequence[Encoded]) -> Encoded:
@@ -61,23 +61,23 @@ class Encoded:
         return Encoded(
             np.concatenate([p.x for p in parts]),
             np.concatenate([p.state for p in parts]),
-            np.concatenate([p.bins for p in parts]),
+            np.concatenate([p.bins for p in parts], axis=1),
         )
 
 
 def squash(z: Floats) -> Floats:
-    """Leave |z| <= 3 alone and bend the rest to sign·(3 + log1p(|z| - 3)), in place."""
-    far = np.abs(z) > 3
-    if far.any():
+    """Leave |z| <= 3 alone and bend the rest, up to 1e30, to sign·(3 + log1p(|z| - 3)), in place."""
+    far = np.flatnonzero(np.abs(z) > 3)
+    if len(far):
         tail = z[far]
-        z[far] = np.sign(tail) * (3 + np.log1p(np.abs(tail) - 3))
+        z[far] = np.sign(tail) * (3 + np.log1p(np.minimum(np.abs(tail), 1e30) - 3))
     return z
 
 
 def unsquash(z: Floats) -> Floats:
     """Undo `squash`; beyond 3 + log1p(1e6) the value no longer grows."""
-    far = np.abs(z) > 3
-    if far.any():
+    far = np.flatnonzero(np.abs(z) > 3)
+    if len(far):
         z = z.copy()
         tail = z[far]
         z[far] = np.sign(tail) * (3 + np.expm1(np.minimum(np.abs(tail) - 3, 13.8)))
@@ -154,7 +154,7 @@ class TableEncoder:
         rows = batch.num_rows
         x = np.zeros((rows, self.features), np.float32)
         state = np.zeros((rows, len(self.specs)), np.uint8)
-        bins = np.zeros((rows, len(self.specs)), np.int32)
+        bins = np.zeros((len(self.specs), rows), np.int64)
         for index, spec in enumerate(self.specs):
             column = _column(batch, spec.name)
             try:
@@ -167,7 +167,7 @@ class TableEncoder:
             x[:, self.slices[index]] = _with_flag(values, states, spec)
             if states is not None:
                 state[:, index] = states
-            bins[:, index] = cells
+            np.add(cells, self.bin_offsets[index], out=bins[index])
         return Encoded(x, state, bins)
 
     def visible(self, encoded: Encoded) -> Floats:
@@ -277,16 +277,16 @@ def _encode_number(column: pa.Array, spec: NumberSpec) -> tuple[Floats, npt.NDAr
         raise pa.ArrowTypeError("not a number")
     values, nulls = as_floats(column)
     never = None
-    if not np.isfinite(values.sum(dtype=np.float64)):
-        never = np.isinf(values)
     with np.errstate(invalid="ignore", over="ignore"):
         z = np.subtract(values, spec.mean, dtype=values.dtype)
         z /= spec.std
-    z = z.astype(np.float32, copy=False)
+        z = z.astype(np.float32, copy=False)
+        if not np.isfinite(z.sum()):
+            never = np.isinf(values)
     gone = _either(nulls, never)
     if gone is not None:
         z[gone] = 0
-    squash(np.clip(z, -1e30, 1e30, out=z))
+    squash(z)
     return z[:, None], _states(len(z), nulls, never, spec), _grid(z, nulls, never)
 
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from ae_plugin.core.columns import ColumnSpec
 from ae_plugin.core.features import TableEncoder
+from ae_plugin.core.values import Longs
 from ae_plugin.schemas import ColumnReason, GuardVerdict, Verdict
 
 SIGNIFICANCE = 0.01
@@ -41,21 +42,21 @@ class GuardReference:
     spread: npt.NDArray[np.float64]
 
     @staticmethod
-    def fit(encoder: TableEncoder, bins: npt.NDArray[np.int32], partitions: npt.NDArray[np.intp]) -> GuardReference:
-        """Learn from training rows' bins int32 [n, C] and the partition each row came from, int [n]."""
+    def fit(encoder: TableEncoder, bins: Longs, partitions: npt.NDArray[np.intp]) -> GuardReference:
+        """Learn from training rows' bins int64 [C, n] and the partition each row came from, int [n]."""
         whole = count_bins(encoder, bins)
         spread = np.zeros(len(encoder.specs))
         for partition in np.unique(partitions):
-            own = bins[partitions == partition]
+            own = bins[:, partitions == partition]
             # A small partition differs by chance alone: that part is not its nature.
-            natural = distances(encoder, count_bins(encoder, own), whole) - chance(len(own), 1)
+            natural = distances(encoder, count_bins(encoder, own), whole) - chance(own.shape[1], 1)
             spread = np.maximum(spread, natural)
         return GuardReference(whole, spread)
 
 
-def count_bins(encoder: TableEncoder, bins: npt.NDArray[np.int32]) -> Counts:
-    """Count cells by bin, int64 [total bins]."""
-    return np.bincount((bins + encoder.bin_offsets).ravel(), minlength=encoder.total_bins).astype(np.int64)
+def count_bins(encoder: TableEncoder, bins: Longs) -> Counts:
+    """Count cells, int64 [C, n], by bin, int64 [total bins]."""
+    return np.bincount(bins.ravel(), minlength=encoder.total_bins)
 
 
 def distances(encoder: TableEncoder, counts: Counts, reference: Counts) -> npt.NDArray[np.float64]:

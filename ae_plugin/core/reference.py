@@ -10,9 +10,10 @@ import numpy.typing as npt
 from ae_plugin.core.calibration import Tail
 from ae_plugin.core.cells import hidden_cell_errors
 from ae_plugin.core.features import VALUE, Encoded, TableEncoder
+from ae_plugin.core.guard import count_bins
 from ae_plugin.core.scoring import Network, Reference, Scorer, hidden_errors, run_blocks
 from ae_plugin.core.surprise import ColumnTails
-from ae_plugin.core.values import Bools, Floats
+from ae_plugin.core.values import Bools, Floats, Longs
 
 GROUPS = 4
 ODD_SHARE = 0.1
@@ -59,12 +60,17 @@ def fit_reference(
         hidden=ColumnTails.fit(hidden_errors(encoder, network, groups, held_out)),
         odd=0.0,
         calibration=np.zeros(0, np.float32),
+        calibration_errors=np.zeros(0, np.float32),
         cells=np.zeros((0, len(encoder.specs)), np.float32),
     )
     scorer = Scorer(encoder, network, blank, 0.01, contaminated)
     scorer.reference = reference = _fit_views(scorer, held_out)
     kept = calibration.take(np.arange(min(len(calibration), CALIBRATION_ROWS)))
-    scorer.reference = reference = replace(reference, calibration=np.sort(scorer.raw_scores(kept)[0]))
+    views, errors, _ = scorer.first_look(kept)
+    scores = np.maximum(*scorer.surprises(kept, scorer.whole(views), errors))
+    scorer.reference = reference = replace(
+        reference, calibration=np.sort(scores), calibration_errors=np.sort(views["clean"])
+    )
     return replace(reference, cells=_calibrate_cells(scorer, kept)) if cells else reference
 
 
@@ -130,15 +136,15 @@ def fit_latent(codes: Floats, ridge: float = 0.01) -> tuple[Floats, Floats]:
     return center.astype(np.float32), whitener.astype(np.float32)
 
 
-def learn_tails(encoder: TableEncoder, bins: npt.NDArray[np.int32]) -> Floats:
+def learn_tails(encoder: TableEncoder, bins: Longs) -> Floats:
     """Surprise of each bin, float32 [total bins], in nats: two-sided for numbers and times, by share for the rest.
 
     Args:
         encoder: knows each column's bins.
-        bins: int32 [n, C] of training rows.
+        bins: int64 [C, n] of training rows.
     """
-    n = len(bins)
-    counts = np.bincount((bins + encoder.bin_offsets).ravel(), minlength=encoder.total_bins).astype(np.float64)
+    n = bins.shape[1]
+    counts = count_bins(encoder, bins).astype(np.float64)
     out = np.zeros(encoder.total_bins, np.float32)
     for spec, start in zip(encoder.specs, encoder.bin_offsets, strict=True):
         own = counts[start : start + spec.bins]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,17 +49,24 @@ class ColumnTails:
         rows = []
         for at, nats, index in zip(self.at, self.nats, self.index, strict=True):
             keep = np.r_[True, np.diff(at) > 0]
-            rows.append(Tail(at[keep], nats[keep], float(index))(levels))
-        return np.concatenate(rows).astype(np.float32)
+            rows.append(Tail(at[keep], nats[keep], float(index)).exact(levels))
+        return np.stack(rows).astype(np.float32)
 
     def surprise(self, errors: Floats) -> Floats:
         """Surprise of each cell in nats, float32 [n, C], for non-negative errors float32 [n, C]."""
-        level = np.ascontiguousarray(errors, np.float32).view(np.int32) >> _SHIFT
-        level -= _LOWEST
-        np.clip(level, 0, _LEVELS - 1, out=level)
-        level += np.arange(errors.shape[1], dtype=np.int32) * _LEVELS
-        return np.asarray(self._table[level])
+        return np.stack(list(self._by_column(errors)), axis=1)
 
     def worst(self, errors: Floats) -> Floats:
         """Largest surprise of each row's cells, float32 [n]."""
-        return np.asarray(self.surprise(errors).max(axis=1))
+        columns = self._by_column(errors)
+        out = next(columns)
+        for nats in columns:
+            np.maximum(out, nats, out=out)
+        return out
+
+    def _by_column(self, errors: Floats) -> Iterator[Floats]:
+        bits = np.ascontiguousarray(errors, np.float32).view(np.int32)
+        for column, table in enumerate(self._table):
+            level = bits[:, column] >> _SHIFT
+            level -= _LOWEST
+            yield table.take(level, mode="clip")

@@ -10,6 +10,7 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int32]
+Longs = npt.NDArray[np.int64]
 
 
 def as_floats(column: pa.Array) -> tuple[Doubles | Floats, Bools | None]:
@@ -25,7 +26,9 @@ def as_floats(column: pa.Array) -> tuple[Doubles | Floats, Bools | None]:
     values = column.to_numpy(zero_copy_only=False)
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64)
-    if not np.isfinite(values.sum(dtype=np.float64)):
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.isfinite(values.sum())
+    if not finite:
         nan = np.isnan(values)
         nulls = nan if nulls is None else nulls | nan
     return values, nulls

@@ -32,7 +32,7 @@ def evaluate(pipeline: Pipeline, label: str) -> EvaluateRecord:
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
     registry = Registry(pipeline.output)
-    version = load_version(registry, registry.champion(), pipeline.score.alert_rate)
+    version = load_version(registry, registry.champion(), pipeline.score.alert_rate, pipeline.score.method)
     if label in version.scorer.encoder.names:
         raise ConfigError(
             f"the model learned the label column {label!r}",

@@ -89,7 +89,7 @@ def score(
     """
     clock = time.perf_counter()
     registry = Registry(pipeline.output)
-    version = load_version(registry, registry.champion(), pipeline.score.alert_rate)
+    version = load_version(registry, registry.champion(), pipeline.score.alert_rate, pipeline.score.method)
     where, files = _files(pipeline, partition, source)
     target = _target(pipeline, files, source, output)
     reader = Reader(files, pipeline.source.format, version.schema)

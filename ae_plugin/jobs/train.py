@@ -117,7 +117,7 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
     _, days = np.unique(np.asarray(history.partitions), return_inverse=True)
-    guard = GuardReference.fit(encoder, encoded.bins[split.train], days[split.train])
+    guard = GuardReference.fit(encoder, encoded.bins[:, split.train], days[split.train])
     report = TrainReport(
         pipeline=pipeline.name,
         model_version="",

@@ -19,7 +19,7 @@ from ae_plugin.core.calibration import Tail
 from ae_plugin.core.columns import ColumnSpec
 from ae_plugin.core.features import TableEncoder
 from ae_plugin.core.guard import GuardReference
-from ae_plugin.core.scoring import Reference, Scorer
+from ae_plugin.core.scoring import Method, Reference, Scorer
 from ae_plugin.core.surprise import ColumnTails
 from ae_plugin.errors import StoreError
 from ae_plugin.runtime.litert import LiteNetwork
@@ -76,6 +76,7 @@ def pack(reference: Reference, guard: GuardReference, weights: Sequence[Any], ne
         "tails": reference.tails,
         "groups": reference.groups.astype(np.uint8),
         "calibration": reference.calibration,
+        "calibration_errors": reference.calibration_errors,
         "cells": reference.cells,
         "guard.counts": guard.counts,
         "guard.spread": guard.spread,
@@ -90,8 +91,8 @@ def pack(reference: Reference, guard: GuardReference, weights: Sequence[Any], ne
     return {NETWORK: network, WEIGHTS: save_arrays(layers), REFERENCE: save_arrays(kept)}
 
 
-def load_version(registry: Registry, version: str, alert_rate: float) -> ModelVersion:
-    """Read a version, check it, and make it ready to score.
+def load_version(registry: Registry, version: str, alert_rate: float, method: Method = "combined") -> ModelVersion:
+    """Read a version, check it, and make it ready to score at an alert rate by a method.
 
     Raises:
         StoreError: it was tampered with, or was written by another release in a format this one cannot read.
@@ -112,9 +113,8 @@ def load_version(registry: Registry, version: str, alert_rate: float) -> ModelVe
     network = LiteNetwork(
         network_bytes, features=encoder.features, columns=len(encoder.specs), latent_dim=card.latent_dim
     )
-    return ModelVersion(
-        version, card, Scorer(encoder, network, reference, alert_rate, card.contaminated), guard, schema
-    )
+    scorer = Scorer(encoder, network, reference, alert_rate, card.contaminated, method)
+    return ModelVersion(version, card, scorer, guard, schema)
 
 
 def _unpack(card: ModelCard, arrays: dict[str, Any]) -> Reference:
@@ -135,6 +135,7 @@ def _unpack(card: ModelCard, arrays: dict[str, Any]) -> Reference:
         hidden=columns("hidden"),
         odd=card.odd,
         calibration=arrays["calibration"],
+        calibration_errors=arrays["calibration_errors"],
         cells=arrays["cells"],
     )
 
