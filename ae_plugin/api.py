@@ -14,14 +14,18 @@ def _pipeline(pipeline: Pipeline | str | Path) -> Pipeline:
 
 
 def train(pipeline: Pipeline | str | Path) -> TrainReport:
-    """Train a new version and register it as challenger.
+    """Train a new version, and promote it when the pipeline says `promote: auto` and the gate passes.
 
     Raises:
         UserError: the pipeline, its source or its output is not what it should be.
     """
     from ae_plugin.jobs.train import train as job
 
-    return job(_pipeline(pipeline))
+    loaded = _pipeline(pipeline)
+    report = job(loaded)
+    if loaded.promote == "auto":
+        promote(loaded, report.model_version)
+    return report
 
 
 def promote(pipeline: Pipeline | str | Path, version: str | None = None, *, force: bool = False) -> PromoteRecord:

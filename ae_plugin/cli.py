@@ -27,6 +27,8 @@ def main() -> None:
     try:
         app()
     except AeError as error:
+        if "--json" in sys.argv:
+            print(json.dumps({"error": str(error), "exit_code": error.exit_code}))
         print(f"ae: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
@@ -221,7 +223,7 @@ def models(pipeline: PipelineArg, as_json: JsonFlag = False) -> None:
     _print({"pipeline": loaded.name, "models": [e.model_dump(mode="json") for e in entries]}, as_json, lines)
 
 
-VersionArg = Annotated[str | None, typer.Argument(metavar="[VERSION]", help="As in `ae models`.")]
+VersionArg = Annotated[str | None, typer.Argument(metavar="VERSION", help="As in `ae models`.")]
 
 
 @app.command()

@@ -164,8 +164,8 @@ class Pipeline(_Section):
 
     @model_validator(mode="after")
     def _apart(self) -> Pipeline:
-        if self.source.uri.rstrip("/") == self.output.rstrip("/"):
-            raise ValueError("output must not be the source's own folder")
+        if f"{self.output.rstrip('/')}/".startswith(f"{self.source.uri.rstrip('/')}/"):
+            raise ValueError("output must not be the source's own folder, nor lie inside it")
         return self
 
     def resolved(self, root: Path) -> Pipeline:

@@ -68,6 +68,7 @@ class RunRecord(_Record):
     run_id: str
     pipeline: str
     model_version: str
+    method: Literal["combined", "reconstruction"] = "combined"
     partition: str = Field(description="Hive path of the partition, as `date=2013-01-29`; empty for a whole source.")
     outcome: Literal["scored", "quarantined", "refused"]
     rows: int

@@ -11,6 +11,7 @@ Scores drift when more rows than chance allows lie beyond the calibration set's 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,9 +82,13 @@ class Guard:
         encoder: of the model version that scores.
         reference: learned in training.
         schema_notes: what is different about the partition's schema but does not stop scoring.
+        skip: learned columns that cannot be judged in this partition.
     """
 
-    def __init__(self, encoder: TableEncoder, reference: GuardReference, schema_notes: list[str]) -> None:
+    def __init__(
+        self, encoder: TableEncoder, reference: GuardReference, schema_notes: list[str], skip: Sequence[str] = ()
+    ) -> None:
+        self._judged = np.array([name not in skip for name in encoder.names])
         self.encoder, self.reference, self.schema_notes = encoder, reference, schema_notes
         self.counts: Counts = np.zeros(encoder.total_bins, np.int64)
         self.rows = self.beyond = 0
@@ -100,7 +105,7 @@ class Guard:
         if not self.rows:
             return GuardVerdict(verdict="familiar", reasons=["no rows"], columns=[])
         width = len(self.encoder.specs)
-        effect = distances(self.encoder, self.counts, self.reference.counts)
+        effect = distances(self.encoder, self.counts, self.reference.counts) * self._judged
         limit = chance(self.rows, width) + self.reference.spread + SLACK
         for index in np.argsort(limit - effect):
             if effect[index] > limit[index]:

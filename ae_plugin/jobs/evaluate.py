@@ -44,6 +44,8 @@ def evaluate(pipeline: Pipeline, label: str) -> EvaluateRecord:
         truths.append(truth)
         scores.append(score)
         alarms.append(alarm)
+    if not truths:
+        raise DataError("holds no rows", where=pipeline.source.uri, mend="Nothing to compare")
     truth, score, alarm = np.concatenate(truths), np.concatenate(scores), np.concatenate(alarms)
     if truth.all() or not truth.any():
         raise DataError(

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from ae_plugin.config import PIPELINES_DIR, Source, check_uri
+from ae_plugin.config import PIPELINES_DIR, Source, check_uri, root_of
 from ae_plugin.engines.local import Reader
 from ae_plugin.errors import ConfigError
 from ae_plugin.store.files import SUFFIXES, list_source, open_fs
@@ -49,8 +49,7 @@ def init(source: str, *, name: str | None = None, path: Path | None = None, forc
     target = path or (PIPELINES_DIR if PIPELINES_DIR.is_dir() else Path()) / f"{slug}.yaml"
     if target.exists() and not force:
         raise ConfigError("exists already", where=str(target), mend="Give --force, or another --name")
-    # Relative paths in a YAML start from the folder above dags/, which is here when dags/ is.
-    here = target.absolute().parent == Path().absolute() or PIPELINES_DIR.is_dir()
+    here = root_of(target) == Path().absolute()
     uri = source if "://" in source or here else os.path.abspath(source)
     text = _yaml(slug, uri, kind, hive, keys, exclude, f"out/{slug}" if here else os.path.abspath(f"out/{slug}"))
     target.parent.mkdir(parents=True, exist_ok=True)

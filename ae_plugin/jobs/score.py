@@ -33,7 +33,9 @@ DATASETS = ("scores", "cells", "denoised", "quarantine")
 
 def runs(pipeline: Pipeline) -> list[RunRecord]:
     """The newest run of each partition, in partition order."""
-    return list(latest(Folder(pipeline.output)).values())
+    folder = Folder(pipeline.output)
+    recover(folder)
+    return list(latest(folder).values())
 
 
 def due(pipeline: Pipeline) -> list[str]:
@@ -48,6 +50,7 @@ def due(pipeline: Pipeline) -> list[str]:
     """
     registry = Registry(pipeline.output)
     champion = registry.champion()
+    recover(registry.folder)
     trained: dict[str, str] = dict(registry.read(champion)[0].get("partitions", {}))
     oldest = min(trained, default="")
     done = latest(registry.folder)
@@ -172,7 +175,7 @@ class _Run:
                     mend="Bring it back, or exclude it and train anew",
                 )
         notes = schema_notes(self.reader.schema, learned, set(self.version.schema.names))
-        self.guard = Guard(self.version.scorer.encoder, self.version.guard, notes)
+        self.guard = Guard(self.version.scorer.encoder, self.version.guard, notes, skip=self._unjudged())
         self.commit = Commit(self.folder, slug_of(self.partition))
 
     def execute(self) -> RunRecord:
@@ -285,6 +288,7 @@ class _Run:
             run_id=f"{self.started:%Y%m%dT%H%M%S}-{slug}-{uuid.uuid4().hex[:6]}",
             pipeline=self.pipeline.name,
             model_version=self.version.version,
+            method=self.version.scorer.method,
             partition=self.partition,
             outcome=outcome,
             rows=tally.rows,
@@ -319,12 +323,16 @@ class _Run:
                 f"no row can be flagged: {have} calibration rows, but alert_rate "
                 f"{self.pipeline.score.alert_rate:g} needs {needed}"
             )
-        for spec in self.version.card.columns:
-            if spec.kind == "time" and spec.relative and partition_time(self.partition) is None:
-                notes.append(f"{spec.name} is not judged: its age counts from a partition's date, and there is none")
+        for name in self._unjudged():
+            notes.append(f"{name} is not judged: its age counts from a partition's date, and there is none")
         if not self.tally.rows:
             notes.append("the partition holds no rows")
         return notes
+
+    def _unjudged(self) -> list[str]:
+        if partition_time(self.partition) is not None:
+            return []
+        return [spec.name for spec in self.version.card.columns if spec.kind == "time" and spec.relative]
 
     def _story(self, record: RunRecord) -> None:
         share = f" ({record.observed_alert_rate:.2%}, promised {record.alert_rate:.2%})" if record.rows else ""
@@ -337,7 +345,7 @@ class _Run:
 
     def _refusal(self, record: RunRecord) -> UnfamiliarError:
         kept = next(iter(record.outputs), None)
-        mend = f"Its rows are in {self.folder.uri}/{kept}" if kept else "Nothing was written"
+        mend = f"Its rows are in {self.folder.uri}/{kept}" if kept else "What was scored before is left as it is"
         why = "; ".join(record.guard.reasons[:3]) or "most columns are far from training"
         name = self.partition or "the source"
         return UnfamiliarError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from ae_plugin.config import Pipeline
 from ae_plugin.errors import ConfigError
 from ae_plugin.provider.assets import denoised_asset, model_asset, scores_asset, source_asset
 from ae_plugin.provider.operators import (
+    BrokenPipelineOperator,
     DiscoverPartitionsOperator,
     PromoteModelOperator,
     ScorePartitionOperator,
@@ -20,30 +23,15 @@ from ae_plugin.provider.operators import (
     TrainAutoencoderOperator,
 )
 
+log = logging.getLogger(__name__)
 START = datetime(2024, 1, 1, tzinfo=timezone.utc)
-
-
-class BrokenPipeline(DAG):
-    """Stands in for a YAML that does not load.
-
-    Airflow validates DAGs one by one: raising there shows an import error and leaves the other pipelines alone, where
-    raising while the file is parsed would take them all down.
-    """
-
-    def __init__(self, path: Path, error: ConfigError) -> None:
-        super().__init__(dag_id=f"{path.stem}__broken", schedule=None, start_date=START)
-        self._error = error
-
-    def validate(self) -> None:
-        """Raise what is wrong with the YAML."""
-        raise self._error
 
 
 def build_dags(folder: str | Path) -> dict[str, DAG]:
     """Build the DAGs of every YAML in a folder.
 
     Returns:
-        dag_id -> DAG; a broken YAML becomes an import error that says what is wrong with it.
+        dag_id -> DAG; a broken YAML becomes `<file name>__broken`, which says what is wrong with it.
     """
     dags: dict[str, DAG] = {}
     for path in sorted(Path(folder).glob("*.y*ml")):
@@ -52,7 +40,8 @@ def build_dags(folder: str | Path) -> dict[str, DAG]:
             if twice := found.keys() & dags.keys():
                 raise ConfigError(f"{sorted(twice)[0]} exists already: another YAML has the same name", where=str(path))
         except ConfigError as error:
-            found = {f"{path.stem}__broken": BrokenPipeline(path, error)}
+            log.error("%s", error)
+            found = broken_dag(path, error)
         dags |= found
     return dags
 
@@ -66,6 +55,17 @@ def pipeline_dags(pipeline: Pipeline, path: str) -> dict[str, DAG]:
     """
     built = (train_dag(pipeline, path), score_dag(pipeline, path))
     return {dag.dag_id: dag for dag in built}
+
+
+def broken_dag(path: Path, error: ConfigError) -> dict[str, DAG]:
+    """Stand in for a YAML that does not load: a DAG whose one task fails with what is wrong.
+
+    An error raised while the file is parsed would take all its DAGs off the schedule, the sound ones too.
+    """
+    dag_id = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{path.stem}__broken")
+    with DAG(dag_id=dag_id, schedule=None, start_date=START, tags=["autoencoder", "broken"], doc_md=str(error)) as dag:
+        BrokenPipelineOperator(task_id="mend_the_yaml", pipeline=str(path))
+    return {dag_id: dag}
 
 
 def _dag(pipeline: Pipeline, verb: str, schedule: Any, doc: str) -> DAG:

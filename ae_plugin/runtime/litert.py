@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +15,28 @@ import numpy.typing as npt
 from ae_plugin.errors import StoreError
 
 Floats = npt.NDArray[np.float32]
+
+
+_HUSH = threading.Lock()
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep LiteRT's greeting, which no setting turns off, out of the one line that users read on stderr."""
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class LiteNetwork:
@@ -31,7 +57,8 @@ class LiteNetwork:
         self._model, self._threads = model, threads
         self._widths = (features, columns), (features, latent_dim)
         self._local = threading.local()
-        self(np.zeros((1, features), np.float32), np.zeros((1, columns), np.float32))
+        with _HUSH, _hushed():
+            self(np.zeros((1, features), np.float32), np.zeros((1, columns), np.float32))
 
     def __call__(self, x: Floats, visible: Floats) -> tuple[Floats, Floats]:
         """Run rows through the network; both results are copies, float32."""

@@ -12,7 +12,14 @@ from ae_plugin.web.routes import router
 
 def create_app() -> FastAPI:
     """Build the app; a plugin's app is mounted unprotected, so every route asks for rights itself."""
-    app = FastAPI(title="ae_plugin", version=__version__, description="Pipelines, runs and models, read-only.")
+    app = FastAPI(
+        title="ae_plugin",
+        version=__version__,
+        description="Pipelines, runs and models, read-only.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
     app.include_router(router, prefix="/api")
 
     @app.exception_handler(AeError)

@@ -1,0 +1,192 @@
+"""Two files in dags/ are all a user needs: a real scheduler trains, promotes, scores; then data changes.
+
+The tests run in the order they stand in, and share one Airflow.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+
+import httpx
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from tests.e2e.conftest import BLIZZARD, SCORED, House
+from tests.running import ROOT, tree
+
+pytestmark = pytest.mark.e2e
+TRAIN, SCORE = "flights__train", "flights__score"
+
+
+def until(true: Callable[[], bool], seconds: float = 120) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if true():
+            return True
+        time.sleep(2)
+    return False
+
+
+def by_task(tasks: list[dict[str, object]]) -> dict[str, list[str]]:
+    states: dict[str, list[str]] = {}
+    for task in tasks:
+        states.setdefault(str(task["task_id"]), []).append(str(task["state"]))
+    return {name: sorted(found) for name, found in states.items()}
+
+
+@pytest.fixture(scope="module")
+def first(house: House) -> House:
+    """The pipeline trained once, and scored by the asset that promotion updates."""
+    house.airflow.wait_for_dag(SCORE)
+    house.airflow.wait_for_dag(TRAIN)
+    if not until(lambda: bool(house.airflow.runs(TRAIN)), 20):
+        house.airflow.trigger(TRAIN)
+    run = house.airflow.runs(TRAIN)[-1]["dag_run_id"]
+    assert house.airflow.wait_for_run(TRAIN, run, seconds=420) == "success"
+    assert by_task(house.airflow.tasks(TRAIN, run)) == {"train": ["success"], "promote": ["success"]}
+    assert until(lambda: bool(house.airflow.runs(SCORE))), "the new champion's asset started no score run"
+    scored = house.airflow.runs(SCORE)[-1]
+    assert scored["run_type"] == "asset_triggered"
+    assert house.airflow.wait_for_run(SCORE, scored["dag_run_id"], seconds=420) == "success"
+    house.first_tasks = house.airflow.tasks(SCORE, scored["dag_run_id"])
+    return house
+
+
+def test_each_partition_is_a_mapped_task_named_after_it(first: House) -> None:
+    tasks = [task for task in first.first_tasks if task["task_id"] == "score"]
+    states = {task["rendered_map_index"]: task["state"] for task in tasks}
+    assert states == {name: "skipped" if name == BLIZZARD else "success" for name in SCORED}
+
+
+def test_outputs_hold_every_row_in_the_sources_schema(first: House) -> None:
+    for name in SCORED:
+        if name == BLIZZARD:
+            continue
+        source = pq.ParquetFile(first.source / name / "part-0.parquet").read()
+        scores = pq.ParquetFile(first.output / "scores" / name / "part-0.parquet").read()
+        denoised = pq.ParquetFile(first.output / "denoised" / name / "part-0.parquet").read()
+        assert scores["row"].to_pylist() == list(range(source.num_rows))
+        assert scores["tailnum"].equals(source["tailnum"])
+        assert denoised.schema.equals(source.schema)
+        assert denoised["tailnum"].equals(source["tailnum"])
+
+
+def test_the_blizzard_is_set_aside_with_its_rows(first: House) -> None:
+    kept = pq.ParquetFile(first.output / "quarantine" / BLIZZARD / "part-0.parquet").read()
+    source = pq.ParquetFile(first.source / BLIZZARD / "part-0.parquet").read()
+    assert kept.equals(source)
+    assert not (first.output / "scores" / BLIZZARD).exists()
+    assert not (first.output / "denoised" / BLIZZARD).exists()
+
+
+def test_nothing_new_means_success_and_nothing_to_do(first: House) -> None:
+    before = tree(first.output)
+    state, tasks, run_id = first.run(SCORE)
+    assert state == "success"
+    assert by_task(tasks) == {"discover": ["success"], "score": ["skipped"], "summary": ["success"]}
+    discover = next(task for task in tasks if task["task_id"] == "discover")
+    assert "nothing to do: no partition is new or changed" in first.log(SCORE, run_id, discover)
+    assert tree(first.output) == before
+
+
+def test_a_corrected_file_is_scored_again_and_the_others_are_not(first: House) -> None:
+    name = SCORED[0]
+    others = {path: at for path, at in tree(first.output / "scores").items() if name not in path}
+    path = first.source / name / "part-0.parquet"
+    table = pq.ParquetFile(path).read()
+    distance = table["distance"].to_numpy().copy()
+    distance[7] = -9999
+    place = table.schema.get_field_index("distance")
+    field = table.schema.field(place)
+    pq.write_table(table.set_column(place, field, pa.array(distance, field.type)), path)
+    state, tasks, _ = first.run(SCORE)
+    assert state == "success"
+    assert [t["rendered_map_index"] for t in tasks if t["task_id"] == "score"] == [name]
+    assert others.items() <= tree(first.output / "scores").items()
+    cells = pd.read_parquet(first.output / "cells" / name / "part-0.parquet")
+    found = cells[(cells["row"] == 7) & (cells["column"] == "distance")]
+    assert found["observed"].tolist() == ["-9999"]
+    assert float(found["expected"].iloc[0]) > 0
+
+
+def test_a_late_partition_is_found(first: House) -> None:
+    late = "date=2013-02-02"
+    shutil.copytree(ROOT / "sample_data/flights" / late, first.source / late)
+    state, tasks, _ = first.run(SCORE)
+    assert state == "success"
+    assert [t["rendered_map_index"] for t in tasks if t["task_id"] == "score"] == [late]
+    assert (first.output / "scores" / late / "part-0.parquet").exists()
+
+
+def test_a_broken_file_fails_its_task_in_one_line_without_a_retry(first: House) -> None:
+    broken = first.source / "date=2013-02-03"
+    broken.mkdir()
+    (broken / "part-0.parquet").write_bytes(b"PAR1 this is no Parquet file PAR1")
+    before = tree(first.output)
+    try:
+        state, tasks, run_id = first.run(SCORE)
+        assert state == "failed"
+        task = next(task for task in tasks if task["task_id"] == "score")
+        assert (task["state"], task["try_number"]) == ("failed", 1)
+        log = first.log(SCORE, run_id, task)
+        assert "date=2013-02-03/part-0.parquet" in log
+        assert "cannot be read" in log
+        assert {k: v for k, v in tree(first.output).items() if v != "folder"} == {
+            k: v for k, v in before.items() if v != "folder"
+        }
+    finally:
+        shutil.rmtree(broken)
+
+
+def test_a_broken_yaml_says_so_in_a_dag_of_its_own_and_leaves_the_rest_alone(first: House) -> None:
+    bad = first.root / "dags/pipelines/bad.yaml"
+    bad.write_text("name: bad\nsource: {uri: x}\noutput: out/bad\nsorce: typo\n", encoding="utf-8")
+    try:
+        first.airflow.wait_for_dag("bad__broken")
+        state, tasks, run_id = first.run("bad__broken")
+        assert (state, tasks[0]["state"], tasks[0]["try_number"]) == ("failed", "failed", 1)
+        assert "sorce: unknown key" in first.log("bad__broken", run_id, tasks[0])
+        assert first.airflow.call("GET", "/importErrors")["import_errors"] == []
+        assert first.airflow.call("GET", f"/dags/{SCORE}")["is_stale"] is False
+        assert first.airflow.call("GET", f"/dags/{TRAIN}")["is_stale"] is False
+    finally:
+        bad.unlink()
+
+
+def test_the_api_asks_for_a_token_and_answers_json(first: House) -> None:
+    url = f"{first.airflow.url}/ae/api/pipelines"
+    assert httpx.get(url).status_code == 401
+    assert httpx.get(url, headers={"Authorization": "Bearer nonsense"}).status_code in (401, 403)
+    answer = first.airflow.request("GET", "/ae/api/pipelines")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    (pipeline,) = answer.json()["pipelines"]
+    assert (pipeline["name"], pipeline["champion"]) == ("flights", "v0001")
+    runs = first.airflow.request("GET", "/ae/api/pipelines/flights/runs").json()["runs"]
+    assert {run["partition"]: run["outcome"] for run in runs}[BLIZZARD] == "quarantined"
+    assert first.airflow.request("GET", "/ae/api/pipelines/nonesuch/runs").status_code == 404
+
+
+def test_retraining_on_the_same_days_promotes_nothing(first: House) -> None:
+    state, tasks, run_id = first.run(TRAIN)
+    assert state == "success"
+    assert by_task(tasks) == {"train": ["success"], "promote": ["skipped"]}
+    promote = next(task for task in tasks if task["task_id"] == "promote")
+    assert "does not beat the champion v0001" in first.log(TRAIN, run_id, promote)
+    assert first.airflow.request("GET", "/ae/api/pipelines").json()["pipelines"][0]["champion"] == "v0001"
+
+
+def test_what_was_found_on_the_first_night(first: House) -> None:
+    """Fresh normal days raise about as many alarms as were promised."""
+    scores = pd.read_parquet(first.output / "scores" / SCORED[2] / "part-0.parquet")
+    assert 0 < len(scores)
+    assert np.isfinite(scores["p_value"]).all()
+    share = scores["is_anomaly"].mean()
+    assert share < 0.05
+    flagged = pq.ParquetFile(first.output / "scores" / SCORED[2] / "part-0.parquet").read()
+    assert pc.all(pc.equal(pc.is_valid(flagged["top_column"]), flagged["is_anomaly"])).as_py()
