@@ -12,6 +12,21 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ae_plugin.errors import ConfigError
 
+OUTPUT_COLUMNS = frozenset(
+    [
+        "row",
+        "anomaly_score",
+        "p_value",
+        "is_anomaly",
+        "top_column",
+        "error",
+        "model_version",
+        "column",
+        "observed",
+        "expected",
+        "cell_error",
+    ]
+)
 PIPELINES_DIR = Path("dags/pipelines")
 _NAME = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
 
@@ -164,6 +179,9 @@ class Pipeline(_Section):
 
     @model_validator(mode="after")
     def _apart(self) -> Pipeline:
+        taken = sorted(set(self.source.keys) & OUTPUT_COLUMNS)
+        if taken:
+            raise ValueError(f"source.keys: {taken[0]!r} is a column that the outputs have already; rename it")
         if f"{self.output.rstrip('/')}/".startswith(f"{self.source.uri.rstrip('/')}/"):
             raise ValueError("output must not be the source's own folder, nor lie inside it")
         return self

@@ -94,6 +94,7 @@ def score_batch(batch: pa.RecordBatch, scorer: Scorer, options: Options) -> Scor
     touched = np.flatnonzero(gone.any(axis=1))
     filled = fill(scorer, encoded.take(touched), wrong[touched])
     expected = _expected(batch, scorer, options, gone, touched, filled)
+    _acquit(batch, scorer, wrong, expected)
     cells = _no_cells() if verdicts is None else _cells(batch, scorer, verdicts, flagged, wrong, expected)
     denoised, repaired, imputed = _denoise(batch, scorer, options, wrong, expected, reconstruction)
     return ScoredBatch(batch, counts, rows, top, cells, denoised, repaired, imputed)
@@ -124,6 +125,20 @@ def _expected(
             values = expected_values(spec, filled[rows][:, where], observed, options.reference)
             out[index] = (touched[rows], values)
     return out
+
+
+def _acquit(batch: pa.RecordBatch, scorer: Scorer, wrong: Bools, expected: Expected) -> None:
+    """Take back, in place, the verdict on cells that hold what is expected: odd they may be, but nothing is better."""
+    for index, (rows, values) in expected.items():
+        observed = batch.column(batch.schema.get_field_index(scorer.encoder.names[index])).take(pa.array(rows))
+        if pa.types.is_dictionary(observed.type):
+            kind = observed.type.value_type
+            observed, values = observed.cast(kind), values.cast(kind)
+        same = pc.fill_null(pc.equal(observed, values), False).to_numpy(zero_copy_only=False)
+        wrong[rows[same], index] = False
+        kept = np.flatnonzero(~same)
+        if len(kept) < len(rows):
+            expected[index] = rows[kept], expected[index][1].take(pa.array(kept))
 
 
 def _no_cells() -> pa.Table:

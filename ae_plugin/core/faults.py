@@ -1,4 +1,4 @@
-"""Faults injected into real rows, for the promotion gate: outliers, swaps between rows, and nulls.
+"""Faults injected into real rows, for the promotion gate: extremes, swaps between rows, and nulls.
 
 They are made on Arrow tables, before any encoding, so that every scorer, whatever it learned, meets the same rows.
 """
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from ae_plugin.core.values import as_floats
 
-KINDS = ("outliers", "swaps", "nulls")
+KINDS = ("extremes", "swaps", "nulls")
 SHARE = 0.1
 
 
@@ -24,7 +24,7 @@ def inject(table: pa.Table, columns: Sequence[str], kind: str, seed: int) -> pa.
     Args:
         table: normal rows.
         columns: where faults may go.
-        kind: one of `KINDS`. `outliers` throws numbers far out and swaps everything else; `swaps` takes the value of
+        kind: one of `KINDS`. `extremes` throws numbers far out and swaps everything else; `swaps` takes the value of
             another row; `nulls` empties the cell.
         seed: same seed, same faults.
     """
@@ -38,7 +38,7 @@ def inject(table: pa.Table, columns: Sequence[str], kind: str, seed: int) -> pa.
         hit = cells[:, index]
         if kind == "nulls":
             wrong = pa.nulls(rows, column.type)
-        elif kind == "outliers" and _is_plain_number(column.type):
+        elif kind == "extremes" and _is_plain_number(column.type):
             wrong = _far_out(column, rng)
         else:
             wrong = column.take(pa.array(_derange(column, rng)))

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import fsspec
@@ -185,11 +186,15 @@ class Folder:
             if not self.local:
                 self.fs.pipe_file(self.at(name), data)
                 return
-            with open(self.at(partial), "wb") as handle:
-                handle.write(data)
-                handle.flush()
-                os.fsync(handle.fileno())
-            os.replace(self.at(partial), self.at(name))
+            try:
+                with open(self.at(partial), "wb") as handle:
+                    handle.write(data)
+                    handle.flush()
+                    os.fsync(handle.fileno())
+                os.replace(self.at(partial), self.at(name))
+            except OSError:
+                Path(self.at(partial)).unlink(missing_ok=True)
+                raise
 
     def makedirs(self, name: str = "") -> None:
         """Make a folder and its parents."""
