@@ -11,6 +11,7 @@ Every row is encoded by itself: nothing here depends on the other rows of the ba
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -38,6 +39,7 @@ from ae_plugin.errors import DataError
 VALUE, NULL, IMPOSSIBLE, UNJUDGED = 0, 1, 2, 3
 SECONDS = {"day": 86_400.0, "week": 604_800.0, "year": 31_556_952.0}
 NULL_FLAG_FLOOR = 0.1
+_MONTH = re.compile(r"\d{4}-\d{2}")
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,12 @@ def unsquash(z: Floats) -> Floats:
 
 
 def partition_time(partition: str) -> float | None:
-    """Seconds since 1970 of a partition's own date (`date=2013-01-29`, `year=2013/month=1/day=29`), if it has one."""
+    """Seconds since 1970 of a partition's own date or month (`date=2013-01-29`, `ym=2013-01`, `year=2013/month=1`)."""
     parts = dict(part.split("=", 1) for part in partition.split("/") if "=" in part)
     texts = list(parts.values())
     if {"year", "month"} <= parts.keys():
         texts.append(f"{parts['year']:0>4}-{parts['month']:0>2}-{parts.get('day', '1'):0>2}")
-    for text in texts:
+    for text in (f"{text}-01" if _MONTH.fullmatch(text) else text for text in texts):
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:

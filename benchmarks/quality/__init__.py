@@ -1,0 +1,1 @@
+"""Quality: what is found of what is known to be wrong."""
