@@ -171,7 +171,7 @@ def _columns(output: Path) -> list[str]:
     if cells.empty:
         return ["- no cell was called wrong"]
     worst = cells.sort_values(["p_value", "cell_error"], ascending=[True, False]).drop_duplicates("column").head(4)
-    shown = [f"`{c.column}` {_value(c.observed)} -> {_value(c.expected)}" for c in worst.itertuples()]
+    shown = [f"`{_value(c.column)}` {_value(c.observed)} -> {_value(c.expected)}" for c in worst.itertuples()]
     return [f"- {len(cells)} cells called wrong in them; among the most surprising: {'; '.join(shown)}"]
 
 
