@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -28,13 +29,15 @@ OUTPUT_COLUMNS = frozenset(
     ]
 )
 PIPELINES_DIR = Path("dags/pipelines")
-_NAME = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
 def check_uri(uri: str) -> str:
     """Return `uri` unchanged, or raise ValueError when it is empty or climbs out with `..`."""
     if not uri.strip():
         raise ValueError("is empty")
+    if "\0" in uri:
+        raise ValueError("holds a NUL character")
     if ".." in re.split(r"[/\\]", uri):
         raise ValueError(f"{uri!r} climbs out with '..'; give a path without it")
     return uri
@@ -173,7 +176,7 @@ class Pipeline(_Section):
     @field_validator("name")
     @classmethod
     def _slug(cls, value: str) -> str:
-        if not _NAME.match(value):
+        if not _NAME.fullmatch(value):
             raise ValueError(f"{value!r} must start with a lower-case letter and hold only a-z, 0-9, - and _")
         return value
 
@@ -215,8 +218,9 @@ def find(pipeline: str | Path) -> Path:
     given = Path(pipeline)
     root = Path(os.environ.get("AE_ROOT", "."))
     for path in (given, root / PIPELINES_DIR / f"{pipeline}.yaml", root / PIPELINES_DIR / f"{pipeline}.yml"):
-        if path.is_file():
-            return path
+        with contextlib.suppress(OSError, ValueError):  # too long a name, or a NUL in it
+            if path.is_file():
+                return path
     raise ConfigError(
         "no such pipeline", where=str(pipeline), mend=f"Give a YAML's path, or the name of one in {PIPELINES_DIR}/"
     )
@@ -234,7 +238,7 @@ def load(pipeline: str | Path) -> Pipeline:
     path = find(pipeline)
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
         raise ConfigError(f"not readable as YAML ({' '.join(str(error).split())})", where=str(path)) from error
     if not isinstance(raw, dict):
         raise ConfigError("not a pipeline", where=str(path), mend="It must be a mapping with name, source and output")

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ae_plugin.core.columns import ColumnSpec
+from ae_plugin.core.columns import ColumnSpec, TextSpec
 from ae_plugin.core.features import TableEncoder
 from ae_plugin.core.values import Longs
 from ae_plugin.schemas import ColumnReason, GuardVerdict, Verdict
@@ -44,13 +44,18 @@ class GuardReference:
 
     @staticmethod
     def fit(encoder: TableEncoder, bins: Longs, partitions: npt.NDArray[np.intp]) -> GuardReference:
-        """Learn from training rows' bins int64 [C, n] and the partition each row came from, int [n]."""
-        whole = count_bins(encoder, bins)
+        """Learn from training rows' bins int64 [C, n] and the partition each row came from, int [n].
+
+        Training has seen all of its own texts: the share that new rows will bring is Good and Turing's estimate.
+        """
+        whole = with_unseen(encoder, count_bins(encoder, bins))
         spread = np.zeros(len(encoder.specs))
         for partition in np.unique(partitions):
             own = bins[:, partitions == partition]
             # A small partition differs by chance alone: that part is not its nature.
-            natural = distances(encoder, count_bins(encoder, own), whole) - chance(own.shape[1], 1)
+            natural = distances(encoder, with_unseen(encoder, count_bins(encoder, own)), whole) - chance(
+                own.shape[1], 1
+            )
             spread = np.maximum(spread, natural)
         return GuardReference(whole, spread)
 
@@ -58,6 +63,19 @@ class GuardReference:
 def count_bins(encoder: TableEncoder, bins: Longs) -> Counts:
     """Count cells, int64 [C, n], by bin, int64 [total bins]."""
     return np.bincount(bins.ravel(), minlength=encoder.total_bins)
+
+
+def with_unseen(encoder: TableEncoder, counts: Counts) -> Counts:
+    """Move the expected share of never seen texts from each length's known bin to its unknown one."""
+    out = counts.copy()
+    for spec, start in zip(encoder.specs, encoder.bin_offsets, strict=True):
+        if isinstance(spec, TextSpec):
+            half = spec.value_bins // 2
+            known = out[start : start + half]
+            moved = np.rint(known * spec.unseen_rate).astype(np.int64)
+            out[start + half : start + 2 * half] += moved
+            known -= moved
+    return out
 
 
 def distances(encoder: TableEncoder, counts: Counts, reference: Counts) -> npt.NDArray[np.float64]:

@@ -29,7 +29,7 @@ import numpy as np
 import pyarrow as pa
 
 from ae_plugin.core.calibration import Tail, is_anomaly, p_values
-from ae_plugin.core.features import Encoded, TableEncoder
+from ae_plugin.core.features import UNJUDGED, Encoded, TableEncoder
 from ae_plugin.core.surprise import ColumnTails
 from ae_plugin.core.values import Bools, Floats
 
@@ -139,10 +139,14 @@ class Scorer:
             "clean": mean_errors(errors),
             "latent": mahalanobis(code, self.reference.center, self.reference.whitener),
         }
+        unjudged = encoded.state == UNJUDGED
         if self._tails.any():
             views["tail"] = np.zeros(len(encoded), np.float32)
-            for cells in encoded.bins:
-                views["tail"] += self._tails.take(cells, mode="clip")
+            for column, cells in enumerate(encoded.bins):
+                nats = self._tails.take(cells, mode="clip")
+                views["tail"] += np.where(unjudged[:, column], np.float32(0), nats) if unjudged.any() else nats
+        # A code made without columns that training always showed is far from training's codes for that reason alone.
+        views["latent"][unjudged.any(axis=1)] = 0
         return views, errors, reconstruction
 
     def whole(self, views: dict[str, Floats]) -> Floats:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 from ae_plugin.config import Pipeline
-from ae_plugin.errors import ConfigError
+from ae_plugin.errors import ConfigError, StoreError
 from ae_plugin.jobs.versions import read_report
 from ae_plugin.schemas import PromoteRecord
-from ae_plugin.store.registry import Registry
+from ae_plugin.store.registry import Pointer, Registry
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +29,12 @@ def promote(pipeline: Pipeline, version: str | None = None, *, force: bool = Fal
         ConfigError: there is no such version, or nothing was trained yet.
     """
     registry = Registry(pipeline.output)
-    pointer = registry.pointer("challenger")
+    pointer = registry.pointer("challenger") if version is None else None
     if version is None and pointer is None:
         raise ConfigError("nothing to promote", where=pipeline.output, mend="Run `ae train` first")
-    chosen = version or (pointer.version if pointer else "")
+    chosen = version if version is not None else pointer.version if pointer else ""
     gate = read_report(registry, chosen).gate
-    champion = registry.pointer("champion")
+    champion = _champion(registry)
     before = champion.version if champion else None
     if before == chosen:
         return _record(pipeline, before, before, False, [f"{chosen} is the champion already"])
@@ -50,6 +50,15 @@ def promote(pipeline: Pipeline, version: str | None = None, *, force: bool = Fal
     registry.point("champion", chosen, by=by, why=why)
     log.info("champion is %s now (before: %s)", chosen, before or "none")
     return _record(pipeline, chosen, before, True, reasons, forced=not allowed)
+
+
+def _champion(registry: Registry) -> Pointer | None:
+    """The champion's pointer; a broken one counts as none, so that promoting sets it anew."""
+    try:
+        return registry.pointer("champion")
+    except StoreError as error:
+        log.warning("%s", error)
+        return None
 
 
 def rollback(pipeline: Pipeline, version: str | None = None, *, by: str = "cli") -> PromoteRecord:

@@ -164,6 +164,7 @@ class _Run:
     clock: float
     started: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     tally: _Tally = field(default_factory=_Tally)
+    written: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         learned = {spec.name: spec.type for spec in self.version.card.columns}
@@ -179,6 +180,7 @@ class _Run:
         self.commit = Commit(self.folder, slug_of(self.partition))
 
     def execute(self) -> RunRecord:
+        fresh = self.folder.missing()
         self.folder.makedirs()
         recover(self.folder)
         sweep(self.folder)
@@ -190,6 +192,7 @@ class _Run:
             record = self._refuse(verdict) if refused else self._accept(verdict)
         except BaseException:
             self.commit.abandon()
+            self.folder.remove_empty(fresh)
             raise
         self._story(record)
         if refused:
@@ -210,8 +213,9 @@ class _Run:
                 writers["cells"].write(self._cells(batch, cells_type))
                 writers["denoised"].write(batch.denoised)
                 self.tally.add(batch)
-            for writer in writers.values():
+            for name, writer in writers.items():
                 writer.close()
+                self.written[self._path(name)] = writer.sha256
         except BaseException:
             for writer in writers.values():
                 writer.abort()
@@ -258,8 +262,7 @@ class _Run:
         return "/".join(part for part in (dataset, self.partition, "part-0.parquet") if part)
 
     def _accept(self, verdict: GuardVerdict) -> RunRecord:
-        outputs = {target: self.folder.sha256(staged) for target, staged in self.commit.moves.items()}
-        return self._commit(verdict, "scored", outputs, [self._path("quarantine")])
+        return self._commit(verdict, "scored", self.written, [self._path("quarantine")])
 
     def _refuse(self, verdict: GuardVerdict) -> RunRecord:
         """Write nothing but the refusal, or the source rows into quarantine; what was scored before is withdrawn."""
@@ -278,7 +281,7 @@ class _Run:
             writer.abort()
             raise
         withdrawn = [self._path(name) for name in ("scores", "cells", "denoised")]
-        return self._commit(verdict, "quarantined", {target: self.folder.sha256(staged)}, withdrawn)
+        return self._commit(verdict, "quarantined", {target: writer.sha256}, withdrawn)
 
     def _commit(self, verdict: GuardVerdict, outcome: str, outputs: dict[str, str], removals: list[str]) -> RunRecord:
         slug, seconds = slug_of(self.partition), time.perf_counter() - self.clock

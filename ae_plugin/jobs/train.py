@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ae_plugin import __version__
 from ae_plugin.config import Pipeline
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.columns import ColumnSpec, TextSpec
@@ -33,7 +34,7 @@ from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.versions import REPORT, ModelCard, pack, pack_schema
 from ae_plugin.schemas import ColumnNote, TrainReport
-from ae_plugin.store.files import Folder, SourceFile, fingerprint, list_source, partition_id, partitions_of, writing
+from ae_plugin.store.files import Folder, SourceFile, fingerprint, list_source, partition_id, partitions_of
 from ae_plugin.store.registry import MODELS, Registry
 
 log = logging.getLogger(__name__)
@@ -73,8 +74,6 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
             where=pipeline.source.uri,
             mend="Bring more rows, or raise train.partitions",
         )
-    with writing(pipeline.output):
-        registry.folder.makedirs(MODELS)
     log.info("history: %d partitions, %d rows, %d used", len(groups), history.rows_total, history.table.num_rows)
     split = split_rows(history.table.num_rows, pipeline.score.alert_rate, pipeline.model.seed)
     specs, columns = _learn(pipeline, history, split)
@@ -84,6 +83,7 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
         history = history.thinned(cap, pipeline.model.seed)
         split = split_rows(cap, pipeline.score.alert_rate, pipeline.model.seed)
         specs, columns = _learn(pipeline, history, split)
+    registry.folder.makedirs(MODELS)
     encoder = TableEncoder(specs)
     encoded = encode_sample(encoder, history)
     job = _fit_network(pipeline, encoder, encoded, split, groups, on_progress)
@@ -281,7 +281,8 @@ def checkpoint_folder(pipeline: Pipeline, groups: dict[str, list[SourceFile]]) -
     """Where a training of exactly this config on exactly these files keeps its progress."""
     listing = {name: fingerprint(files) for name, files in groups.items()}
     config = pipeline.model_dump(mode="json", include={"source", "model", "train"})
-    digest = hashlib.sha256(json.dumps([config, listing], sort_keys=True).encode()).hexdigest()[:16]
+    about = [config, listing, __version__, {name: package_version(name) for name in ("keras", "tensorflow")}]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     folder = Folder(pipeline.output)
     base = Path(folder.path) / MODELS if folder.local else Path(tempfile.gettempdir()) / "ae_plugin"
     return base / f".training-{digest}"

@@ -46,9 +46,12 @@ class Checkpoint:
         try:
             arrays = load_file(folder / _NAME)
             step, patience, best_loss, curve = json.loads(arrays.pop("progress").tobytes())
-        except (OSError, SafetensorError, KeyError, ValueError):
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError):
             return None
         groups: dict[str, list[Array]] = {"weights": [], "best": [], "optimizer": []}
         for name in sorted(arrays):
-            groups[name.split(".")[0]].append(arrays[name])
+            group, _, _ = name.partition(".")
+            if group not in groups:
+                return None
+            groups[group].append(arrays[name])
         return Checkpoint(step, patience, best_loss, [tuple(point) for point in curve], **groups)

@@ -100,7 +100,7 @@ def train(
         on_progress: called with (step, steps).
     """
     state = _State(model, budget, seed)
-    if checkpoint is not None and (resumed := Checkpoint.load(checkpoint)) is not None:
+    if checkpoint is not None and (resumed := Checkpoint.load(checkpoint)) is not None and state.fits(resumed):
         state.restore(resumed)
         log.info("resuming at step %d of %d", state.step, budget.steps)
     fixed = _validation_set(validation, seed)
@@ -206,6 +206,12 @@ class _State:
             best=self.best,
             optimizer=[np.asarray(v) for v in self.optimizer.variables],
         )
+
+    def fits(self, saved: Checkpoint) -> bool:
+        """Whether a checkpoint is one of this network and optimizer, array by array."""
+        now = self.snapshot()
+        groups = ((now.weights, saved.weights), (now.weights, saved.best), (now.optimizer, saved.optimizer))
+        return all([a.shape for a in ours] == [a.shape for a in theirs] for ours, theirs in groups)
 
     def restore(self, saved: Checkpoint) -> None:
         """Go on from a snapshot."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import uuid
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from ae_plugin.config import Source, check_uri
 from ae_plugin.errors import ConfigError, DataError, StoreError
+from ae_plugin.store.owner import is_dead, mark
 
 SUFFIXES = {"parquet": (".parquet", ".pq"), "csv": (".csv", ".csv.gz")}
 
@@ -76,7 +79,7 @@ def _find(fs: fsspec.AbstractFileSystem, path: str, suffixes: tuple[str, ...]) -
     if any(mark in path for mark in "*?["):
         names = fs.glob(path, detail=True)
         listed = {n: i for n, i in names.items() if i.get("type") == "file"}
-        base = path.split("*")[0].rpartition("/")[0]
+        base = re.split(r"[*?\[]", path)[0].rpartition("/")[0]
     elif fs.isfile(path):
         return [(path, fs.info(path))]
     else:
@@ -158,8 +161,13 @@ class Folder:
         return f"{self.path}/{name}" if name else self.path
 
     def read(self, name: str) -> bytes:
-        """Read a small file whole; FileNotFoundError when it is not there."""
-        return bytes(self.fs.cat_file(self.at(name)))
+        """Read a small file whole; FileNotFoundError when it is not there, StoreError when it cannot be read."""
+        try:
+            return bytes(self.fs.cat_file(self.at(name)))
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StoreError(f"cannot be read ({error.strerror or error})", where=f"{self.uri}/{name}") from error
 
     def exists(self, name: str) -> bool:
         """Whether a file or folder is there."""
@@ -180,7 +188,7 @@ class Folder:
         Raises:
             StoreError: it cannot be written.
         """
-        partial = f"{name}.{uuid.uuid4().hex[:8]}.partial"
+        partial = f"{name}.partial.{mark()}"
         with writing(self.uri):
             self.makedirs(name.rpartition("/")[0])
             if not self.local:
@@ -197,8 +205,23 @@ class Folder:
                 raise
 
     def makedirs(self, name: str = "") -> None:
-        """Make a folder and its parents."""
-        self.fs.makedirs(self.at(name), exist_ok=True)
+        """Make a folder and its parents; StoreError when that is impossible."""
+        with writing(self.uri):
+            self.fs.makedirs(self.at(name), exist_ok=True)
+
+    def missing(self) -> list[str]:
+        """Paths of the folder itself and the parents that do not exist yet, deepest first."""
+        found, path = [], self.path
+        while self.local and path and not self.fs.exists(path):
+            found.append(path)
+            path = path.rpartition("/")[0]
+        return found
+
+    def remove_empty(self, paths: list[str]) -> None:
+        """Remove folders (see `missing`) as long as they are empty."""
+        with contextlib.suppress(OSError):
+            for path in paths:
+                Path(path).rmdir()
 
     def open_write(self, name: str) -> IO[bytes]:
         """Open a file for writing; StoreError when that is impossible."""
@@ -218,15 +241,19 @@ class Folder:
     def remove(self, name: str) -> None:
         """Remove a file or a folder with all that is in it; nothing happens when it is not there."""
         if self.exists(name):
-            self.fs.rm(self.at(name), recursive=True)
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                self.fs.rm(self.at(name), recursive=True)
 
-    def sha256(self, name: str) -> str:
-        """sha256 of a file, read in pieces."""
-        digest = hashlib.sha256()
-        with self.fs.open(self.at(name), "rb") as handle:
-            while piece := handle.read(1 << 20):
-                digest.update(piece)
-        return digest.hexdigest()
+    def age(self, name: str) -> float:
+        """Seconds since a file was last changed."""
+        changed: datetime = self.fs.modified(self.at(name))
+        return (datetime.now(timezone.utc) - changed.astimezone(timezone.utc)).total_seconds()
+
+    def sweep_partials(self, name: str) -> None:
+        """Remove what killed writers of this machine left half-written in a folder."""
+        for entry in self.names(name):
+            if (entry.startswith(".stage.") or ".partial." in entry) and is_dead(entry):
+                self.remove(f"{name}/{entry}")
 
 
 @contextmanager

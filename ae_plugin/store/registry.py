@@ -19,10 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ae_plugin.errors import ConfigError, NoChampionError, StoreError
 from ae_plugin.store.files import Folder, writing
+from ae_plugin.store.owner import mark
 
 MODELS = "_models"
 CARD = "model.json"
-_VERSION = re.compile(r"^v\d{4,}$")
+_VERSION = re.compile(r"v\d{4,}\Z")
 PointerName = Literal["champion", "challenger"]
 
 
@@ -71,8 +72,9 @@ class Registry:
         """
         card = {**card, "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}}
         content = json.dumps(card, indent=1, sort_keys=True).encode()
-        stage = f"{MODELS}/.stage-{uuid.uuid4().hex[:12]}"
+        stage = f"{MODELS}/.stage.{mark()}"
         with writing(self.folder.uri):
+            self.folder.sweep_partials(MODELS)
             for name, data in files.items():
                 self.folder.write(f"{stage}/{name}", data)
             version = self._claim(stage, content)
@@ -139,7 +141,7 @@ class Registry:
                 raise self._tampered(f"{where}/{CARD}")
             try:
                 files[name] = self.folder.read(f"{where}/{name}")
-            except OSError as error:
+            except (OSError, StoreError) as error:
                 raise self._tampered(f"{where}/{name}") from error
             self._check(digest, files[name], f"{where}/{name}")
         return card, files
@@ -167,7 +169,8 @@ class Registry:
             return None
         except (ValidationError, ValueError) as error:
             where = f"{self.folder.uri}/{MODELS}/{name}.json"
-            raise StoreError("is not a pointer file", where=where, mend="Set it anew with `ae promote`") from error
+            mend = "Set it anew: `ae promote PIPELINE VERSION`"
+            raise StoreError("is not a pointer file", where=where, mend=mend) from error
 
     def champion(self) -> str:
         """The version that scores.

@@ -1,0 +1,252 @@
+"""One row, one score: conformal p-values, in whole blocks, of one row at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ae_plugin.core.explain import Options, score_batch, score_batches
+from ae_plugin.core.features import Encoded, partition_time
+from ae_plugin.core.scoring import (
+    BLOCKS,
+    CELL_HANDICAP,
+    Scorer,
+    hidden_errors,
+    mahalanobis,
+    mean_errors,
+    run_blocks,
+    tail_table,
+)
+from ae_plugin.jobs.versions import load_version
+from ae_plugin.store.registry import Registry
+from tests.conftest import Trained
+from tests.shop import FRESH, day, make_orders, spoil
+
+FEW = settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+AT = partition_time(f"date={day(FRESH)}")
+
+
+def load(trained: Trained, rate: float = 0.01, method: str = "combined") -> Scorer:
+    registry = Registry(str(trained.shop.output))
+    return load_version(registry, registry.champion(), rate, method).scorer  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module", params=["combined", "reconstruction"])
+def scorer(request: pytest.FixtureRequest, trained: Trained) -> Scorer:
+    return load(trained, 0.05, request.param)
+
+
+@pytest.fixture(scope="module")
+def combined(trained: Trained) -> Scorer:
+    return load(trained)
+
+
+@pytest.fixture(scope="module")
+def normal(combined: Scorer) -> Encoded:
+    return combined.encode(make_orders(300, day(FRESH), seed=3), AT)
+
+
+@pytest.fixture(scope="module")
+def faulty(combined: Scorer) -> Encoded:
+    return combined.encode(spoil(make_orders(300, day(FRESH), seed=3), seed=3), AT)
+
+
+# Scores.
+
+
+def test_p_values_are_the_share_of_calibration_rows_at_least_as_anomalous(scorer: Scorer, faulty: Encoded) -> None:
+    rows, _ = scorer.score(faulty)
+    known = scorer.reference
+    calibration = known.calibration if scorer.method == "combined" else known.calibration_errors
+    assert (np.diff(calibration) >= 0).all()
+    n = len(calibration)
+    wanted = [(1 + (calibration >= score).sum()) / (n + 1) for score in rows.anomaly_score]
+    assert rows.p_value.tolist() == np.array(wanted, np.float32).tolist()
+    assert np.array_equal(rows.is_anomaly, rows.p_value <= np.float32(0.05))
+    assert 0 < rows.is_anomaly.sum() < 150
+
+
+def test_scores_are_of_the_promised_types(scorer: Scorer, normal: Encoded) -> None:
+    rows, reconstruction = scorer.score(normal)
+    assert rows.anomaly_score.dtype == rows.p_value.dtype == np.float32
+    assert rows.is_anomaly.dtype == bool
+    assert rows.anomaly_score.shape == rows.p_value.shape == rows.is_anomaly.shape == (300,)
+    assert reconstruction.shape == normal.x.shape
+    assert np.isfinite(rows.anomaly_score).all()
+
+
+def test_faulty_rows_score_higher_than_they_did(scorer: Scorer, normal: Encoded, faulty: Encoded) -> None:
+    before, after = scorer.raw_scores(normal)[0], scorer.raw_scores(faulty)[0]
+    touched = (normal.x != faulty.x).any(axis=1) | (normal.state != faulty.state).any(axis=1)
+    assert np.array_equal(before[~touched], after[~touched]), "the others' scores do not move"
+    assert touched.sum() > 15
+    assert (after[touched] > before[touched]).mean() > 0.9
+
+
+@FEW
+@given(cuts=st.lists(st.integers(0, 300), max_size=4))
+def test_a_row_s_score_is_its_own(scorer: Scorer, faulty: Encoded, cuts: list[int]) -> None:
+    whole = scorer.raw_scores(faulty)[0]
+    edges = [0, *sorted(cuts), 300]
+    parts = [scorer.raw_scores(faulty.take(np.arange(a, b)))[0] for a, b in zip(edges, edges[1:], strict=False)]
+    assert np.array_equal(np.concatenate(parts), whole)
+
+
+def test_no_rows(scorer: Scorer, normal: Encoded) -> None:
+    rows, reconstruction = scorer.score(normal.take(np.zeros(0, np.intp)))
+    assert len(rows.anomaly_score) == len(rows.p_value) == len(rows.is_anomaly) == len(reconstruction) == 0
+
+
+def test_the_reconstruction_method_is_the_mean_cell_error(trained: Trained, normal: Encoded) -> None:
+    scorer = load(trained, method="reconstruction")
+    reconstruction, _ = scorer.run(normal.x, scorer.encoder.visible(normal))
+    errors = scorer.encoder.column_errors(normal, reconstruction.copy())
+    assert np.allclose(scorer.raw_scores(normal)[0], errors.mean(axis=1), rtol=1e-5)
+    assert np.array_equal(mean_errors(errors), scorer.raw_scores(normal)[0])
+
+
+def test_the_combined_score_is_the_larger_of_row_and_cell(combined: Scorer, faulty: Encoded) -> None:
+    views, errors, _ = combined.first_look(faulty)
+    assert {"clean", "latent"} <= set(views)
+    whole = combined.whole(views)
+    known = combined.reference.views
+    assert np.allclose(whole, sum(known[name](views[name]) for name in views if name in known), rtol=1e-5)
+    row, cell = combined.surprises(faulty, whole, errors)
+    assert np.array_equal(row, known["row"](whole))
+    assert np.array_equal(combined.raw_scores(faulty)[0], np.maximum(row, cell))
+    assert (row > cell).any() and (cell > row).any(), "each has its rows"
+    oddest = combined.oddest_cell(faulty, row, errors)
+    assert np.array_equal(cell, known["cell"](oddest) - CELL_HANDICAP)
+
+
+def test_masked_passes_only_ever_add_surprise(combined: Scorer, faulty: Encoded) -> None:
+    """And are spent on odd rows alone."""
+    views, errors, _ = combined.first_look(faulty)
+    row = combined.reference.views["row"](combined.whole(views))
+    plain = combined.reference.clean.worst(errors)
+    found = combined.oddest_cell(faulty, row, errors)
+    odd = np.maximum(row, plain) >= combined.reference.odd
+    assert (found >= plain).all()
+    assert np.array_equal(found[~odd], plain[~odd])
+    assert (found[odd] > plain[odd]).any()
+    assert odd.mean() < 0.5
+
+
+def test_a_scorer_keeps_no_trace_of_what_it_scored(trained: Trained, normal: Encoded, faulty: Encoded) -> None:
+    one, other = load(trained), load(trained)
+    other.score(faulty)
+    assert np.array_equal(one.score(normal)[0].anomaly_score, other.score(normal)[0].anomaly_score)
+
+
+def test_a_stream_is_scored_as_its_parts_are(combined: Scorer) -> None:
+    batches = make_orders(90, day(FRESH), seed=3).to_batches(max_chunksize=40)
+    options = Options(reference=AT)
+    found = list(score_batches(iter(batches), combined, options))
+    assert [part.source.num_rows for part in found] == [40, 40, 10]
+    for part, batch in zip(found, batches, strict=True):
+        assert np.array_equal(part.rows.anomaly_score, score_batch(batch, combined, options).rows.anomaly_score)
+        assert part.bin_counts.sum() == batch.num_rows * len(combined.encoder.specs)
+
+
+def test_a_cell_that_cannot_be_judged_adds_no_surprise(combined: Scorer) -> None:
+    """Ages that count from a partition's date, when there is none."""
+    table = make_orders(300, day(FRESH), seed=3)
+    judged, blind = (combined.first_look(combined.encode(table, at))[0]["tail"] for at in (AT, None))
+    assert (blind <= judged + 1e-4).all()
+
+
+# The parts.
+
+
+def shuffle_network(x: np.ndarray, visible: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A network that can be followed by hand; it refuses rows that are not in whole blocks."""
+    assert len(x) == len(visible) and len(x) in BLOCKS
+    return (x * 2 + visible.sum(axis=1, keepdims=True)).astype(np.float32), x[:, :1].astype(np.float32)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 127, 128, 129, 1023, 1024, 1025, 1152, 2500])
+def test_a_network_sees_whole_blocks_and_every_row_comes_out_once(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    x, visible = rng.normal(size=(rows, 3)).astype(np.float32), np.ones((rows, 2), np.float32)
+    reconstruction, code = run_blocks(shuffle_network, x, visible)
+    assert np.array_equal(reconstruction, x * 2 + 2)
+    assert np.array_equal(code, x[:, :1])
+
+
+def test_a_real_network_gives_a_row_the_same_in_any_company(combined: Scorer, normal: Encoded) -> None:
+    visible = combined.encoder.visible(normal)
+    whole, codes = combined.run(normal.x, visible)
+    alone, code = combined.run(normal.x[7:8], visible[7:8])
+    assert np.array_equal(alone[0], whole[7])
+    assert np.array_equal(code[0], codes[7])
+
+
+def test_hidden_cells_do_not_reach_the_network(combined: Scorer, normal: Encoded) -> None:
+    visible = combined.encoder.visible(normal)
+    visible[:, 2] = 0
+    other = normal.x.copy()
+    other[:, combined.encoder.slices[2]] = 99.0
+    assert np.array_equal(combined.run(other, visible)[0], combined.run(normal.x, visible)[0])
+
+
+def test_hidden_errors_are_those_with_the_cell_s_group_hidden(combined: Scorer, normal: Encoded) -> None:
+    encoder, groups = combined.encoder, combined.reference.groups
+    assert groups.dtype == bool and (groups.sum(axis=0) == 1).all(), "each column is hidden once"
+    some = normal.take(np.arange(20))
+    found = hidden_errors(encoder, combined.network, groups, some)
+    for column in range(len(encoder.specs)):
+        group = groups[groups[:, column]][0]
+        seen = encoder.visible(some) * ~group
+        reconstruction, _ = combined.run(some.x, seen)
+        assert np.allclose(found[:, column], encoder.column_errors(some, reconstruction)[:, column], rtol=1e-5)
+
+
+def test_the_latent_distance_is_mahalanobis_with_a_ridge() -> None:
+    rng = np.random.default_rng(0)
+    codes = (rng.normal(size=(3_000, 5)) @ rng.normal(size=(5, 5)) + 3).astype(np.float32)
+    center = codes.mean(axis=0)
+    values, vectors = np.linalg.eigh(np.cov(codes.T.astype(float)))
+    whitener = (vectors / np.sqrt(values)).astype(np.float32)
+    found = mahalanobis(codes, center, whitener)
+    apart = (codes - center).astype(float)
+    wanted = np.einsum("ij,jk,ik->i", apart, np.linalg.inv(np.cov(codes.T.astype(float))), apart)
+    assert np.allclose(found, wanted, rtol=1e-2)
+    assert found.mean() == pytest.approx(5, rel=0.01), "as many as there are dimensions"
+    assert np.array_equal(mahalanobis(codes[2_990:], center, whitener), found[2_990:])
+    assert mahalanobis(codes[:0], center, whitener).shape == (0,)
+
+
+def test_clean_history_has_no_tails_of_numbers(combined: Scorer) -> None:
+    encoder, tails = combined.encoder, combined.reference.tails + 1
+    kept = tail_table(encoder, tails, contaminated=True)
+    assert np.array_equal(kept, tails)
+    clean = tail_table(encoder, tails, contaminated=False)
+    for spec, start in zip(encoder.specs, encoder.bin_offsets, strict=True):
+        values = clean[start : start + spec.value_bins]
+        assert (values == 0).all() == (spec.kind in ("number", "time")), spec.name
+        assert (clean[start + spec.value_bins : start + spec.bins] == tails[start + spec.value_bins :][:2]).all()
+    assert np.array_equal(tails, combined.reference.tails + 1), "the table it was given is left alone"
+
+
+def test_calibration_cells_by_column(combined: Scorer) -> None:
+    known = combined.reference
+    assert len(known.cell_columns) == len(combined.encoder.specs)
+    for column, cells in enumerate(known.cell_columns):
+        assert not np.isnan(cells).any()
+        assert (np.diff(cells) >= 0).all()
+        assert len(cells) == (~np.isnan(known.cells[:, column])).sum() > 0
+    half = replace(known, cells=np.full((4, 2), np.nan, np.float32))
+    assert [len(cells) for cells in half.cell_columns] == [0, 0]
+    assert (half.typical_errors > 0).all()
+
+
+def test_encoding_is_the_encoder_s(combined: Scorer) -> None:
+    table = make_orders(20, day(FRESH))
+    assert np.array_equal(combined.encode(table, AT).x, combined.encoder.encode(table, AT).x)
+    batch = pa.RecordBatch.from_pylist(table.to_pylist(), schema=table.schema)
+    assert np.array_equal(combined.encode(batch, AT).x, combined.encode(table, AT).x)

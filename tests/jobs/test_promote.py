@@ -1,0 +1,214 @@
+"""Promotion and rollback: the gate decides, a person may insist, and every move can be undone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ae_plugin.errors import ConfigError, StoreError
+from ae_plugin.jobs.models import models, report_of
+from ae_plugin.jobs.promote import promote, rollback
+from ae_plugin.store.registry import Registry
+from tests.running import tree
+from tests.shop import Shop
+
+
+@pytest.fixture
+def registry(shop: Shop) -> Registry:
+    return Registry(str(shop.output))
+
+
+def another(registry: Registry, *, passed: bool = True, compared_with: str | None = "v0001") -> str:
+    """A further version: the first one's files, and a gate that says this."""
+    card, files = registry.read("v0001")
+    report = json.loads(files["report.json"])
+    report["gate"] = {
+        **report["gate"],
+        "passed": passed,
+        "champion": compared_with,
+        "reasons": ["beats PCA" if passed else "does not beat PCA"],
+    }
+    return registry.register({**files, "report.json": json.dumps(report).encode()}, card)
+
+
+def champion(registry: Registry) -> str:
+    return registry.champion()
+
+
+# The gate.
+
+
+def test_a_challenger_that_passed_becomes_champion(shop: Shop, registry: Registry) -> None:
+    version = another(registry)
+    done = promote(shop.pipeline)
+    assert (done.champion, done.previous, done.promoted, done.forced) == (version, "v0001", True, False)
+    assert done.reasons == ["beats PCA"]
+    assert champion(registry) == version
+    pointer = registry.pointer("champion")
+    assert pointer is not None
+    assert (pointer.history[-1].by, pointer.history[-1].why) == ("cli", "beats PCA")
+
+
+def test_a_challenger_that_failed_does_not(shop: Shop, registry: Registry) -> None:
+    another(registry, passed=False)
+    before = tree(shop.output)
+    done = promote(shop.pipeline)
+    assert (done.champion, done.promoted, done.reasons) == ("v0001", False, ["does not beat PCA"])
+    assert tree(shop.output) == before
+
+
+def test_a_person_may_insist_and_it_is_recorded(shop: Shop, registry: Registry) -> None:
+    version = another(registry, passed=False)
+    done = promote(shop.pipeline, force=True, by="ann")
+    assert (done.champion, done.promoted, done.forced) == (version, True, True)
+    pointer = registry.pointer("champion")
+    assert pointer is not None
+    assert (pointer.history[-1].by, pointer.history[-1].why) == ("ann", "forced: does not beat PCA")
+
+
+def test_insisting_on_what_passed_is_not_forced(shop: Shop, registry: Registry) -> None:
+    another(registry)
+    assert promote(shop.pipeline, force=True).forced is False
+
+
+def test_a_challenger_that_was_compared_with_another_champion_waits(shop: Shop, registry: Registry) -> None:
+    """Two trainings, both of which beat v0001: the second was never compared with the first."""
+    first, second = another(registry), another(registry)
+    assert promote(shop.pipeline, first).promoted
+    done = promote(shop.pipeline)
+    assert (done.champion, done.promoted) == (first, False)
+    assert any(f"champion is {first} now" in reason and second in reason for reason in done.reasons)
+    assert promote(shop.pipeline, second).promoted, "unless a person names it"
+
+
+def test_the_champion_cannot_be_promoted(shop: Shop, registry: Registry) -> None:
+    before = tree(shop.output)
+    for force in (False, True):
+        done = promote(shop.pipeline, force=force)
+        assert (done.promoted, done.champion, done.reasons) == (False, "v0001", ["v0001 is the champion already"])
+    assert tree(shop.output) == before
+
+
+def test_the_first_version_needs_no_champion_to_beat(shop: Shop, registry: Registry) -> None:
+    (shop.output / "_models/champion.json").unlink()
+    version = another(registry, compared_with=None)
+    done = promote(shop.pipeline)
+    assert (done.champion, done.previous, done.promoted) == (version, None, True)
+
+
+@pytest.mark.parametrize("version", ["v0099", "v1", "../v0001", ""])
+def test_no_such_version(shop: Shop, version: str) -> None:
+    before = tree(shop.output)
+    for force in (False, True):
+        if version:
+            with pytest.raises(ConfigError, match="no version"):
+                promote(shop.pipeline, version, force=force)
+    with pytest.raises(ConfigError, match="no version"):
+        rollback(shop.pipeline, version or "x")
+    assert tree(shop.output) == before
+
+
+def test_nothing_was_trained_yet(shop: Shop, tmp_path: Path) -> None:
+    empty = shop.set(output="nothing")
+    with pytest.raises(ConfigError, match="ae train"):
+        promote(empty.pipeline)
+    with pytest.raises(ConfigError, match="ae train"):
+        rollback(empty.pipeline)
+    assert not empty.output.exists()
+
+
+def test_a_version_that_was_tampered_with_is_not_promoted(shop: Shop, registry: Registry) -> None:
+    version = another(registry)
+    (shop.output / f"_models/{version}/network.tflite").write_bytes(b"x")
+    with pytest.raises(StoreError, match="sha256"):
+        promote(shop.pipeline, force=True)
+    with pytest.raises(StoreError, match="sha256"):
+        rollback(shop.pipeline, version)
+    assert champion(registry) == "v0001"
+
+
+# Back again.
+
+
+def moves(shop: Shop, registry: Registry, steps: list[str]) -> list[str | None]:
+    """Promote versions by name, roll back on '<'; the champion after each step, None where that was refused."""
+    out: list[str | None] = []
+    for step in steps:
+        try:
+            found = rollback(shop.pipeline) if step == "<" else promote(shop.pipeline, step, force=True)
+            out.append(found.champion)
+            assert champion(registry) == found.champion
+        except ConfigError:
+            out.append(None)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("steps", "wanted"),
+    [
+        (["<"], [None]),
+        (["v0002", "<"], ["v0002", "v0001"]),
+        (["v0002", "<", "<"], ["v0002", "v0001", None]),
+        (["v0002", "v0003", "<", "<", "<"], ["v0002", "v0003", "v0002", "v0001", None]),
+        (["v0002", "<", "v0003", "<", "<"], ["v0002", "v0001", "v0003", "v0001", None]),
+        (["v0002", "<", "v0002", "<"], ["v0002", "v0001", "v0002", "v0001"]),
+        (["v0002", "v0001", "<", "<"], ["v0002", "v0001", "v0002", "v0001"]),
+    ],
+)
+def test_each_rollback_goes_one_champion_further_back(
+    shop: Shop, registry: Registry, steps: list[str], wanted: list[Any]
+) -> None:
+    another(registry)
+    another(registry)
+    assert moves(shop, registry, steps) == wanted
+
+
+def test_rolling_back_to_a_version_by_name(shop: Shop, registry: Registry) -> None:
+    for _ in range(2):
+        another(registry)
+    moves(shop, registry, ["v0002", "v0003"])
+    done = rollback(shop.pipeline, "v0001", by="ann")
+    assert (done.champion, done.previous, done.promoted) == ("v0001", "v0003", True)
+    assert done.reasons == ["rolled back from v0003"]
+    pointer = registry.pointer("champion")
+    assert pointer is not None
+    assert (pointer.history[-1].version, pointer.history[-1].by) == ("v0001", "ann")
+    with pytest.raises(ConfigError, match="first champion"):
+        rollback(shop.pipeline)
+
+
+def test_a_champion_that_was_tampered_with_can_be_rolled_back(shop: Shop, registry: Registry) -> None:
+    """As its own error message advises."""
+    another(registry)
+    moves(shop, registry, ["v0002"])
+    (shop.output / "_models/v0002/network.tflite").write_bytes(b"x")
+    assert rollback(shop.pipeline).champion == "v0001"
+
+
+def test_rolling_back_changes_no_version(shop: Shop, registry: Registry) -> None:
+    another(registry)
+    before = {name: digest for name, digest in tree(shop.output).items() if "/v0" in name}
+    moves(shop, registry, ["v0002", "<"])
+    assert {name: digest for name, digest in tree(shop.output).items() if "/v0" in name} == before
+
+
+# What there is.
+
+
+def test_models_are_listed_with_their_pointers(shop: Shop, registry: Registry) -> None:
+    another(registry, passed=False)
+    first, second = models(shop.pipeline)
+    assert (first.version, first.pointers, second.version, second.pointers) == (
+        "v0001",
+        ["champion"],
+        "v0002",
+        ["challenger"],
+    )
+    assert second.gate_passed is False
+    assert first.rows_train == report_of(shop.pipeline).rows_train > 0
+    assert report_of(shop.pipeline, "v0002").gate.reasons == ["does not beat PCA"]
+    assert report_of(shop.pipeline, "v0002").model_version == "v0002"
+    assert models(shop.set(output="nothing").pipeline) == []

@@ -1,0 +1,323 @@
+"""The pipeline YAML: each key with its default, what it may be and what it may not; and where its paths start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ae_plugin import config
+from ae_plugin.config import OUTPUT_COLUMNS, Pipeline
+from ae_plugin.errors import ConfigError
+from tests.running import ROOT
+
+QUICK = settings(max_examples=80, deadline=None, derandomize=True)
+LEAST: dict[str, Any] = {"name": "shop", "source": {"uri": "orders"}, "output": "out"}
+
+DEFAULTS = {
+    "source.format": "parquet",
+    "source.partition_by": [],
+    "source.keys": [],
+    "source.exclude": [],
+    "model.kind": "auto",
+    "model.seed": 0,
+    "train.schedule": None,
+    "train.partitions": None,
+    "train.until": None,
+    "train.contamination": "auto",
+    "train.steps": "auto",
+    "train.max_rows": 200_000,
+    "score.schedule": "asset",
+    "score.method": "combined",
+    "score.alert_rate": 0.01,
+    "score.on_unfamiliar": "quarantine",
+    "score.denoise": "repair",
+    "promote": "auto",
+}
+
+GOOD: dict[str, list[Any]] = {
+    "name": ["a", "a1", "a-b_c", "a" * 63],
+    "source.uri": ["orders", "orders/*.parquet", "s3://lake/orders", "/abs/orders", "a..b/c"],
+    "source.format": ["parquet", "csv"],
+    "source.partition_by": ["date", ["year", "month"], []],
+    "source.keys": ["order_id", ["a", "b"]],
+    "source.exclude": ["label", ["a", "b"]],
+    "model.kind": ["auto", "dense"],
+    "model.seed": [0, 7, 2**31 - 1],
+    "train.schedule": ["0 3 * * 1", "@daily", "@hourly", "*/5 * * * *", None],
+    "train.partitions": [1, 28, None],
+    "train.until": ["2013-01-28", None],
+    "train.contamination": ["auto", 0, 0.0, 0.1, 0.499],
+    "train.steps": ["auto", 1, 1_000_000],
+    "train.max_rows": [200, 10**9],
+    "score.schedule": ["asset", "0 3 * * 1", "@weekly", None],
+    "score.method": ["combined", "reconstruction"],
+    "score.alert_rate": [1e-6, 0.01, 0.5, 0.999],
+    "score.on_unfamiliar": ["score", "quarantine", "fail"],
+    "score.denoise": ["repair", "full"],
+    "promote": ["auto", "approval", "never"],
+    "output": ["out", "s3://lake/out", "/abs/out"],
+}
+
+BAD: dict[str, list[Any]] = {
+    "name": ["", "A", "1a", "-a", "a b", "a.b", "é", "a" * 64, "a\n", "a/b", 7, None, ["a"]],
+    "source": ["orders", None, [], {}],
+    "source.uri": ["", "  ", "../orders", "a/../b", "a\\..\\b", "s3://x/../y", None, 3],
+    "source.format": ["images", "PARQUET", "", None, 1],
+    "source.partition_by": [3, {"a": 1}, [1], None],
+    "source.keys": [3, [None], None, "row", ["order_id", "p_value"]],
+    "source.exclude": [3, [["a"]], None],
+    "model": ["dense", 1],
+    "model.kind": ["conv", "variational", "", None],
+    "model.seed": [-1, 2**31, 1.5, "x", None],
+    "train.schedule": ["daily", "0 3 * *", "0 3 * * 1 2013", "61 * * * *", "@yesterday", "asset", "", 5],
+    "train.partitions": [0, -1, 1.5, "all"],
+    "train.contamination": [-0.1, 0.5, 1, "some", None, float("nan"), float("inf")],
+    "train.steps": [0, -5, 1_000_001, 1.5, "many", None],
+    "train.max_rows": [199, 0, -1, "many", None],
+    "score.schedule": ["daily", "0 3 * *", "", 5],
+    "score.method": ["pca", "", None],
+    "score.alert_rate": [0, 1, -0.01, 1.01, float("nan"), float("inf"), "low", None],
+    "score.on_unfamiliar": ["refuse", "", None, True],
+    "score.denoise": ["both", "", None, True],
+    "promote": ["always", "", None, True],
+    "output": ["", "  ", "../out", "orders", "orders/", "orders/out", None, 3],
+}
+
+
+def changed(key: str, value: Any) -> dict[str, Any]:
+    """The least pipeline with one key set."""
+    whole: dict[str, Any] = {name: dict(v) if isinstance(v, dict) else v for name, v in LEAST.items()}
+    *sections, last = key.split(".")
+    place = whole
+    for section in sections:
+        place = place.setdefault(section, {})
+    place[last] = value
+    return whole
+
+
+def value_of(pipeline: Pipeline, key: str) -> Any:
+    found: Any = pipeline
+    for part in key.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def write(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def leaves(model: Any, prefix: str = "") -> list[str]:
+    """Every key there is, dotted."""
+    found = []
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        found += leaves(inner, f"{prefix}{name}.") if hasattr(inner, "model_fields") else [f"{prefix}{name}"]
+    return found
+
+
+def test_the_tables_above_have_every_key() -> None:
+    required = {"name", "source.uri", "output"}
+    assert set(leaves(Pipeline)) == set(DEFAULTS) | required == set(GOOD)
+    assert set(GOOD) - {"train.until"} <= set(BAD)
+
+
+# Each key.
+
+
+@pytest.mark.parametrize("key", DEFAULTS)
+def test_defaults(key: str) -> None:
+    assert value_of(Pipeline.model_validate(LEAST), key) == DEFAULTS[key]
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in GOOD.items() for value in values])
+def test_values_that_are_allowed(key: str, value: Any) -> None:
+    found = value_of(Pipeline.model_validate(changed(key, value)), key)
+    listed = key in ("source.partition_by", "source.keys", "source.exclude") and isinstance(value, str)
+    assert found == ([value] if listed else value)
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in BAD.items() for value in values])
+def test_values_that_are_not_allowed_name_the_key(tmp_path: Path, key: str, value: Any) -> None:
+    """Or, for output and names of outputs' columns, say what is in the way."""
+    path = write(tmp_path / "shop.yaml", changed(key, value))
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    text = str(caught.value)
+    assert str(path) in text and "docs/configuration.md" in text
+    assert key in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("key", ["name", "source", "source.uri", "output"])
+def test_keys_that_are_required(tmp_path: Path, key: str) -> None:
+    whole = changed(key, "x") if "." in key else {**LEAST}
+    place = whole["source"] if "." in key else whole
+    del place[key.rpartition(".")[2]]
+    with pytest.raises(ConfigError, match=f"{key}: is missing"):
+        config.load(write(tmp_path / "shop.yaml", whole))
+
+
+@pytest.mark.parametrize(
+    "key", ["nmae", "source.url", "model.kinds", "train.epochs", "score.threshold", "outputs", "Source"]
+)
+def test_unknown_keys_are_errors(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}: unknown key"):
+        config.load(write(tmp_path / "shop.yaml", changed(key, "x")))
+
+
+def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
+    whole = {**changed("score.alert_rate", 2), "promote": "always", "colour": "red"}
+    with pytest.raises(ConfigError) as caught:
+        config.load(write(tmp_path / "shop.yaml", whole))
+    for key in ("score.alert_rate", "promote", "colour"):
+        assert key in str(caught.value)
+
+
+def test_dates_need_no_quotes(tmp_path: Path) -> None:
+    text = "name: shop\nsource: {uri: orders, partition_by: date}\noutput: out\ntrain: {until: 2013-01-28}\n"
+    assert config.load(write(tmp_path / "shop.yaml", text)).train.until == "2013-01-28"
+    assert config.load(write(tmp_path / "year.yaml", text.replace("2013-01-28", "2013"))).train.until == "2013"
+
+
+def test_a_pipeline_cannot_be_changed() -> None:
+    pipeline = Pipeline.model_validate(LEAST)
+    with pytest.raises(ValueError):
+        pipeline.score.alert_rate = 0.5  # type: ignore[misc]
+
+
+@QUICK
+@given(column=st.sampled_from(sorted(OUTPUT_COLUMNS)))
+def test_keys_must_not_be_columns_of_the_outputs(column: str) -> None:
+    with pytest.raises(ValueError, match=column):
+        Pipeline.model_validate(changed("source.keys", ["order_id", column]))
+
+
+@pytest.mark.parametrize("source", ["orders", "orders/", "a/b", "s3://lake/orders"])
+def test_the_output_lies_outside_the_source(source: str) -> None:
+    for output in (source.rstrip("/"), source.rstrip("/") + "/", source.rstrip("/") + "/out"):
+        with pytest.raises(ValueError, match="the source's own folder"):
+            Pipeline.model_validate({**LEAST, "source": {"uri": source}, "output": output})
+    for output in (source.rstrip("/") + "_out", "elsewhere"):
+        Pipeline.model_validate({**LEAST, "source": {"uri": source}, "output": output})
+
+
+@QUICK
+@given(
+    junk=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+        max_leaves=8,
+    ),
+    key=st.sampled_from(sorted(BAD)),
+)
+def test_junk_is_refused_in_one_line_or_taken(tmp_path_factory: pytest.TempPathFactory, junk: Any, key: str) -> None:
+    path = write(tmp_path_factory.mktemp("junk") / "shop.yaml", changed(key, junk))
+    try:
+        assert isinstance(config.load(path), Pipeline)
+    except ConfigError as error:
+        assert "\n" not in str(error) and str(path) in str(error)
+
+
+# Files, names, and where paths start.
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- a\n- b\n", "just text", "42", "a: [", "a: b: c", "\t", "!!python/object/apply:os.getcwd []", "null"]
+)
+def test_a_file_that_is_no_pipeline(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path / "shop.yaml", text)
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "shop.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not readable"):
+        config.load(tmp_path / "shop.yaml")
+
+
+def test_yaml_never_runs_what_it_holds(tmp_path: Path) -> None:
+    """Law 7, for configs."""
+    mark = tmp_path / "ran"
+    text = f'name: !!python/object/apply:os.system ["touch {mark}"]\nsource: {{uri: a}}\noutput: b\n'
+    with pytest.raises(ConfigError):
+        config.load(write(tmp_path / "shop.yaml", text))
+    assert not mark.exists()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with one pipeline, and the working folder in it."""
+    monkeypatch.delenv("AE_ROOT", raising=False)
+    write(tmp_path / "dags/pipelines/shop.yaml", LEAST)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_name_is_one_in_dags_pipelines(project: Path) -> None:
+    wanted = config.load(project / "dags/pipelines/shop.yaml")
+    assert config.load("shop") == config.load("dags/pipelines/shop.yaml") == wanted
+    assert config.find("shop").resolve() == project / "dags/pipelines/shop.yaml"
+    (project / "dags/pipelines/shop.yaml").rename(project / "dags/pipelines/shop.yml")
+    assert config.load("shop") == wanted
+
+
+def test_a_path_goes_before_a_name(project: Path) -> None:
+    write(project / "shop", {**LEAST, "output": "other"})
+    assert config.load("shop").output == str(project / "other")
+
+
+@pytest.mark.parametrize("name", ["shops", "shop.yaml", "dags", "", "dags/pipelines", "../shop", "pipelines/shop"])
+def test_a_name_that_is_none(project: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="no such pipeline") as caught:
+        config.load(name)
+    assert "dags/pipelines" in str(caught.value)
+
+
+def test_paths_start_above_dags(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    found = config.load(project / "dags/pipelines/shop.yaml")
+    assert (found.source.uri, found.output) == (str(project / "orders"), str(project / "out"))
+
+
+def test_paths_start_at_the_yaml_s_own_folder_elsewhere(project: Path) -> None:
+    found = config.load(write(project / "conf/deep/shop.yaml", LEAST))
+    assert (found.source.uri, found.output) == (str(project / "conf/deep/orders"), str(project / "conf/deep/out"))
+
+
+def test_ae_root_goes_before_both(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For paths in a YAML, and for the names of pipelines."""
+    root = tmp_path / "root"
+    write(root / "dags/pipelines/other.yaml", {**LEAST, "name": "other"})
+    monkeypatch.setenv("AE_ROOT", str(root))
+    assert config.load(project / "dags/pipelines/shop.yaml").output == str(root / "out")
+    assert config.load("other").source.uri == str(root / "orders")
+    with pytest.raises(ConfigError, match="no such pipeline"):
+        config.load("shop")
+    monkeypatch.setenv("AE_ROOT", "root")
+    assert config.load("other").source.uri == str(root / "orders"), "a relative one starts here"
+
+
+@pytest.mark.parametrize("uri", ["s3://lake/orders", "/abs/orders", "memory://orders", "file:///abs/orders"])
+def test_absolute_paths_and_uris_stay(project: Path, uri: str) -> None:
+    path = write(project / "dags/pipelines/shop.yaml", {**LEAST, "source": {"uri": uri}, "output": f"{uri}_out"})
+    found = config.load(path)
+    assert (found.source.uri, found.output) == (uri, f"{uri}_out")
+
+
+def test_the_shipped_examples_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AE_ROOT", raising=False)
+    paths = sorted((ROOT / "dags/pipelines").glob("*.yaml"))
+    assert paths
+    for path in paths:
+        pipeline = config.load(path)
+        assert pipeline.name == path.stem
+        assert Path(pipeline.source.uri).exists()
