@@ -31,6 +31,10 @@ def main() -> None:
             print(json.dumps({"error": str(error), "exit_code": error.exit_code}))
         print(f"ae: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except SystemExit as stop:
+        if stop.code == 130:  # typer has caught it already
+            print("ae: interrupted; nothing was changed that was not finished", file=sys.stderr)
+        raise
     except KeyboardInterrupt:
         print("ae: interrupted; nothing was changed that was not finished", file=sys.stderr)
         sys.exit(130)

@@ -43,6 +43,13 @@ def check_uri(uri: str) -> str:
     return uri
 
 
+def check_name(name: str) -> str:
+    """Return `name` unchanged, or raise ValueError when it cannot name a pipeline."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} must start with a lower-case letter and hold only a-z, 0-9, - and _ (at most 63)")
+    return name
+
+
 def check_cron(text: str) -> str:
     """Return `text` unchanged, or raise ValueError when it is neither a cron expression nor a preset."""
     from croniter import croniter
@@ -176,9 +183,7 @@ class Pipeline(_Section):
     @field_validator("name")
     @classmethod
     def _slug(cls, value: str) -> str:
-        if not _NAME.fullmatch(value):
-            raise ValueError(f"{value!r} must start with a lower-case letter and hold only a-z, 0-9, - and _")
-        return value
+        return check_name(value)
 
     @model_validator(mode="after")
     def _apart(self) -> Pipeline:

@@ -59,7 +59,7 @@ class Detector:
             "is_anomaly": pa.array(batch.rows.is_anomaly),
             "top_column": batch.top_column,
         }
-        return _like(table, pa.table(columns))
+        return _like(table, pa.table(columns), types=False)
 
     def explain(self, table: Table, *, partition: str = "") -> Any:
         """Name the wrong cells of anomalous rows.
@@ -98,10 +98,28 @@ class Detector:
         return scorer.run(encoded.x, scorer.encoder.visible(encoded))[1]
 
     def _run(self, table: Table, partition: str, *, full: bool = False, explain: bool = True) -> ScoredBatch:
-        whole = _arrow(table).combine_chunks()
+        whole = _arrow(table)
+        if not isinstance(table, (pa.Table, pa.RecordBatch)):
+            whole = _widened(whole, self._version.schema)
+        whole = whole.combine_chunks()
         batches = whole.to_batches()
         batch = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=whole.schema)
         return score_batch(batch, self._version.scorer, Options(full, partition_time(partition), explain))
+
+
+def _widened(table: pa.Table, learned: pa.Schema) -> pa.Table:
+    """Give pandas' decimals, which have the digits that happen to be there, the digits that training had."""
+    for place, field in enumerate(table.schema):
+        known = learned.get_field_index(field.name)
+        wide = learned.field(known).type if known >= 0 else field.type
+        if (
+            pa.types.is_decimal(field.type)
+            and pa.types.is_decimal(wide)
+            and wide.precision > field.type.precision
+            and wide.scale >= field.type.scale
+        ):
+            table = table.set_column(place, field.with_type(wide), table.column(place).cast(wide))
+    return table
 
 
 def _arrow(table: Table) -> pa.Table:
@@ -110,14 +128,14 @@ def _arrow(table: Table) -> pa.Table:
     return table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
 
 
-def _like(given: Table, result: pa.Table, *, index: bool = True) -> Any:
+def _like(given: Table, result: pa.Table, *, index: bool = True, types: bool = True) -> Any:
     """Give back pandas for pandas (with its index), Arrow for Arrow."""
     if isinstance(given, (pa.Table, pa.RecordBatch)):
         return result
     frame = result.to_pandas()
     if index and len(frame) == len(given):
         frame.index = given.index
-        for name in frame.columns.intersection(given.columns):
+        for name in frame.columns.intersection(given.columns) if types else ():
             if frame[name].dtype != given[name].dtype:
                 frame[name] = frame[name].astype(given[name].dtype)
     return frame

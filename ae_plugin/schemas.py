@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
@@ -43,6 +44,13 @@ def cells_schema(keys: list[pa.Field]) -> pa.Schema:
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="null")
+
+    def model_dump(self, **options: Any) -> dict[str, Any]:
+        """Dump; in JSON mode infinities become null as they do in `model_dump_json`."""
+        if options.pop("mode", "python") == "json":
+            dumped: dict[str, Any] = json.loads(self.model_dump_json(**options))
+            return dumped
+        return super().model_dump(**options)
 
 
 class ColumnReason(_Record):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Context, Decimal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,9 @@ from ae_plugin.core.ngrams import embed_strings
 from ae_plugin.core.values import Doubles, Floats, as_strings
 
 SPELLING_WEIGHT = 6.0
+SPELLING_DIMS = 256
 NEAR = 0.5
+_WIDE = Context(prec=100)
 
 
 def expected_values(spec: ColumnSpec, features: Floats, observed: pa.Array, reference: float | None = None) -> pa.Array:
@@ -61,12 +63,27 @@ def _numbers(spec: NumberSpec, z: Floats, kind: pa.DataType) -> pa.Array:
     if spec.digits is not None:
         values = np.round(values, spec.digits)
     if pa.types.is_decimal(kind):
-        quantum = Decimal(1).scaleb(-kind.scale)
-        return pa.array([Decimal(repr(float(v))).quantize(quantum) for v in values], kind)
+        return pa.array([_decimal(float(v), kind) for v in values], kind)
     if pa.types.is_integer(kind) or pa.types.is_duration(kind):
-        whole = pa.array(np.rint(values).astype(np.int64))
-        return whole.cast(kind, safe=False)
-    return pa.array(values).cast(kind, safe=False)
+        plain = pa.int64() if pa.types.is_duration(kind) else kind
+        return _integers(np.rint(values), plain).cast(kind)
+    return pa.nulls(len(values)) if pa.types.is_null(kind) else pa.array(values).cast(kind, safe=False)
+
+
+def _integers(values: Floats | Doubles, kind: pa.DataType) -> pa.Array:
+    """Whole numbers in an integer type, null where it cannot hold them."""
+    dtype = np.dtype(kind.to_pandas_dtype())
+    info = np.iinfo(dtype)
+    # As floats the largest 64-bit integers round up to one more than they are.
+    fits = (values >= float(info.min)) & (values < float(info.max) if info.bits == 64 else values <= info.max)
+    return pa.array(np.where(fits, values, 0).astype(dtype), kind, mask=~fits)
+
+
+def _decimal(value: float, kind: pa.DataType) -> Decimal | None:
+    """A number in a decimal type, None where its digits do not fit."""
+    if abs(value) >= 10.0 ** (kind.precision - kind.scale):
+        return None
+    return Decimal(repr(value)).quantize(Decimal(1).scaleb(-kind.scale), context=_WIDE)
 
 
 def _categories(spec: CategorySpec, features: Floats, observed: pa.Array) -> list[str | None]:
@@ -75,24 +92,25 @@ def _categories(spec: CategorySpec, features: Floats, observed: pa.Array) -> lis
     known = pc.is_in(observed, value_set=pa.array(spec.values, observed.type)).to_numpy(zero_copy_only=False)
     odd = np.flatnonzero(~known & ~observed.is_null().to_numpy(zero_copy_only=False))
     if len(odd):
-        words = embed_strings(observed.take(pa.array(odd)).to_pylist(), 256)
-        likeness = words @ embed_strings(spec.values, 256).T
+        words = embed_strings(observed.take(pa.array(odd)).to_pylist(), SPELLING_DIMS)
+        likeness = words @ embed_strings(spec.values, SPELLING_DIMS).T
         best[odd] = (np.log(np.clip(chance[odd], 1e-3, 1)) + SPELLING_WEIGHT * likeness).argmax(axis=1)
     return [spec.values[i] for i in best]
 
 
 def _texts(spec: TextSpec, features: Floats, observed: pa.Array) -> list[str | None]:
-    table = embed_strings(spec.values, spec.dims)
     out: list[str | None] = [None] * len(features)
     if spec.imputable:
+        table = embed_strings(spec.values, spec.dims)
         wanted = features / np.float32(spec.scale) + np.asarray(spec.means, np.float32)
         return [spec.values[i] for i in nearest(wanted, table)]
     known = set(spec.values)
-    for row, word in enumerate(observed.to_pylist()):
-        if word is not None and word not in known:
-            likeness = table @ embed_strings([word], spec.dims)[0]
-            if likeness.max() >= NEAR:
-                out[row] = spec.values[int(likeness.argmax())]
+    odd = [row for row, word in enumerate(observed.to_pylist()) if word is not None and word not in known]
+    if odd:
+        words = embed_strings(observed.take(pa.array(odd)).to_pylist(), SPELLING_DIMS)
+        likeness = words @ embed_strings(spec.values, SPELLING_DIMS).T
+        for row, best, much in zip(odd, likeness.argmax(axis=1), likeness.max(axis=1), strict=True):
+            out[row] = spec.values[best] if much >= NEAR else None
     return out
 
 
@@ -108,8 +126,13 @@ def nearest(wanted: Floats, table: Floats) -> npt.NDArray[np.intp]:
 def _strings(values: list[str | None], kind: pa.DataType) -> pa.Array:
     plain = pa.array(values, pa.string())
     if pa.types.is_dictionary(kind):
-        return plain.cast(kind.value_type).dictionary_encode().cast(kind)
-    return plain.cast(kind)
+        return _strings(values, kind.value_type).dictionary_encode().cast(kind)
+    if pa.types.is_null(kind):
+        return pa.nulls(len(values))
+    try:
+        return plain.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return pa.nulls(len(values), kind)  # the column came in a type that holds no words
 
 
 def _times(spec: TimeSpec, features: Floats, kind: pa.DataType, reference: float | None) -> pa.Array:

@@ -134,6 +134,10 @@ def _acquit(batch: pa.RecordBatch, scorer: Scorer, wrong: Bools, expected: Expec
         if pa.types.is_dictionary(observed.type):
             kind = observed.type.value_type
             observed, values = observed.cast(kind), values.cast(kind)
+        if pa.types.is_float16(observed.type):
+            observed, values = observed.cast(pa.float32()), values.cast(pa.float32())
+        if pa.types.is_null(observed.type):
+            continue
         same = pc.fill_null(pc.equal(observed, values), False).to_numpy(zero_copy_only=False)
         wrong[rows[same], index] = False
         kept = np.flatnonzero(~same)
@@ -210,6 +214,6 @@ def _put(column: pa.Array, rows: npt.NDArray[np.intp], values: pa.Array) -> pa.A
     if pa.types.is_dictionary(column.type):
         plain = _put(column.cast(column.type.value_type), rows, values.cast(column.type.value_type))
         return plain.dictionary_encode().cast(column.type)
-    mask = np.zeros(len(column), bool)
-    mask[rows] = True
-    return pc.replace_with_mask(column, pa.array(mask), values)
+    source = np.arange(len(column))
+    source[rows] = len(column) + np.arange(len(rows))
+    return pa.concat_arrays([column, values]).take(pa.array(source))

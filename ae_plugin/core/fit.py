@@ -167,7 +167,7 @@ def _learn_number(
     inner = _fence(finite)
     std = float(inner.std())
     low, high = float(inner.min()), float(inner.max())
-    digits = 0 if pa.types.is_integer(field.type) else _digits(inner[:5000])
+    digits = 0 if pa.types.is_integer(field.type) else _digits(inner)
     if pa.types.is_decimal(field.type):
         digits = max(field.type.scale, 0)
     missing = float(1 - (len(finite) + np.isinf(values).sum()) / len(values))

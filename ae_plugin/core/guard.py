@@ -93,6 +93,13 @@ def chance(rows: int, columns: int) -> float:
     return float(np.sqrt(np.log(2 * columns / SIGNIFICANCE) / (2 * max(rows, 1))))
 
 
+def _luck(beyond: int, rows: int) -> float:
+    """Probability that at least so many of the rows lie beyond 95% of the calibration set by chance."""
+    from scipy.special import betainc
+
+    return float(betainc(beyond, rows - beyond + 1, BEYOND)) if beyond else 1.0
+
+
 class Guard:
     """Watches one partition go by, and gives a verdict at the end.
 
@@ -130,8 +137,7 @@ class Guard:
                 columns.append(self._reason(int(index), float(effect[index]), float(limit[index])))
         reasons += [f"{c.column}: {c.reason}" for c in columns]
         share = self.beyond / self.rows
-        allowed = BEYOND + 3.1 * float(np.sqrt(BEYOND * (1 - BEYOND) / self.rows))
-        drifting = share > max(allowed, 3 * BEYOND)
+        drifting = share > 3 * BEYOND and _luck(self.beyond, self.rows) <= SIGNIFICANCE
         if drifting:
             reasons.append(f"scores: {share:.0%} of rows are odder than 95% of calibration rows")
         unfamiliar = self._unfamiliar(share, effect, limit)

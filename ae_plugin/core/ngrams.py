@@ -22,6 +22,8 @@ def embed_strings(words: Sequence[str], dims: int) -> npt.NDArray[np.float32]:
     out = np.zeros((len(words), dims), np.float32)
     seen: dict[str, tuple[int, float]] = {}
     for row, word in enumerate(words):
+        if not word:
+            continue
         padded = f"\x02{word[:256]}\x03"
         for size in (1, 2, 3):
             for start in range(len(padded) - size + 1):

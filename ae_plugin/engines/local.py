@@ -60,7 +60,7 @@ class Reader:
         first = self.files[0].uri
         with reading(first):
             self.schema = self._schema_of(first)
-        twice = [name for name, count in Counter(self.schema.names).items() if count > 1]
+            twice = [name for name, count in Counter(self.schema.names).items() if count > 1]
         if twice:
             raise DataError(f"column {twice[0]!r} is there twice", where=first, mend="Rename one of them")
 
@@ -313,7 +313,8 @@ def sample(groups: dict[str, list[SourceFile]], format: str, max_rows: int, seed
                 return Sample(_one(parts, schema), names, total)
             parts.append(batch)
             names += [unit.file.partition] * batch.num_rows
-    return Sample(_one(parts, schema), names, total)
+    found = Sample(_one(parts, schema), names, total)
+    return found.thinned(max_rows, seed) if len(names) > max_rows else found
 
 
 def _one(parts: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:

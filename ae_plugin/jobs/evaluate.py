@@ -86,6 +86,10 @@ def _scored(
 
 def truths_of(column: pa.Array) -> np.ndarray:
     """Labels as booleans [n]; null is normal."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.float64())
     if pa.types.is_boolean(column.type):
         return np.asarray(column.fill_null(False).to_numpy(zero_copy_only=False), bool)
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):

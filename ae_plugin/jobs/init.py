@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from ae_plugin.config import PIPELINES_DIR, Source, check_uri, root_of
+from ae_plugin.config import OUTPUT_COLUMNS, PIPELINES_DIR, Source, check_name, check_uri, root_of
 from ae_plugin.engines.local import Reader
 from ae_plugin.errors import ConfigError
 from ae_plugin.store.files import SUFFIXES, list_source, open_fs
@@ -45,13 +45,19 @@ def init(source: str, *, name: str | None = None, path: Path | None = None, forc
     hive = [p.split("=", 1)[0] for p in files[0].uri.split("/")[:-1] if re.match(r"^[A-Za-z_]\w*=", p)]
     batch = next(reader.batches(), None)
     keys, exclude = _keys(batch) if batch is not None else ([], [])
-    slug = name or _slug(source)
+    try:
+        slug = check_name(name if name is not None else _slug(source))
+    except ValueError as error:
+        raise ConfigError(str(error), where="--name") from error
     target = path or (PIPELINES_DIR if PIPELINES_DIR.is_dir() else Path()) / f"{slug}.yaml"
     if target.exists() and not force:
         raise ConfigError("exists already", where=str(target), mend="Give --force, or another --name")
     here = root_of(target) == Path().absolute()
     uri = source if "://" in source or here else os.path.abspath(source)
-    text = _yaml(slug, uri, kind, hive, keys, exclude, f"out/{slug}" if here else os.path.abspath(f"out/{slug}"))
+    output = f"out/{slug}"
+    if f"{os.path.abspath(output)}/".startswith(f"{os.path.abspath(source)}/"):
+        output = f"{output}_scored"
+    text = _yaml(slug, uri, kind, hive, keys, exclude, output if here else os.path.abspath(output))
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
     return target
@@ -71,7 +77,7 @@ def _format_of(source: str) -> str:
 def _slug(source: str) -> str:
     parts = [p for p in re.split(r"[/\\]", source.split("://")[-1]) if p and not any(mark in p for mark in "*?[=")]
     words = re.sub(r"[^a-z0-9]+", "_", (parts[-1] if parts else "table").split(".")[0].lower()).strip("_")
-    return words if words and words[0].isalpha() else f"table_{words}".rstrip("_")
+    return (words if words and words[0].isalpha() else f"table_{words}")[:63].rstrip("_")
 
 
 def _keys(batch: pa.RecordBatch) -> tuple[list[str], list[str]]:
@@ -79,6 +85,8 @@ def _keys(batch: pa.RecordBatch) -> tuple[list[str], list[str]]:
     for field, column in zip(batch.schema, batch.columns, strict=True):
         if field.name.lower() in LABELS:
             exclude.append(field.name)
+            continue
+        if field.name in OUTPUT_COLUMNS:
             continue
         plain = (
             pa.types.is_integer(field.type) or pa.types.is_string(field.type) or pa.types.is_large_string(field.type)

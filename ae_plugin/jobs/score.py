@@ -94,8 +94,9 @@ def score(
     registry = Registry(pipeline.output)
     version = load_version(registry, registry.champion(), pipeline.score.alert_rate, pipeline.score.method)
     where, files = _files(pipeline, partition, source)
+    kind = "csv" if source and source.lower().endswith((".csv", ".csv.gz")) else pipeline.source.format
     target = _target(pipeline, files, source, output)
-    reader = Reader(files, pipeline.source.format, version.schema)
+    reader = Reader(files, kind, version.schema)
     run = _Run(pipeline, version, where, reader, target, clock)
     return run.execute()
 

@@ -7,6 +7,7 @@ _models/challenger.json      the newest version trained
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -127,7 +128,9 @@ class Registry:
         where = f"{MODELS}/{version}"
         content = self.folder.read(f"{where}/{CARD}")
         for name in ("champion", "challenger"):
-            pointer = self.pointer(name)
+            pointer = None
+            with contextlib.suppress(StoreError):  # said where the pointer itself is asked for
+                pointer = self.pointer(name)
             if pointer and pointer.version == version:
                 self._check(pointer.card_sha256, content, f"{where}/{CARD}")
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 
 from ae_plugin import config
 from ae_plugin.config import Pipeline
-from ae_plugin.errors import ConfigError
+from ae_plugin.errors import AeError, ConfigError
 from ae_plugin.jobs.models import models
 from ae_plugin.jobs.score import runs
 from ae_plugin.store.registry import Registry
@@ -56,7 +57,11 @@ ReadablePipeline = Annotated[Pipeline, Depends(readable)]
 def list_pipelines(request: Request, user: GetUserDep) -> PipelineList:
     """The pipelines that the caller may read, with their newest runs."""
     allowed = [pipeline for name, pipeline in pipelines().items() if _may_read(name, request, user)]
-    return PipelineList(pipelines=[_summary(pipeline) for pipeline in allowed])
+    found = []
+    for pipeline in allowed:
+        with contextlib.suppress(AeError):  # its own routes say what is wrong
+            found.append(_summary(pipeline))
+    return PipelineList(pipelines=found)
 
 
 @router.get("/pipelines/{name}/runs")

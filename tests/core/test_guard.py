@@ -234,7 +234,7 @@ def test_a_handful_of_rows_is_never_refused(known: tuple[TableEncoder, GuardRefe
     table = make(rows, 99)
     for name in NUMBERS:
         table = changed(table, name, pa.array(table[name].to_numpy() + 1e6))
-    assert judge(known, table, np.zeros(rows, np.float32)).verdict == "drifted"
+    assert judge(known, table, np.zeros(rows, np.float32)).verdict != "unfamiliar"
     many = pa.concat_tables([table] * 20)
     assert judge(known, many, np.zeros(20 * rows, np.float32)).verdict == "unfamiliar"
 
