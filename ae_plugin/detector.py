@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from ae_plugin.core.explain import Options, ScoredBatch, score_batch
 from ae_plugin.core.features import partition_time
+from ae_plugin.core.scoring import embed
 from ae_plugin.errors import ConfigError
 from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.store.registry import MODELS, Registry
@@ -95,7 +96,8 @@ class Detector:
         """
         scorer = self._version.scorer
         encoded = scorer.encode(_arrow(table), partition_time(partition))
-        return scorer.run(encoded.x, scorer.encoder.visible(encoded))[1]
+        visible = scorer.encoder.visible(encoded)
+        return embed(scorer.network, scorer.encoder.hide(encoded.x, visible), visible)
 
     def _run(self, table: Table, partition: str, *, full: bool = False, explain: bool = True) -> ScoredBatch:
         whole = _arrow(table)

@@ -17,7 +17,7 @@ from ae_plugin.core.columns import TextSpec
 from ae_plugin.core.decode import nearest
 from ae_plugin.core.features import IMPOSSIBLE, NULL, UNJUDGED, VALUE, Encoded, TableEncoder
 from ae_plugin.core.ngrams import embed_strings
-from ae_plugin.core.scoring import Network, Scorer, run_blocks
+from ae_plugin.core.scoring import Network, Scorer, reconstruct
 from ae_plugin.core.values import Bools, Floats
 
 MAX_WRONG = 8
@@ -97,7 +97,7 @@ def hidden_cell_errors(scorer: Scorer, encoded: Encoded, also_hidden: Bools, ask
         seen = visible[row]
         seen[np.arange(len(row)), turn] = 0
         part = Encoded(encoded.x[row], encoded.state[row], encoded.bins[:, :0])
-        reconstruction, _ = run_blocks(scorer.network, encoder.hide(part.x, seen), seen)
+        reconstruction = reconstruct(scorer.network, encoder.hide(part.x, seen), seen)
         out[row, turn] = encoder.column_errors(part, reconstruction)[np.arange(len(row)), turn]
     return out
 
@@ -116,8 +116,7 @@ def fill(scorer: Scorer, encoded: Encoded, wrong: Bools) -> Floats:
     """Reconstruct rows with their wrong, missing and impossible cells hidden together: float32 [m, F]."""
     gone = wrong | (encoded.state == NULL) | (encoded.state == IMPOSSIBLE)
     visible = scorer.encoder.visible(encoded) * ~gone
-    reconstruction, _ = run_blocks(scorer.network, scorer.encoder.hide(encoded.x, visible), visible)
-    return reconstruction
+    return reconstruct(scorer.network, scorer.encoder.hide(encoded.x, visible), visible)
 
 
 def recovered_share(encoder: TableEncoder, network: Network, rows: Encoded, column: int) -> float:
@@ -130,7 +129,7 @@ def recovered_share(encoder: TableEncoder, network: Network, rows: Encoded, colu
         return 0.0
     visible = encoder.visible(known)
     visible[:, column] = 0
-    reconstruction, _ = run_blocks(network, encoder.hide(known.x, visible), visible)
+    reconstruction = reconstruct(network, encoder.hide(known.x, visible), visible)
     table = embed_strings(spec.values, spec.dims)
     means, scale = np.asarray(spec.means, np.float32), np.float32(spec.scale)
     values = slice(where.start, where.start + spec.dims)

@@ -214,6 +214,11 @@ def _put(column: pa.Array, rows: npt.NDArray[np.intp], values: pa.Array) -> pa.A
     if pa.types.is_dictionary(column.type):
         plain = _put(column.cast(column.type.value_type), rows, values.cast(column.type.value_type))
         return plain.dictionary_encode().cast(column.type)
+    if not (pa.types.is_duration(column.type) or pa.types.is_float16(column.type) or pa.types.is_null(column.type)):
+        mask = np.zeros(len(column), bool)
+        mask[rows] = True
+        return pc.replace_with_mask(column, pa.array(mask), values)
+    # Arrow has no such kernel for the rest.
     source = np.arange(len(column))
     source[rows] = len(column) + np.arange(len(rows))
     return pa.concat_arrays([column, values]).take(pa.array(source))

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ae_plugin.core.calibration import Tail
+from ae_plugin.core.calibration import Tail, whole_levels
 from ae_plugin.core.cells import hidden_cell_errors
 from ae_plugin.core.features import VALUE, Encoded, TableEncoder
 from ae_plugin.core.guard import count_bins
-from ae_plugin.core.scoring import Network, Reference, Scorer, hidden_errors, run_blocks
+from ae_plugin.core.scoring import Network, Reference, Scorer, embed, hidden_errors, reconstruct
 from ae_plugin.core.surprise import ColumnTails
 from ae_plugin.core.values import Bools, Floats, Longs
 
@@ -43,13 +43,13 @@ def fit_reference(
     """
     some = train.take(np.arange(min(len(train), LATENT_ROWS)))
     visible = encoder.visible(some)
-    _, codes = run_blocks(network, encoder.hide(some.x, visible), visible)
+    codes = embed(network, encoder.hide(some.x, visible), visible)
     center, whitener = fit_latent(codes)
     held_out = validation if len(validation) >= 50 else Encoded.concat([validation, calibration])
     held_out = held_out.take(np.arange(min(len(held_out), TAIL_ROWS)))
     groups = column_groups(encoder, train.x[:5000])
     visible = encoder.visible(held_out)
-    reconstruction, _ = run_blocks(network, encoder.hide(held_out.x, visible), visible)
+    reconstruction = reconstruct(network, encoder.hide(held_out.x, visible), visible)
     blank = Reference(
         center=center,
         whitener=whitener,
@@ -69,7 +69,7 @@ def fit_reference(
     views, errors, _ = scorer.first_look(kept)
     scores = np.maximum(*scorer.surprises(kept, scorer.whole(views), errors))
     scorer.reference = reference = replace(
-        reference, calibration=np.sort(scores), calibration_errors=np.sort(views["clean"])
+        reference, calibration=np.sort(whole_levels(scores)), calibration_errors=np.sort(whole_levels(views["clean"]))
     )
     return replace(reference, cells=_calibrate_cells(scorer, kept)) if cells else reference
 

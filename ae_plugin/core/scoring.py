@@ -20,7 +20,7 @@ A row's score is the larger of the two, the cell's part less log 2: a row has ma
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -28,7 +28,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from ae_plugin.core.calibration import Tail, is_anomaly, p_values
+from ae_plugin.core.calibration import PValues, Tail, is_anomaly, whole_levels
 from ae_plugin.core.features import UNJUDGED, Encoded, TableEncoder
 from ae_plugin.core.surprise import ColumnTails
 from ae_plugin.core.values import Bools, Floats
@@ -120,6 +120,11 @@ class Scorer:
         self.alert_rate, self.contaminated, self.method = alert_rate, contaminated, method
 
     @cached_property
+    def _p_values(self) -> PValues:
+        known = self.reference
+        return PValues(known.calibration if self.method == "combined" else known.calibration_errors)
+
+    @cached_property
     def _tails(self) -> Floats:
         return tail_table(self.encoder, self.reference.tails, self.contaminated)
 
@@ -127,18 +132,15 @@ class Scorer:
         """Encode a record batch; see `TableEncoder.encode`."""
         return self.encoder.encode(batch, reference)
 
-    def run(self, x: Floats, visible: Floats) -> tuple[Floats, Floats]:
-        """Run the network in whole blocks: hidden cells are zeroed first."""
-        return run_blocks(self.network, self.encoder.hide(x, visible), visible)
-
     def first_look(self, encoded: Encoded) -> tuple[dict[str, Floats], Floats, Floats]:
         """One pass over rows: the three views float32 [n] each, cell errors [n, C], reconstruction [n, F]."""
-        reconstruction, code = self.run(encoded.x, self.encoder.visible(encoded))
+        visible = self.encoder.visible(encoded)
+        reconstruction, latent = np.empty_like(encoded.x), np.empty(len(encoded), np.float32)
+        for rows, found, code in blocks(self.network, self.encoder.hide(encoded.x, visible), visible):
+            reconstruction[rows] = found
+            latent[rows] = mahalanobis(code, self.reference.center, self.reference.whitener)
         errors = self.encoder.column_errors(encoded, reconstruction)
-        views = {
-            "clean": mean_errors(errors),
-            "latent": mahalanobis(code, self.reference.center, self.reference.whitener),
-        }
+        views = {"clean": mean_errors(errors), "latent": latent}
         unjudged = encoded.state == UNJUDGED
         if self._tails.any():
             views["tail"] = np.zeros(len(encoded), np.float32)
@@ -160,11 +162,12 @@ class Scorer:
     def raw_scores(self, encoded: Encoded) -> tuple[Floats, Floats]:
         """Return anomaly scores float32 [n] and the clean reconstruction float32 [n, F]."""
         if self.method == "reconstruction":
-            reconstruction, _ = self.run(encoded.x, self.encoder.visible(encoded))
-            return mean_errors(self.encoder.column_errors(encoded, reconstruction)), reconstruction
+            visible = self.encoder.visible(encoded)
+            reconstruction = reconstruct(self.network, self.encoder.hide(encoded.x, visible), visible)
+            return whole_levels(mean_errors(self.encoder.column_errors(encoded, reconstruction))), reconstruction
         views, errors, reconstruction = self.first_look(encoded)
         row, cell = self.surprises(encoded, self.whole(views), errors)
-        return np.maximum(row, cell), reconstruction
+        return whole_levels(np.maximum(row, cell)), reconstruction
 
     def surprises(self, encoded: Encoded, whole: Floats, errors: Floats) -> tuple[Floats, Floats]:
         """Surprise of each row as a whole and by its oddest cell, float32 [n] each, ready to compare."""
@@ -190,8 +193,7 @@ class Scorer:
             Their scores, and the clean reconstruction float32 [n, F].
         """
         scores, reconstruction = self.raw_scores(encoded)
-        known = self.reference
-        p = p_values(scores, known.calibration if self.method == "combined" else known.calibration_errors)
+        p = self._p_values(scores)
         return RowScores(scores, p, is_anomaly(p, self.alert_rate)), reconstruction
 
 
@@ -200,22 +202,38 @@ def mean_errors(errors: Floats) -> Floats:
     return np.asarray(np.einsum("ij->i", errors) / np.float32(errors.shape[1]))
 
 
-def run_blocks(network: Network, x: Floats, visible: Floats) -> tuple[Floats, Floats]:
-    """Run a network over any number of rows, in whole blocks; the last one is filled up with zeros."""
+def blocks(network: Network, x: Floats, visible: Floats) -> Iterator[tuple[slice, Floats, Floats]]:
+    """Run a network over any number of rows, in whole blocks; the last one is filled up with zeros.
+
+    Yields:
+        rows, and their reconstruction float32 [k, F] and latent code float32 [k, L].
+    """
     rows, start = len(x), 0
-    outputs: tuple[Floats, ...] = ()
-    while start < max(rows, 1):
+    while start < rows:
         size = next((size for size in BLOCKS if size >= rows - start), BLOCKS[-1])
         part, seen = x[start : start + size], visible[start : start + size]
         filled = len(part)
         if filled < size:
             part, seen = _filled(part, size), _filled(seen, size)
-        found = network(part, seen)
-        outputs = outputs or tuple(np.empty((rows, output.shape[1]), np.float32) for output in found)
-        for whole, output in zip(outputs, found, strict=True):
-            whole[start : start + filled] = output[:filled]
+        reconstruction, code = network(part, seen)
+        yield slice(start, start + filled), reconstruction[:filled], code[:filled]
         start += size
-    return outputs[0], outputs[1]
+
+
+def reconstruct(network: Network, x: Floats, visible: Floats) -> Floats:
+    """Reconstruction of rows, float32 [n, F]."""
+    out = np.empty_like(x)
+    for rows, found, _ in blocks(network, x, visible):
+        out[rows] = found
+    return out
+
+
+def embed(network: Network, x: Floats, visible: Floats) -> Floats:
+    """Latent codes of rows, float32 [n, L]."""
+    parts = [code for _, _, code in blocks(network, x, visible)]
+    if not parts:
+        return network(_filled(x, BLOCKS[0]), _filled(visible, BLOCKS[0]))[1][:0]
+    return np.concatenate(parts)
 
 
 def _filled(part: Floats, size: int) -> Floats:
@@ -230,7 +248,7 @@ def hidden_errors(encoder: TableEncoder, network: Network, groups: Bools, encode
     errors = np.zeros((len(encoded), len(encoder.specs)), np.float32)
     for group in groups:
         seen = visible * ~group
-        reconstruction, _ = run_blocks(network, encoder.hide(encoded.x, seen), seen)
+        reconstruction = reconstruct(network, encoder.hide(encoded.x, seen), seen)
         errors[:, group] = encoder.column_errors(encoded, reconstruction)[:, group]
     return errors
 

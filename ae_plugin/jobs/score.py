@@ -215,8 +215,7 @@ class _Run:
                 writers["denoised"].write(batch.denoised)
                 self.tally.add(batch)
             for name, writer in writers.items():
-                writer.close()
-                self.written[self._path(name)] = writer.sha256
+                self.written[self._path(name)] = writer.close()
         except BaseException:
             for writer in writers.values():
                 writer.abort()
@@ -277,12 +276,12 @@ class _Run:
         try:
             for batch in prefetch(self.reader.batches()):
                 writer.write(batch)
-            writer.close()
+            digest = writer.close()
         except BaseException:
             writer.abort()
             raise
         withdrawn = [self._path(name) for name in ("scores", "cells", "denoised")]
-        return self._commit(verdict, "quarantined", {target: writer.sha256}, withdrawn)
+        return self._commit(verdict, "quarantined", {target: digest}, withdrawn)
 
     def _commit(self, verdict: GuardVerdict, outcome: str, outputs: dict[str, str], removals: list[str]) -> RunRecord:
         slug, seconds = slug_of(self.partition), time.perf_counter() - self.clock

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ae_plugin.core.calibration import Tail, is_anomaly, p_values, rows_needed
+from ae_plugin.core.calibration import PValues, Tail, is_anomaly, p_values, rows_needed, whole_levels
 
 QUICK = settings(max_examples=80, deadline=None, derandomize=True)
 SCORES = st.lists(st.floats(-100, 100, width=32) | st.sampled_from([0.0, 1.0, 2.0]), min_size=1, max_size=60)
@@ -118,3 +118,15 @@ def test_a_constant_statistic_still_has_a_tail() -> None:
     tail = Tail.fit(np.full(100, 2.0))
     low, at, above = tail.exact(np.array([1.0, 2.0, 3.0]))
     assert low <= at < above
+
+
+@given(
+    scores=st.lists(st.floats(0, 2.0**20, width=32), min_size=1, max_size=30),
+    calibration=st.lists(st.floats(2.0**-20, 2.0**20, width=32), max_size=30),
+)
+def test_p_values_that_are_looked_up_are_those_that_are_searched_for(
+    scores: list[float], calibration: list[float]
+) -> None:
+    known = np.sort(whole_levels(np.array(calibration, np.float32)))
+    rounded = whole_levels(np.array(scores, np.float32))
+    assert np.array_equal(PValues(known)(rounded), p_values(rounded, known))

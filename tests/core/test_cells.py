@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ae_plugin.core.cells import cell_p_values, fill, hidden_cell_errors, judge_cells, recovered_share
 from ae_plugin.core.explain import Options, ScoredBatch, score_batch
 from ae_plugin.core.features import IMPOSSIBLE, NULL, UNJUDGED, Encoded, partition_time
-from ae_plugin.core.scoring import Scorer
+from ae_plugin.core.scoring import Scorer, reconstruct
 from ae_plugin.jobs.versions import load_version
 from ae_plugin.store.registry import Registry
 from tests.conftest import Trained
@@ -88,7 +88,7 @@ def test_a_hidden_cell_s_error_is_that_of_predicting_it_from_the_rest(scorer: Sc
         visible = scorer.encoder.visible(some)
         visible[also] = 0
         visible[row, column] = 0
-        reconstruction, _ = scorer.run(some.x, visible)
+        reconstruction = reconstruct(scorer.network, scorer.encoder.hide(some.x, visible), visible)
         wanted = scorer.encoder.column_errors(some, reconstruction)[row, column]
         assert found[row, column] == pytest.approx(wanted, rel=1e-4)
 

@@ -10,18 +10,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ae_plugin.core.calibration import whole_levels
 from ae_plugin.core.explain import Options, score_batch, score_batches
 from ae_plugin.core.features import Encoded, partition_time
 from ae_plugin.core.scoring import (
     BLOCKS,
     CELL_HANDICAP,
     Scorer,
+    embed,
     hidden_errors,
     mahalanobis,
     mean_errors,
-    run_blocks,
+    reconstruct,
     tail_table,
 )
+from ae_plugin.core.values import Floats
 from ae_plugin.jobs.versions import load_version
 from ae_plugin.store.registry import Registry
 from tests.conftest import Trained
@@ -29,6 +32,12 @@ from tests.shop import FRESH, day, make_orders, spoil
 
 FEW = settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 AT = partition_time(f"date={day(FRESH)}")
+
+
+def run(scorer: Scorer, x: Floats, visible: Floats) -> tuple[Floats, Floats]:
+    """Reconstruction and latent code of rows, hidden cells zeroed first."""
+    hidden = scorer.encoder.hide(x, visible)
+    return reconstruct(scorer.network, hidden, visible), embed(scorer.network, hidden, visible)
 
 
 def load(trained: Trained, rate: float = 0.01, method: str = "combined") -> Scorer:
@@ -104,10 +113,12 @@ def test_no_rows(scorer: Scorer, normal: Encoded) -> None:
 
 def test_the_reconstruction_method_is_the_mean_cell_error(trained: Trained, normal: Encoded) -> None:
     scorer = load(trained, method="reconstruction")
-    reconstruction, _ = scorer.run(normal.x, scorer.encoder.visible(normal))
+    reconstruction, _ = run(scorer, normal.x, scorer.encoder.visible(normal))
     errors = scorer.encoder.column_errors(normal, reconstruction.copy())
-    assert np.allclose(scorer.raw_scores(normal)[0], errors.mean(axis=1), rtol=1e-5)
-    assert np.array_equal(mean_errors(errors), scorer.raw_scores(normal)[0])
+    found = scorer.raw_scores(normal)[0]
+    assert np.allclose(mean_errors(errors), errors.mean(axis=1), rtol=1e-5)
+    assert np.array_equal(found, whole_levels(mean_errors(errors)))
+    assert ((found <= mean_errors(errors)) & (found > 0.998 * mean_errors(errors))).all(), "rounded down by 0.1%"
 
 
 def test_the_combined_score_is_the_larger_of_row_and_cell(combined: Scorer, faulty: Encoded) -> None:
@@ -118,7 +129,7 @@ def test_the_combined_score_is_the_larger_of_row_and_cell(combined: Scorer, faul
     assert np.allclose(whole, sum(known[name](views[name]) for name in views if name in known), rtol=1e-5)
     row, cell = combined.surprises(faulty, whole, errors)
     assert np.array_equal(row, known["row"](whole))
-    assert np.array_equal(combined.raw_scores(faulty)[0], np.maximum(row, cell))
+    assert np.array_equal(combined.raw_scores(faulty)[0], whole_levels(np.maximum(row, cell)))
     assert (row > cell).any() and (cell > row).any(), "each has its rows"
     oddest = combined.oddest_cell(faulty, row, errors)
     assert np.array_equal(cell, known["cell"](oddest) - CELL_HANDICAP)
@@ -173,15 +184,15 @@ def shuffle_network(x: np.ndarray, visible: np.ndarray) -> tuple[np.ndarray, np.
 def test_a_network_sees_whole_blocks_and_every_row_comes_out_once(rows: int) -> None:
     rng = np.random.default_rng(rows)
     x, visible = rng.normal(size=(rows, 3)).astype(np.float32), np.ones((rows, 2), np.float32)
-    reconstruction, code = run_blocks(shuffle_network, x, visible)
+    reconstruction, code = (reconstruct(shuffle_network, x, visible), embed(shuffle_network, x, visible))
     assert np.array_equal(reconstruction, x * 2 + 2)
     assert np.array_equal(code, x[:, :1])
 
 
 def test_a_real_network_gives_a_row_the_same_in_any_company(combined: Scorer, normal: Encoded) -> None:
     visible = combined.encoder.visible(normal)
-    whole, codes = combined.run(normal.x, visible)
-    alone, code = combined.run(normal.x[7:8], visible[7:8])
+    whole, codes = run(combined, normal.x, visible)
+    alone, code = run(combined, normal.x[7:8], visible[7:8])
     assert np.array_equal(alone[0], whole[7])
     assert np.array_equal(code[0], codes[7])
 
@@ -191,7 +202,7 @@ def test_hidden_cells_do_not_reach_the_network(combined: Scorer, normal: Encoded
     visible[:, 2] = 0
     other = normal.x.copy()
     other[:, combined.encoder.slices[2]] = 99.0
-    assert np.array_equal(combined.run(other, visible)[0], combined.run(normal.x, visible)[0])
+    assert np.array_equal(run(combined, other, visible)[0], run(combined, normal.x, visible)[0])
 
 
 def test_hidden_errors_are_those_with_the_cell_s_group_hidden(combined: Scorer, normal: Encoded) -> None:
@@ -202,7 +213,7 @@ def test_hidden_errors_are_those_with_the_cell_s_group_hidden(combined: Scorer, 
     for column in range(len(encoder.specs)):
         group = groups[groups[:, column]][0]
         seen = encoder.visible(some) * ~group
-        reconstruction, _ = combined.run(some.x, seen)
+        reconstruction, _ = run(combined, some.x, seen)
         assert np.allclose(found[:, column], encoder.column_errors(some, reconstruction)[:, column], rtol=1e-5)
 
 
