@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -317,7 +318,9 @@ def test_a_name_in_dags_pipelines(shop: Shop) -> None:
 def test_an_interrupted_training_says_so_and_changes_nothing(shop: Shop) -> None:
     shop.set(train={"steps": 100_000})
     before = tree(shop.output)
-    with ae_process("train", shop.yaml) as process:
+    # A shell that starts this test in the background has told it to ignore SIGINT; `ae` would inherit that.
+    listening = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with ae_process("train", shop.yaml, preexec_fn=listening) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("training "):

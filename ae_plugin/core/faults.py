@@ -55,13 +55,14 @@ def _far_out(column: pa.Array, rng: np.random.Generator) -> pa.Array:
     values, nulls = as_floats(column)
     there = values[np.isfinite(values) & (~nulls if nulls is not None else True)].astype(np.float64)
     low, high = (float(q) for q in np.quantile(there if len(there) else [0.0, 1.0], [0.005, 0.995]))
-    reach = max(high - low, 1.0)
-    far = np.where(rng.random(len(values)) < 0.5, low - reach * rng.uniform(0.2, 1, len(values)), 0)
-    far = np.where(far == 0, high + reach * rng.uniform(0.2, 1, len(values)), far)
-    if pa.types.is_integer(column.type):
-        bits = np.iinfo(column.type.to_pandas_dtype())
-        far = np.clip(np.rint(far), float(bits.min), float(np.nextafter(bits.max, 0)))
-        return pa.array(far.astype(np.int64)).cast(column.type, safe=False)
+    with np.errstate(over="ignore", invalid="ignore"):  # at the ends of a type's range, far out is the end itself
+        reach = max(high - low, 1.0)
+        below = low - reach * rng.uniform(0.2, 1, len(values))
+        above = high + reach * rng.uniform(0.2, 1, len(values))
+        far = np.where(rng.random(len(values)) < 0.5, below, above)
+        if pa.types.is_integer(column.type):
+            bits = np.iinfo(column.type.to_pandas_dtype())
+            far = np.clip(np.rint(far), float(bits.min), float(np.nextafter(bits.max, 0))).astype(np.int64)
     return pa.array(far).cast(column.type, safe=False)
 
 
