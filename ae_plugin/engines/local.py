@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import queue
 import threading
@@ -12,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
+from ae_plugin.engines.sinks import LocalFile, RemoteFile
 from ae_plugin.errors import DataError
 from ae_plugin.store.files import Folder, SourceFile, open_fs, writing
 
@@ -123,53 +123,6 @@ def open_input(uri: str) -> Iterator[Any]:
             yield handle
 
 
-class _Hashed:
-    """A file that is written, and its sha256 taken, in a thread of its own: encoding need not wait for the disk."""
-
-    closed = False
-
-    def __init__(self, handle: IO[bytes]) -> None:
-        self._handle, self._digest, self._at = handle, hashlib.sha256(), 0
-        self._error: BaseException | None = None
-        self._waiting: queue.Queue[Any] = queue.Queue(16)
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
-
-    def _work(self) -> None:
-        while (data := self._waiting.get()) is not None:
-            if self._error is None:
-                try:
-                    self._handle.write(data)
-                    self._digest.update(data)
-                except BaseException as error:  # noqa: BLE001 - handed to the writer, who raises it
-                    self._error = error
-
-    def write(self, data: bytes) -> int:
-        """Take bytes to write."""
-        if self._error is not None:
-            raise self._error
-        self._waiting.put(data)
-        self._at += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        """Bytes taken so far."""
-        return self._at
-
-    def flush(self) -> None:
-        """Nothing to do: `close` waits for all that was taken."""
-
-    def close(self) -> str:
-        """Wait until all is written; returns the sha256."""
-        if self._thread.is_alive():
-            self._waiting.put(None)
-            self._thread.join()
-        self._handle.close()
-        if self._error is not None:
-            raise self._error
-        return self._digest.hexdigest()
-
-
 class Writer:
     """One Parquet file of an output: strings dictionary-encoded, numbers plain, deterministic bytes.
 
@@ -183,10 +136,11 @@ class Writer:
         self.schema, self.rows = schema, 0
         self._waiting: list[pa.Table] = []
         self._where = folder.uri
-        self._handle = _Hashed(folder.open_write(name))
         with writing(self._where):
+            self._file = LocalFile(folder.prepare(name)) if folder.local else RemoteFile(folder.open_write(name))
+            sink = self._file.sink
             words = [f.name for f in schema if _is_text(f.type)]
-            self._writer = pq.ParquetWriter(self._handle, schema, compression="snappy", use_dictionary=words or False)
+            self._writer = pq.ParquetWriter(sink, schema, compression="snappy", use_dictionary=words or False)
 
     def write(self, batch: pa.RecordBatch | pa.Table) -> None:
         """Add rows; row groups are of one size wherever the stream was cut."""
@@ -201,6 +155,7 @@ class Writer:
             while whole.num_rows >= max(least, 1):
                 self._writer.write_table(whole.slice(0, GROUP_ROWS), row_group_size=GROUP_ROWS)
                 whole = whole.slice(GROUP_ROWS)
+            self._file.grown()
         self._waiting = [whole]
 
     def close(self) -> str:
@@ -209,11 +164,11 @@ class Writer:
             self._flush(1)
         with writing(self._where):
             self._writer.close()
-            return self._handle.close()
+            return self._file.close()
 
     def abort(self) -> None:
         """Let go of a file that will be thrown away."""
-        for end in (self._writer.close, self._handle.close):
+        for end in (self._writer.close, self._file.close):
             with contextlib.suppress(OSError, pa.ArrowException):
                 end()
 

@@ -223,6 +223,11 @@ class Folder:
             for path in paths:
                 Path(path).rmdir()
 
+    def prepare(self, name: str) -> str:
+        """Make the folder that a file will be in; returns the file's path."""
+        self.makedirs(name.rpartition("/")[0])
+        return self.at(name)
+
     def open_write(self, name: str) -> IO[bytes]:
         """Open a file for writing; StoreError when that is impossible."""
         with writing(self.uri):
