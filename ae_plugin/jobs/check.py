@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from ae_plugin.config import Pipeline
 from ae_plugin.engines.local import Reader
 from ae_plugin.errors import ConfigError, NoChampionError, StoreError
-from ae_plugin.jobs.train import training_partitions
+from ae_plugin.jobs.history import training_partitions
 from ae_plugin.jobs.versions import load_version
 from ae_plugin.store.files import Folder, list_source, partitions_of
 from ae_plugin.store.registry import Registry

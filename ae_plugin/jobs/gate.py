@@ -11,17 +11,17 @@ import logging
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from ae_plugin.core import faults
-from ae_plugin.core.features import Encoded, TableEncoder, partition_time
+from ae_plugin.core.features import TableEncoder, partition_time
 from ae_plugin.core.pca import Pca
 from ae_plugin.core.reference import fit_reference
 from ae_plugin.core.scoring import Network, Scorer
 from ae_plugin.core.values import Floats
 from ae_plugin.engines.local import Sample
 from ae_plugin.errors import AeError
+from ae_plugin.jobs.history import History, Indices
 from ae_plugin.jobs.versions import load_version
 from ae_plugin.schemas import Gate, GateResult
 from ae_plugin.store.registry import Registry
@@ -29,47 +29,34 @@ from ae_plugin.store.registry import Registry
 log = logging.getLogger(__name__)
 GATE_ROWS = 2000
 LEFT = 0.98
-Indices = npt.NDArray[np.intp]
 Score = Callable[[pa.Table], Floats]
 
 
-def run_gate(
-    scorer: Scorer,
-    untrained: Network,
-    encoded: Encoded,
-    train: Indices,
-    validation: Indices,
-    history: Sample,
-    held_out: Indices,
-    registry: Registry,
-) -> Gate:
-    """Compare the challenger with PCA, its untrained self and the champion.
+def run_gate(scorer: Scorer, untrained: Network, history: History, registry: Registry) -> Gate:
+    """Compare the challenger with PCA, its untrained self and the champion, on rows nobody was trained on.
 
     Args:
         scorer: the challenger.
         untrained: its network before the first step.
-        encoded: the encoded sample.
-        train: row indices it was trained on.
-        validation: row indices for the untrained copy's tails.
-        history: the sample itself.
-        held_out: rows nobody was trained on.
+        history: what the challenger learned from.
         registry: holds the champion, if there is one.
     """
-    rows = held_out
+    encoded, split = history.encoded, history.split
+    rows = split.calibration
     if len(rows) > GATE_ROWS:
         rows = np.sort(np.random.default_rng(3).permutation(rows)[:GATE_ROWS])
-    batches = _by_partition(history, rows)
+    batches = _by_partition(history.sample, rows)
     encoder = scorer.encoder
     blank = fit_reference(
         encoder,
         untrained,
-        encoded.take(train[:20_000]),
-        encoded.take(validation),
-        encoded.take(validation),
+        encoded.take(split.train[:20_000]),
+        encoded.take(split.validation),
+        encoded.take(split.validation),
         contaminated=scorer.contaminated,
         cells=False,
     )
-    pca = Pca.fit(encoded.x[train[:20_000]])
+    pca = Pca.fit(encoded.x[split.train[:20_000]])
     scorers: dict[str, Callable[[pa.Table, float | None], Floats]] = {
         "challenger": _by_scorer(scorer),
         "untrained": _by_scorer(Scorer(encoder, untrained, blank, scorer.alert_rate, scorer.contaminated)),

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import betabinom
 
 from ae_plugin.core.features import partition_time
-from ae_plugin.jobs.train import split_rows
+from ae_plugin.jobs.history import split_rows
 from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.store.registry import Registry
 from tests.conftest import Trained

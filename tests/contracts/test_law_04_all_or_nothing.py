@@ -26,8 +26,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from ae_plugin.errors import UnfamiliarError
+from ae_plugin.jobs.history import training_partitions
 from ae_plugin.jobs.score import runs, score
-from ae_plugin.jobs.train import checkpoint_folder, training_partitions
+from ae_plugin.jobs.train import checkpoint_folder
 from ae_plugin.models.checkpoint import Checkpoint
 from ae_plugin.store.registry import Registry
 from tests.conftest import Trained

@@ -18,8 +18,9 @@ from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.features import partition_time
 from ae_plugin.engines.local import Reader, sample
 from ae_plugin.errors import ConfigError, DataError, NoChampionError
+from ae_plugin.jobs.history import encode_sample, split_rows, training_partitions
 from ae_plugin.jobs.score import score
-from ae_plugin.jobs.train import checkpoint_folder, encode_sample, split_rows, train, training_partitions
+from ae_plugin.jobs.train import checkpoint_folder, train
 from ae_plugin.jobs.versions import load_version, read_report
 from ae_plugin.store.registry import Registry
 from tests.conftest import Trained

@@ -1,0 +1,141 @@
+"""History: what there is to learn from, dealt into rows to train on, to stop by and to calibrate with."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ae_plugin.config import Pipeline
+from ae_plugin.core.calibration import rows_needed
+from ae_plugin.core.features import Encoded, TableEncoder, partition_time
+from ae_plugin.core.fit import learn_columns
+from ae_plugin.engines.local import Sample, sample
+from ae_plugin.errors import ConfigError, DataError
+from ae_plugin.schemas import ColumnNote
+from ae_plugin.store.files import SourceFile, list_source, partition_id, partitions_of
+
+log = logging.getLogger(__name__)
+MIN_ROWS = 50
+CELL_BUDGET = 64_000_000
+Indices = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row indices: training, validation (early stopping), calibration (p-values); no row is in two of them."""
+
+    train: Indices
+    validation: Indices
+    calibration: Indices
+
+
+@dataclass(frozen=True)
+class History:
+    """A sample of the source's past, with what was learned about its columns.
+
+    Attributes:
+        groups: partition -> its files, of the partitions trained on.
+        sample: the rows, and the partition of each.
+        split: which row is for what.
+        encoder: turns the rows into features.
+        columns: what became of each source column.
+        encoded: the rows, encoded.
+    """
+
+    groups: dict[str, list[SourceFile]]
+    sample: Sample
+    split: Split
+    encoder: TableEncoder
+    columns: list[ColumnNote]
+    encoded: Encoded
+
+
+def learn_history(pipeline: Pipeline) -> History:
+    """Sample the training partitions, learn their columns from the rows to train on, and encode all rows.
+
+    Raises:
+        DataError: history cannot be read, is too short, or has no column to learn.
+        ConfigError: train.until or train.partitions leave nothing.
+    """
+    groups = training_partitions(pipeline)
+    found = sample(groups, pipeline.source.format, pipeline.train.max_rows, pipeline.model.seed)
+    if found.table.num_rows < MIN_ROWS:
+        raise DataError(
+            f"history holds {found.table.num_rows} rows; at least {MIN_ROWS} are needed to train and calibrate",
+            where=pipeline.source.uri,
+            mend="Bring more rows, or raise train.partitions",
+        )
+    log.info("history: %d partitions, %d rows, %d used", len(groups), found.rows_total, found.table.num_rows)
+    split, encoder, columns = _learn(pipeline, found)
+    cap = max(2_000, CELL_BUDGET // encoder.features)
+    if cap < found.table.num_rows:
+        log.info("%d features a row: %d rows fit the memory budget", encoder.features, cap)
+        found = found.thinned(cap, pipeline.model.seed)
+        split, encoder, columns = _learn(pipeline, found)
+    for note in columns:
+        log.info("column %s (%s): %s%s", note.column, note.type, note.role, f", {note.note}" if note.note else "")
+    return History(groups, found, split, encoder, columns, encode_sample(encoder, found))
+
+
+def training_partitions(pipeline: Pipeline) -> dict[str, list[SourceFile]]:
+    """The partitions to train on: up to `train.until`, the newest `train.partitions` of them."""
+    groups = partitions_of(list_source(pipeline.source))
+    names = list(groups)
+    if pipeline.train.until is not None:
+        last = partition_id(pipeline.train.until, pipeline.source.partition_by)
+        names = [name for name in names if name <= last]
+    if pipeline.train.partitions is not None:
+        names = names[-pipeline.train.partitions :]
+    if not names:
+        raise ConfigError(
+            f"no partition up to train.until {pipeline.train.until!r}",
+            where=pipeline.source.uri,
+            mend=f"The oldest is {next(iter(groups))}",
+        )
+    return {name: groups[name] for name in names}
+
+
+def split_rows(rows: int, alert_rate: float, seed: int) -> Split:
+    """Deal rows at random: a fifth to calibration (more when alarms need it, at most 40%), a tenth to validation."""
+    order = np.random.default_rng([seed, 11]).permutation(rows)
+    calibration = min(max(rows // 5, min(2 * rows_needed(alert_rate), rows * 2 // 5)), 20_000)
+    validation = min(max(rows // 10, 5), 10_000)
+    cut = calibration + validation
+    return Split(np.sort(order[cut:]), np.sort(order[calibration:cut]), np.sort(order[:calibration]))
+
+
+def _learn(pipeline: Pipeline, history: Sample) -> tuple[Split, TableEncoder, list[ColumnNote]]:
+    source = pipeline.source
+    split = split_rows(history.table.num_rows, pipeline.score.alert_rate, pipeline.model.seed)
+    for name in [*source.keys, *source.exclude]:
+        if name not in history.table.schema.names:
+            raise ConfigError(
+                f"no column {name!r} in the source", where="source.keys, source.exclude", mend="Check the spelling"
+            )
+    specs, columns = learn_columns(
+        history.table.take(pa.array(split.train)),
+        [history.partitions[i] for i in split.train],
+        keys=source.keys,
+        exclude=source.exclude,
+        partition_by=source.partition_by,
+    )
+    if not specs:
+        raise DataError(
+            "no column can be learned: all are null, constant, keys, excluded, or of types that are passed through",
+            where=source.uri,
+            mend="Check source.keys and source.exclude",
+        )
+    return split, TableEncoder(specs), columns
+
+
+def encode_sample(encoder: TableEncoder, history: Sample) -> Encoded:
+    """Encode the sample partition by partition, since ages may count from a partition's date."""
+    names = np.asarray(history.partitions)
+    edges = np.flatnonzero(np.r_[True, names[1:] != names[:-1], True])
+    parts = [encoder.encode(history.table.slice(a, b - a), partition_time(str(names[a]))) for a, b in pairwise(edges)]
+    return Encoded.concat(parts)
