@@ -8,12 +8,14 @@ kind, `p <= a` happens with probability at most `a`, for every `a`.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
-from ae_plugin.core.values import Doubles, Floats
+from ae_plugin.core.values import Bools, Doubles, Floats, Longs
 
 _POINTS = 256
 _DROPPED_BITS = 13  # of a float32's 23: levels 0.1% apart
@@ -106,6 +108,45 @@ class PValues:
         level = scores.view(np.int32) >> _DROPPED_BITS
         level -= _FIRST
         return self._table.take(level, mode="clip")
+
+
+@dataclass(frozen=True)
+class ColumnPValues:
+    """Conformal p-values of cells, each by its own column's calibration errors: one search for all of them.
+
+    Attributes:
+        keys: int64, every calibration error as (column, bits of the float), increasing.
+        ends: int64 [C], where each column's keys end.
+    """
+
+    keys: Longs
+    ends: Longs
+
+    @staticmethod
+    def of(errors: Floats) -> ColumnPValues:
+        """Learn from calibration cells' errors float32 [m, C], each column increasing, NaN last."""
+        known = ~np.isnan(errors)
+        keys = [_keys(index, column[: there.sum()]) for index, (column, there) in enumerate(_pairs(errors, known))]
+        return ColumnPValues(np.concatenate([*keys, np.zeros(0, np.int64)]), np.cumsum(known.sum(axis=0)))
+
+    def __call__(self, errors: Floats, asked: Bools) -> Floats:
+        """Return the p-values of the asked cells, float32 [n, C], 1 elsewhere, for errors float32 [n, C]."""
+        columns, rows = np.nonzero(asked.T)
+        at_least = self.ends[columns] - np.searchsorted(self.keys, _keys(columns, errors[rows, columns]), side="left")
+        held = np.diff(self.ends, prepend=0)[columns]
+        out = np.ones(errors.shape, np.float32)
+        out[rows, columns] = (1.0 + at_least) / (held + 1.0)
+        return out
+
+
+def _pairs(errors: Floats, known: Bools) -> Iterator[tuple[Floats, Bools]]:
+    return zip(errors.T, known.T, strict=True)
+
+
+def _keys(column: int | npt.NDArray[np.intp], errors: Floats) -> Longs:
+    # The bits of floats that are not negative grow as they do.
+    bits = np.ascontiguousarray(errors, np.float32).view(np.int32)
+    return np.asarray((np.int64(column) << 32) | bits, np.int64)
 
 
 def is_anomaly(p: Floats, alert_rate: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

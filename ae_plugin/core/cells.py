@@ -7,7 +7,6 @@ others are judged again, so that one wrong cell does not blame its neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +58,7 @@ def judge_cells(scorer: Scorer, encoded: Encoded, limit: float) -> CellVerdicts:
     for _ in range(max(1, min(MAX_WRONG, columns // 2))):
         open_cells = suspects[active] & ~wrong[active]
         found = hidden_cell_errors(scorer, encoded.take(active), wrong[active], open_cells)
-        chance = cell_p_values(scorer.reference.cell_columns, found, open_cells)
+        chance = scorer.reference.cell_p_values(found, open_cells)
         error[active] = np.where(open_cells, found, error[active])
         p[active] = np.where(open_cells, chance, p[active])
         # Ties in p (both beyond every calibration cell) go to the cell that is farther out by its column's measure.
@@ -99,16 +98,6 @@ def hidden_cell_errors(scorer: Scorer, encoded: Encoded, also_hidden: Bools, ask
         part = Encoded(encoded.x[row], encoded.state[row], encoded.bins[:, :0])
         reconstruction = reconstruct(scorer.network, encoder.hide(part.x, seen), seen)
         out[row, turn] = encoder.column_errors(part, reconstruction)[np.arange(len(row)), turn]
-    return out
-
-
-def cell_p_values(calibration: Sequence[Floats], errors: Floats, asked: Bools) -> Floats:
-    """Conformal p-values of the asked cells, float32 [m, C], 1 elsewhere, by each column's own calibration errors."""
-    out = np.ones_like(errors)
-    for column, known in enumerate(calibration):
-        rows = np.flatnonzero(asked[:, column])
-        at_least = len(known) - np.searchsorted(known, errors[rows, column], side="left")
-        out[rows, column] = (1.0 + at_least) / (len(known) + 1.0)
     return out
 
 

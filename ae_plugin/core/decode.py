@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ae_plugin.core.columns import CategorySpec, ColumnSpec, NumberSpec, TextSpec, TimeSpec
-from ae_plugin.core.features import SECONDS, unsquash
+from ae_plugin.core.features import SECONDS, TableEncoder
 from ae_plugin.core.ngrams import embed_strings
+from ae_plugin.core.numbers import decode_numbers, unsquash
 from ae_plugin.core.values import Doubles, Floats, as_strings
 
 SPELLING_WEIGHT = 6.0
@@ -42,6 +43,29 @@ def expected_values(spec: ColumnSpec, features: Floats, observed: pa.Array, refe
     return _times(spec, features, observed.type, reference)
 
 
+def decode_all(
+    encoder: TableEncoder, batch: pa.RecordBatch, reconstruction: Floats, reference: float | None = None
+) -> dict[int, pa.Array]:
+    """Decode every learned column of a record batch from its reconstruction float32 [n, F]: column index -> values.
+
+    Float columns of one width are decoded together.
+    """
+    out: dict[int, pa.Array] = {}
+    together: dict[pa.DataType, list[int]] = {}
+    for index, (spec, where) in enumerate(zip(encoder.specs, encoder.slices, strict=True)):
+        observed = batch.column(batch.schema.get_field_index(spec.name))
+        if isinstance(spec, NumberSpec) and observed.type in (pa.float32(), pa.float64()):
+            together.setdefault(observed.type, []).append(index)
+        else:
+            out[index] = expected_values(spec, reconstruction[:, where], observed, reference)
+    for kind, places in together.items():
+        specs = [spec for spec in (encoder.specs[index] for index in places) if isinstance(spec, NumberSpec)]
+        z = reconstruction.T[[encoder.slices[index].start for index in places]]
+        for index, values in zip(places, decode_numbers(z, specs, kind.to_pandas_dtype()), strict=True):
+            out[index] = pa.array(values)
+    return out
+
+
 def as_text(values: pa.Array) -> pa.Array:
     """Write values as strings, for people; null stays null."""
     if pa.types.is_dictionary(values.type):
@@ -57,11 +81,7 @@ def as_text(values: pa.Array) -> pa.Array:
 
 
 def _numbers(spec: NumberSpec, z: Floats, kind: pa.DataType) -> pa.Array:
-    narrow = unsquash(np.ascontiguousarray(z))
-    values: Floats | Doubles = narrow if pa.types.is_float32(kind) else narrow.astype(np.float64)
-    values = np.clip(values * spec.std + spec.mean, spec.low, spec.high)
-    if spec.digits is not None:
-        values = np.round(values, spec.digits)
+    values = decode_numbers(z[None], [spec], np.float32 if pa.types.is_float32(kind) else np.float64)[0]
     if pa.types.is_decimal(kind):
         return pa.array([_decimal(float(v), kind) for v in values], kind)
     if pa.types.is_integer(kind) or pa.types.is_duration(kind):

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ae_plugin.core.cells import CellVerdicts, fill, judge_cells
-from ae_plugin.core.decode import as_text, expected_values
+from ae_plugin.core.decode import as_text, decode_all, expected_values
 from ae_plugin.core.features import IMPOSSIBLE, NULL
 from ae_plugin.core.guard import Counts, count_bins
 from ae_plugin.core.scoring import RowScores, Scorer
@@ -75,7 +75,7 @@ def score_batch(batch: pa.RecordBatch, scorer: Scorer, options: Options) -> Scor
     encoded = scorer.encode(batch, options.reference)
     rows, reconstruction = scorer.score(encoded)
     flagged = np.flatnonzero(rows.is_anomaly)
-    wrong = np.zeros(encoded.state.shape, bool)
+    wrong = np.zeros(encoded.state.shape, bool, order="F")
     top = pa.nulls(len(encoded), pa.string())
     verdicts: CellVerdicts | None = None
     if len(flagged):
@@ -159,7 +159,7 @@ def _cells(
     wrong: Bools,
     expected: Expected,
 ) -> pa.Table:
-    parts = [_no_cells()]
+    parts: list[list[pa.Array]] = []
     for index, name in enumerate(scorer.encoder.names):
         local = np.flatnonzero(wrong[flagged, index])
         if not len(local):
@@ -168,19 +168,14 @@ def _cells(
         known, values = expected[index]
         wanted = values.take(pa.array(np.searchsorted(known, rows)))
         observed = batch.column(batch.schema.get_field_index(name)).take(pa.array(rows))
-        parts.append(
-            pa.table(
-                {
-                    "row": pa.array(rows, pa.int64()),
-                    "column": pa.array([name] * len(rows), pa.string()),
-                    "observed": as_text(observed),
-                    "expected": as_text(wanted),
-                    "cell_error": pa.array(verdicts.error[local, index]),
-                    "p_value": pa.array(verdicts.p_value[local, index]),
-                }
-            )
-        )
-    return pa.concat_tables(parts).sort_by([("row", "ascending"), ("p_value", "ascending"), ("column", "ascending")])
+        judged = verdicts.error[local, index], verdicts.p_value[local, index]
+        parts.append([pa.array(rows), pa.repeat(name, len(rows)), as_text(observed), as_text(wanted), *judged])
+    empty = _no_cells()
+    if not parts:
+        return empty
+    columns = [pa.concat_arrays(map(pa.array, pieces)) for pieces in zip(*parts, strict=True)]
+    found = pa.Table.from_arrays(columns, schema=empty.schema)
+    return found.sort_by([("row", "ascending"), ("p_value", "ascending"), ("column", "ascending")])
 
 
 def _denoise(
@@ -193,17 +188,18 @@ def _denoise(
 ) -> tuple[pa.RecordBatch, int, int]:
     columns = list(batch.columns)
     repaired = imputed = 0
-    for index, (spec, where) in enumerate(zip(scorer.encoder.specs, scorer.encoder.slices, strict=True)):
-        place = batch.schema.get_field_index(spec.name)
+    whole = decode_all(scorer.encoder, batch, reconstruction, options.reference) if options.full else {}
+    for index, name in enumerate(scorer.encoder.names):
+        place = batch.schema.get_field_index(name)
         column = columns[place]
         rows, values = expected.get(index, (np.zeros(0, np.intp), pa.nulls(0, column.type)))
         told = values.is_valid().to_numpy(zero_copy_only=False)
         fixes = wrong[rows, index]
         repaired += int((told & fixes).sum())
         imputed += int((told & ~fixes).sum())
-        if options.full:
-            whole = expected_values(spec, reconstruction[:, where], column, options.reference)
-            column = pc.if_else(whole.is_valid(), whole, column) if whole.null_count else whole
+        if index in whole:
+            values_all = whole[index]
+            column = pc.if_else(values_all.is_valid(), values_all, column) if values_all.null_count else values_all
         if told.any():
             column = _put(column, rows[told], values.filter(pa.array(told)))
         columns[place] = column

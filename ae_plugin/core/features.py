@@ -2,7 +2,7 @@
 
 Shapes, for a record batch of n rows, C learned columns and F encoded features:
 
-    x       float32 [n, F]   encoded values; 0 where there is none
+    x       float32 [n, F]   encoded values; 0 where there is none; in Fortran order, since columns are written whole
     state   uint8   [n, C]   VALUE, NULL, IMPOSSIBLE (never seen in training) or UNJUDGED (cannot be encoded here)
     bins    int64   [C, n]   which of all columns' bins the guard and the tail tables count the cell in
 
@@ -12,11 +12,12 @@ Every row is encoded by itself: nothing here depends on the other rows of the ba
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 from itertools import pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,7 @@ from ae_plugin.core.columns import (
     TimeSpec,
 )
 from ae_plugin.core.ngrams import embed_strings
+from ae_plugin.core.numbers import encode_numbers, grid, squash, tiles
 from ae_plugin.core.values import Bools, Doubles, Floats, Ints, Longs, as_floats, as_seconds, as_strings
 from ae_plugin.errors import DataError
 
@@ -53,37 +55,28 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.x)
 
+    @cached_property
+    def whole(self) -> bool:
+        """Whether every cell holds a value."""
+        return not (self.state.size and self.state.max())
+
     def take(self, rows: npt.NDArray[np.intp]) -> Encoded:
-        """Return the given rows."""
-        return Encoded(self.x[rows], self.state[rows], self.bins[:, rows])
+        """Return the given rows, in the same memory order."""
+        by_row = self.x.flags.c_contiguous
+        x = self.x[rows] if by_row else self.x.T.take(rows, axis=1).T
+        state = self.state[rows] if by_row else self.state.T.take(rows, axis=1).T
+        return Encoded(x, state, self.bins.take(rows, axis=1))
 
     @staticmethod
     def concat(parts: Sequence[Encoded]) -> Encoded:
         """Return the parts one below the other."""
+        # Row by row in memory: training picks rows at random.
+        x = np.empty((sum(map(len, parts)), parts[0].x.shape[1]), np.float32)
         return Encoded(
-            np.concatenate([p.x for p in parts]),
+            np.concatenate([p.x for p in parts], out=x),
             np.concatenate([p.state for p in parts]),
             np.concatenate([p.bins for p in parts], axis=1),
         )
-
-
-def squash(z: Floats) -> Floats:
-    """Leave |z| <= 3 alone and bend the rest, up to 1e30, to sign·(3 + log1p(|z| - 3)), in place."""
-    far = np.flatnonzero(np.abs(z) > 3)
-    if len(far):
-        tail = z[far]
-        z[far] = np.sign(tail) * (3 + np.log1p(np.minimum(np.abs(tail), 1e30) - 3))
-    return z
-
-
-def unsquash(z: Floats) -> Floats:
-    """Undo `squash`; beyond 3 + log1p(1e6) the value no longer grows."""
-    far = np.flatnonzero(np.abs(z) > 3)
-    if len(far):
-        z = z.copy()
-        tail = z[far]
-        z[far] = np.sign(tail) * (3 + np.expm1(np.minimum(np.abs(tail) - 3, 13.8)))
-    return z
 
 
 def partition_time(partition: str) -> float | None:
@@ -154,49 +147,89 @@ class TableEncoder:
             DataError: a learned column is missing, or of a type it cannot be read as.
         """
         rows = batch.num_rows
-        x = np.zeros((rows, self.features), np.float32)
-        state = np.zeros((rows, len(self.specs)), np.uint8)
+        x = np.zeros((rows, self.features), np.float32, order="F")
+        state = np.zeros((rows, len(self.specs)), np.uint8, order="F")
         bins = np.zeros((len(self.specs), rows), np.int64)
+        whole: dict[np.dtype[Any], dict[int, Floats | Doubles]] = {}
         for index, spec in enumerate(self.specs):
             column = _column(batch, spec.name)
             try:
-                values, states, cells = _encode_column(column, spec, reference)
+                if isinstance(spec, NumberSpec):
+                    numbers, nulls = as_floats(_number(column))
+                    if nulls is None:
+                        whole.setdefault(numbers.dtype, {})[index] = numbers
+                        continue
+                    found = _encode_number(numbers, nulls, spec)
+                else:
+                    found = _encode_column(column, spec, reference)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
                 raise DataError(
                     f"column {spec.name!r} is {column.type}, but the model learned {spec.type}",
                     mend="Write it with that type, or train anew",
                 ) from error
-            x[:, self.slices[index]] = _with_flag(values, states, spec)
+            values, states, cells = found
+            start = self.slices[index].start
+            x[:, start : start + spec.value_width] = values
+            if spec.nullable:
+                x[:, self.slices[index].stop - 1] = _null_flag(rows, states, spec)
             if states is not None:
                 state[:, index] = states
             np.add(cells, self.bin_offsets[index], out=bins[index])
+        for columns in whole.values():
+            self._encode_block(columns, x, bins)
         return Encoded(x, state, bins)
+
+    def _encode_block(self, columns: Mapping[int, Floats | Doubles], x: Floats, bins: Longs) -> None:
+        """Encode number columns of one precision that hold a number in every cell, into x and bins."""
+        places = list(columns)
+        specs = [spec for spec in (self.specs[index] for index in places) if isinstance(spec, NumberSpec)]
+        z = encode_numbers(list(columns.values()), specs)
+        offsets = self.bin_offsets[places][:, None]
+        for part in tiles(z.shape[1]):
+            bins[places, part] = grid(z[:, part]) + offsets
+        for row, index, spec in zip(z, places, specs, strict=True):
+            x[:, self.slices[index].start] = row
+            if spec.nullable:
+                x[:, self.slices[index].stop - 1] = _null_flag(1, None, spec)[0]
 
     def visible(self, encoded: Encoded) -> Floats:
         """Which columns the network may see, float32 [n, C]: impossible and unjudged cells are hidden."""
         return np.asarray(encoded.state < IMPOSSIBLE, dtype=np.float32)
 
+    def inputs(self, encoded: Encoded) -> tuple[Floats, Floats]:
+        """What the network sees of rows: x with hidden cells 0, float32 [n, F], and which are not, float32 [n, C]."""
+        if encoded.whole:
+            return encoded.x, np.broadcast_to(np.float32(1), encoded.state.shape)
+        visible = self.visible(encoded)
+        return self.hide(encoded.x, visible), visible
+
     def weights(self, encoded: Encoded) -> Floats:
         """Which features have a true value to compare with, float32 [n, F]."""
-        state = encoded.state
-        if not state.any():
-            return np.ones((len(encoded), self.features), np.float32)
-        weight = np.asarray(state == VALUE, np.float32)[:, self.column_of]
-        flags = np.asarray(state != UNJUDGED, np.float32)[:, self.column_of[self.is_flag]]
-        weight[:, self.is_flag] = flags
+        weight = np.ones((len(encoded), self.features), np.float32, order="F")
+        if encoded.whole:
+            return weight
+        for spec, where, state in zip(self.specs, self.slices, encoded.state.T, strict=True):
+            weight[:, where.start : where.start + spec.value_width] = (state == VALUE)[:, None]
+            if spec.nullable:
+                weight[:, where.stop - 1] = state != UNJUDGED
         return weight
 
     def column_errors(self, encoded: Encoded, reconstruction: Floats) -> Floats:
-        """Cell errors, float32 [n, C], in scaled units²: feature errors summed over each column's features."""
-        errors = np.subtract(reconstruction, encoded.x)
-        np.square(errors, out=errors)
-        plain = self.features == len(self.specs)
-        touched = encoded.state.any()
-        if touched:
-            errors *= self.weights(encoded)
-        if not plain:
-            errors = np.add.reduceat(errors, [s.start for s in self.slices], axis=1)
-        if touched:
+        """Cell errors, float32 [n, C], in scaled units²: feature errors summed over each column's features.
+
+        Summed feature by feature, so that a row's bits depend neither on the other rows nor on the memory's order.
+        """
+        squares = np.subtract(reconstruction, encoded.x)
+        np.square(squares, out=squares)
+        if not encoded.whole:
+            squares *= self.weights(encoded)
+        if self.features == len(self.specs):
+            errors = squares
+        else:
+            errors = np.empty((len(encoded), len(self.specs)), np.float32, order="F")
+            for index, where in enumerate(self.slices):
+                errors[:, index] = add_columns(squares[:, where])
+        if not encoded.whole:
             never = encoded.state == IMPOSSIBLE
             errors = np.where(never, np.maximum(errors, self.unseen_errors), errors)
         return errors
@@ -208,6 +241,14 @@ class TableEncoder:
         if self.features == len(self.specs):
             return x * visible
         return x * visible[:, self.column_of]
+
+
+def add_columns(values: Floats) -> Floats:
+    """Sum over each row of float32 [n, k], column after column: the same bits however many rows there are."""
+    out = values[:, 0].copy()
+    for column in values.T[1:]:
+        out += column
+    return out
 
 
 def iter_columns(encoder: TableEncoder) -> Iterator[tuple[int, ColumnSpec, slice]]:
@@ -229,27 +270,27 @@ def _unseen_error(spec: ColumnSpec) -> float:
     return IMPOSSIBLE_ERROR
 
 
-def _with_flag(values: Floats, states: npt.NDArray[np.uint8] | None, spec: ColumnSpec) -> Floats:
-    if not spec.nullable:
-        return values
+def _null_flag(rows: int, states: npt.NDArray[np.uint8] | None, spec: ColumnSpec) -> Floats:
     rate = spec.null_rate
-    is_null = np.zeros(len(values), np.float32) if states is None else np.asarray(states == NULL, np.float32)
+    is_null = np.zeros(rows, np.float32) if states is None else np.asarray(states == NULL, np.float32)
     flag = (is_null - np.float32(rate)) / np.float32(max(NULL_FLAG_FLOOR, (rate * (1 - rate)) ** 0.5))
     if states is not None:
         flag = np.where(states == UNJUDGED, np.float32(0), flag)
-    return np.concatenate([values, squash(flag.astype(np.float32))[:, None]], axis=1)
+    return squash(flag.astype(np.float32))
 
 
-def _encode_column(
-    column: pa.Array, spec: ColumnSpec, reference: float | None
-) -> tuple[Floats, npt.NDArray[np.uint8] | None, Ints]:
-    if isinstance(spec, NumberSpec):
-        return _encode_number(column, spec)
+_Column: TypeAlias = tuple[Floats, npt.NDArray[np.uint8] | None, Ints]
+"""One column encoded: features [n, value_width], states [n] (None: values all), and bins [n], counted from 0."""
+
+
+def _encode_column(column: pa.Array, spec: ColumnSpec, reference: float | None) -> _Column:
     if isinstance(spec, CategorySpec):
         return _encode_category(column, spec)
     if isinstance(spec, TextSpec):
         return _encode_text(column, spec)
-    return _encode_time(column, spec, reference)
+    if isinstance(spec, TimeSpec):
+        return _encode_time(column, spec, reference)
+    raise TypeError(spec.name)
 
 
 def _states(rows: int, nulls: Bools | None, never: Bools | None, spec: ColumnSpec) -> npt.NDArray[np.uint8] | None:
@@ -263,10 +304,8 @@ def _states(rows: int, nulls: Bools | None, never: Bools | None, spec: ColumnSpe
     return states
 
 
-def _grid(z: Floats, nulls: Bools | None, never: Bools | None) -> Ints:
-    scaled = z * np.float32(GRID / 16)
-    scaled += np.float32(GRID / 2)
-    cells = np.clip(scaled, 0, GRID - 1, out=scaled).astype(np.int32)
+def _bins(z: Floats, nulls: Bools | None, never: Bools | None) -> Ints:
+    cells = grid(z)
     if never is not None:
         cells[never] = GRID + 1
     if nulls is not None:
@@ -274,41 +313,29 @@ def _grid(z: Floats, nulls: Bools | None, never: Bools | None) -> Ints:
     return cells
 
 
-def _encode_number(column: pa.Array, spec: NumberSpec) -> tuple[Floats, npt.NDArray[np.uint8] | None, Ints]:
-    if not _is_number(column.type):
-        raise pa.ArrowTypeError("not a number")
-    values, nulls = as_floats(column)
-    never = None
-    with np.errstate(invalid="ignore", over="ignore"):
-        z = np.subtract(values, spec.mean, dtype=values.dtype)
-        z /= spec.std
-        z = z.astype(np.float32, copy=False)
-        if not np.isfinite(z.sum()):
-            never = np.isinf(values)
-    gone = _either(nulls, never)
-    if gone is not None:
-        z[gone] = 0
-    squash(z)
-    return z[:, None], _states(len(z), nulls, never, spec), _grid(z, nulls, never)
+def _encode_number(values: Floats | Doubles, nulls: Bools, spec: NumberSpec) -> _Column:
+    """Encode a number column that holds gaps, or infinities, which no number column can."""
+    infinite = np.isinf(values)
+    never = infinite if infinite.any() else None
+    z = encode_numbers([values], [spec])[0]
+    z[nulls] = 0
+    return z[:, None], _states(len(z), nulls, never, spec), _bins(z, nulls, never)
 
 
-def _either(a: Bools | None, b: Bools | None) -> Bools | None:
-    if a is None or b is None:
-        return a if b is None else b
-    return a | b
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(
+def _number(column: pa.Array) -> pa.Array:
+    kind = column.type
+    if not (
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
         or pa.types.is_decimal(kind)
         or pa.types.is_duration(kind)
         or pa.types.is_null(kind)
-    )
+    ):
+        raise pa.ArrowTypeError("not a number")
+    return column
 
 
-def _encode_category(column: pa.Array, spec: CategorySpec) -> tuple[Floats, npt.NDArray[np.uint8] | None, Ints]:
+def _encode_category(column: pa.Array, spec: CategorySpec) -> _Column:
     strings = as_strings(column)
     known = len(spec.values)
     found = pc.index_in(strings, value_set=pa.array(spec.values, strings.type))
@@ -329,7 +356,7 @@ def _encode_category(column: pa.Array, spec: CategorySpec) -> tuple[Floats, npt.
     return values, _states(len(index), nulls, never, spec), cells
 
 
-def _encode_text(column: pa.Array, spec: TextSpec) -> tuple[Floats, npt.NDArray[np.uint8] | None, Ints]:
+def _encode_text(column: pa.Array, spec: TextSpec) -> _Column:
     words = as_strings(column).dictionary_encode()
     words = words.combine_chunks() if isinstance(words, pa.ChunkedArray) else words
     distinct = words.dictionary.to_pylist()
@@ -345,9 +372,7 @@ def _encode_text(column: pa.Array, spec: TextSpec) -> tuple[Floats, npt.NDArray[
     return table[codes], _states(len(codes), nulls, None, spec), cells
 
 
-def _encode_time(
-    column: pa.Array, spec: TimeSpec, reference: float | None
-) -> tuple[Floats, npt.NDArray[np.uint8] | None, Ints]:
+def _encode_time(column: pa.Array, spec: TimeSpec, reference: float | None) -> _Column:
     if not pa.types.is_temporal(column.type) or pa.types.is_duration(column.type):
         raise pa.ArrowTypeError("not a time")
     seconds, nulls = as_seconds(column)
@@ -364,4 +389,4 @@ def _encode_time(
     values = np.stack(parts, axis=1)
     if nulls is not None:
         values[nulls] = 0
-    return values, _states(rows, nulls, None, spec), _grid(z, nulls, None)
+    return values, _states(rows, nulls, None, spec), _bins(z, nulls, None)

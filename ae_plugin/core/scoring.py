@@ -28,8 +28,8 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from ae_plugin.core.calibration import PValues, Tail, is_anomaly, whole_levels
-from ae_plugin.core.features import UNJUDGED, Encoded, TableEncoder
+from ae_plugin.core.calibration import ColumnPValues, PValues, Tail, is_anomaly, whole_levels
+from ae_plugin.core.features import UNJUDGED, Encoded, TableEncoder, add_columns
 from ae_plugin.core.surprise import ColumnTails
 from ae_plugin.core.values import Bools, Floats
 
@@ -74,16 +74,16 @@ class Reference:
     cells: Floats
 
     @cached_property
-    def cell_columns(self) -> list[Floats]:
-        """Calibration errors of each column, increasing."""
-        ends = len(self.cells) - np.isnan(self.cells).sum(axis=0)
-        return [np.ascontiguousarray(self.cells[:end, column]) for column, end in enumerate(ends)]
+    def cell_p_values(self) -> ColumnPValues:
+        """Conformal p-values of hidden-cell errors, by column."""
+        return ColumnPValues.of(self.cells)
 
     @cached_property
     def typical_errors(self) -> Floats:
         """Mean hidden-cell error of each column's calibration cells, float32 [C]."""
-        means = [float(known.mean()) if len(known) else 0.0 for known in self.cell_columns]
-        return np.maximum(np.array(means, np.float32), 1e-6)
+        known = ~np.isnan(self.cells)
+        sums = np.where(known, self.cells, 0).sum(axis=0, dtype=np.float64)
+        return np.maximum((sums / np.maximum(known.sum(axis=0), 1)).astype(np.float32), 1e-6)
 
 
 @dataclass(frozen=True)
@@ -128,27 +128,35 @@ class Scorer:
     def _tails(self) -> Floats:
         return tail_table(self.encoder, self.reference.tails, self.contaminated)
 
+    @cached_property
+    def _counted(self) -> list[int]:
+        """The columns whose tails count in the score."""
+        ends = [*self.encoder.bin_offsets[1:], self.encoder.total_bins]
+        edges = zip(self.encoder.bin_offsets, ends, strict=True)
+        return [index for index, (start, end) in enumerate(edges) if self._tails[start:end].any()]
+
     def encode(self, batch: pa.RecordBatch | pa.Table, reference: float | None = None) -> Encoded:
         """Encode a record batch; see `TableEncoder.encode`."""
         return self.encoder.encode(batch, reference)
 
     def first_look(self, encoded: Encoded) -> tuple[dict[str, Floats], Floats, Floats]:
         """One pass over rows: the three views float32 [n] each, cell errors [n, C], reconstruction [n, F]."""
-        visible = self.encoder.visible(encoded)
         reconstruction, latent = np.empty_like(encoded.x), np.empty(len(encoded), np.float32)
-        for rows, found, code in blocks(self.network, self.encoder.hide(encoded.x, visible), visible):
+        for rows, found, code in blocks(self.network, *self.encoder.inputs(encoded)):
             reconstruction[rows] = found
             latent[rows] = mahalanobis(code, self.reference.center, self.reference.whitener)
         errors = self.encoder.column_errors(encoded, reconstruction)
         views = {"clean": mean_errors(errors), "latent": latent}
-        unjudged = encoded.state == UNJUDGED
-        if self._tails.any():
+        if self._counted:
             views["tail"] = np.zeros(len(encoded), np.float32)
-            for column, cells in enumerate(encoded.bins):
-                nats = self._tails.take(cells, mode="clip")
-                views["tail"] += np.where(unjudged[:, column], np.float32(0), nats) if unjudged.any() else nats
-        # A code made without columns that training always showed is far from training's codes for that reason alone.
-        views["latent"][unjudged.any(axis=1)] = 0
+            for index in self._counted:
+                nats = self._tails.take(encoded.bins[index], mode="clip")
+                if not encoded.whole:
+                    nats[encoded.state[:, index] == UNJUDGED] = 0
+                views["tail"] += nats
+        if not encoded.whole:
+            # A code made without columns that training always showed is far from training's for that reason alone.
+            latent[(encoded.state == UNJUDGED).any(axis=1)] = 0
         return views, errors, reconstruction
 
     def whole(self, views: dict[str, Floats]) -> Floats:
@@ -162,8 +170,7 @@ class Scorer:
     def raw_scores(self, encoded: Encoded) -> tuple[Floats, Floats]:
         """Return anomaly scores float32 [n] and the clean reconstruction float32 [n, F]."""
         if self.method == "reconstruction":
-            visible = self.encoder.visible(encoded)
-            reconstruction = reconstruct(self.network, self.encoder.hide(encoded.x, visible), visible)
+            reconstruction = reconstruct(self.network, *self.encoder.inputs(encoded))
             return whole_levels(mean_errors(self.encoder.column_errors(encoded, reconstruction))), reconstruction
         views, errors, reconstruction = self.first_look(encoded)
         row, cell = self.surprises(encoded, self.whole(views), errors)
@@ -198,8 +205,8 @@ class Scorer:
 
 
 def mean_errors(errors: Floats) -> Floats:
-    """Mean of each row's cell errors float32 [n, C], float32 [n]; einsum adds up short rows faster than mean."""
-    return np.asarray(np.einsum("ij->i", errors) / np.float32(errors.shape[1]))
+    """Mean of each row's cell errors float32 [n, C], float32 [n]."""
+    return np.asarray(add_columns(errors) / np.float32(errors.shape[1]))
 
 
 def blocks(network: Network, x: Floats, visible: Floats) -> Iterator[tuple[slice, Floats, Floats]]:
@@ -245,7 +252,7 @@ def _filled(part: Floats, size: int) -> Floats:
 def hidden_errors(encoder: TableEncoder, network: Network, groups: Bools, encoded: Encoded) -> Floats:
     """Cell errors, float32 [n, C], with each cell predicted while its whole group is hidden."""
     visible = encoder.visible(encoded)
-    errors = np.zeros((len(encoded), len(encoder.specs)), np.float32)
+    errors = np.zeros((len(encoded), len(encoder.specs)), np.float32, order="F")
     for group in groups:
         seen = visible * ~group
         reconstruction = reconstruct(network, encoder.hide(encoded.x, seen), seen)

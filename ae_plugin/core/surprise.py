@@ -54,7 +54,7 @@ class ColumnTails:
 
     def surprise(self, errors: Floats) -> Floats:
         """Surprise of each cell in nats, float32 [n, C], for non-negative errors float32 [n, C]."""
-        return np.stack(list(self._by_column(errors)), axis=1)
+        return np.stack(list(self._by_column(errors))).T
 
     def worst(self, errors: Floats) -> Floats:
         """Largest surprise of each row's cells, float32 [n]."""
@@ -65,7 +65,7 @@ class ColumnTails:
         return out
 
     def _by_column(self, errors: Floats) -> Iterator[Floats]:
-        bits = np.ascontiguousarray(errors, np.float32).view(np.int32)
+        bits = np.asfortranarray(errors, np.float32).view(np.int32)
         for column, table in enumerate(self._table):
             level = bits[:, column] >> _SHIFT
             level -= _LOWEST

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ae_plugin.core.cells import cell_p_values, fill, hidden_cell_errors, judge_cells, recovered_share
+from ae_plugin.core.calibration import ColumnPValues
+from ae_plugin.core.cells import fill, hidden_cell_errors, judge_cells, recovered_share
 from ae_plugin.core.explain import Options, ScoredBatch, score_batch
 from ae_plugin.core.features import IMPOSSIBLE, NULL, UNJUDGED, Encoded, partition_time
 from ae_plugin.core.scoring import Scorer, reconstruct
@@ -66,7 +67,10 @@ def test_a_cell_s_p_value_is_conformal_within_its_column(calibration: list[list[
     errors = np.where(rng.random((5, columns)) < 0.3, 3.0, rng.uniform(0, 9, (5, columns))).astype(np.float32)
     asked = rng.random((5, columns)) < 0.7
     known = [np.sort(np.array(column, np.float32)) for column in calibration]
-    found = cell_p_values(known, errors, asked)
+    padded = np.full((max(map(len, known)), columns), np.nan, np.float32)
+    for place, column_errors in enumerate(known):
+        padded[: len(column_errors), place] = column_errors
+    found = ColumnPValues.of(padded)(errors, asked)
     for row in range(5):
         for column in range(columns):
             beyond = sum(c >= errors[row, column] for c in known[column])

@@ -23,10 +23,9 @@ from ae_plugin.core.features import (
     fold_age,
     iter_columns,
     partition_time,
-    squash,
-    unsquash,
 )
 from ae_plugin.core.fit import learn_columns
+from ae_plugin.core.numbers import squash, unsquash
 from ae_plugin.errors import DataError
 from tests.core.test_columns import LEARNED, ROWS, learn, with_nulls
 

@@ -246,13 +246,12 @@ def test_clean_history_has_no_tails_of_numbers(combined: Scorer) -> None:
 
 def test_calibration_cells_by_column(combined: Scorer) -> None:
     known = combined.reference
-    assert len(known.cell_columns) == len(combined.encoder.specs)
-    for column, cells in enumerate(known.cell_columns):
-        assert not np.isnan(cells).any()
-        assert (np.diff(cells) >= 0).all()
-        assert len(cells) == (~np.isnan(known.cells[:, column])).sum() > 0
+    known_cells = ~np.isnan(known.cells)
+    assert np.array_equal(np.diff(known.cell_p_values.ends, prepend=0), known_cells.sum(axis=0))
+    assert known_cells.any(axis=0).all()
+    assert (np.diff(known.cell_p_values.keys) >= 0).all()
     half = replace(known, cells=np.full((4, 2), np.nan, np.float32))
-    assert [len(cells) for cells in half.cell_columns] == [0, 0]
+    assert half.cell_p_values.ends.tolist() == [0, 0]
     assert (half.typical_errors > 0).all()
 
 
