@@ -138,6 +138,11 @@ class ColumnPValues:
         out[rows, columns] = (1.0 + at_least) / (held + 1.0)
         return out
 
+    @property
+    def smallest(self) -> Floats:
+        """The p-value of a cell beyond all of its column's calibration cells, float32 [C]."""
+        return (1.0 / (np.diff(self.ends, prepend=0) + 1.0)).astype(np.float32)
+
 
 def _pairs(errors: Floats, known: Bools) -> Iterator[tuple[Floats, Bools]]:
     return zip(errors.T, known.T, strict=True)

@@ -16,10 +16,12 @@ from ae_plugin.core.columns import TextSpec
 from ae_plugin.core.decode import nearest
 from ae_plugin.core.features import IMPOSSIBLE, NULL, UNJUDGED, VALUE, Encoded, TableEncoder
 from ae_plugin.core.ngrams import embed_strings
-from ae_plugin.core.scoring import Network, Scorer, reconstruct
+from ae_plugin.core.scoring import Network, Scorer, hidden_errors, reconstruct
 from ae_plugin.core.values import Bools, Floats
 
 MAX_WRONG = 8
+SUSPECT = float(-np.log(0.1))
+"""Surprise, in nats, that a tenth of normal cells reach."""
 _CHUNK_ROWS = 16_384
 
 
@@ -46,26 +48,28 @@ def judge_cells(scorer: Scorer, encoded: Encoded, limit: float) -> CellVerdicts:
     Args:
         scorer: of the model version that scores.
         encoded: the rows, m of them.
-        limit: a cell is wrong when its p-value is at most this.
+        limit: chance that a normal row has any cell called wrong. Shared out among the row's columns (Holm, 1979); a
+            cell beyond all of its column's calibration cells is wrong in any case, or small sets could never say so.
     """
     rows, columns = encoded.state.shape
     wrong = np.zeros((rows, columns), bool)
     error, p = np.zeros((rows, columns), np.float32), np.ones((rows, columns), np.float32)
     top = np.full(rows, -1, np.intp)
     scale = scorer.reference.typical_errors
-    active, suspects = np.arange(rows), np.ones((rows, columns), bool)
-    suspects[encoded.state == UNJUDGED] = False
-    for _ in range(max(1, min(MAX_WRONG, columns // 2))):
+    active, suspects = np.arange(rows), find_suspects(scorer, encoded)
+    known = scorer.reference.cell_p_values
+    for turn in range(max(1, min(MAX_WRONG, columns // 2))):
+        limits = np.maximum(np.float32(limit / (columns - turn)), known.smallest)
         open_cells = suspects[active] & ~wrong[active]
         found = hidden_cell_errors(scorer, encoded.take(active), wrong[active], open_cells)
-        chance = scorer.reference.cell_p_values(found, open_cells)
+        chance = known(found, open_cells)
         error[active] = np.where(open_cells, found, error[active])
         p[active] = np.where(open_cells, chance, p[active])
         # Ties in p (both beyond every calibration cell) go to the cell that is farther out by its column's measure.
         order = np.where(open_cells, -np.log(chance) + 1e-3 * np.log1p(found / scale), -np.inf)
         worst = order.argmax(axis=1)
         top[active] = np.where(top[active] < 0, worst, top[active])
-        fires = open_cells.any(axis=1) & (chance[np.arange(len(active)), worst] <= np.float32(limit))
+        fires = open_cells.any(axis=1) & (chance[np.arange(len(active)), worst] <= limits[worst])
         # A cell that fits while others are wrong will not stop fitting once they are hidden.
         suspects[active] &= chance <= np.float32(limit)
         wrong[active[fires], worst[fires]] = True
@@ -73,6 +77,22 @@ def judge_cells(scorer: Scorer, encoded: Encoded, limit: float) -> CellVerdicts:
         if not len(active):
             break
     return CellVerdicts(wrong, error, p, top)
+
+
+def find_suspects(scorer: Scorer, encoded: Encoded) -> Bools:
+    """Cells worth a pass of their own, bool [m, C]: odd while their whole group is hidden, and each row's oddest.
+
+    A few passes for all columns together, so that a wide row does not cost a pass a column.
+    """
+    known = scorer.reference
+    judged = encoded.state != UNJUDGED
+    if len(known.groups) >= len(scorer.encoder.specs):
+        return np.asarray(judged)
+    nats = known.hidden.surprise(hidden_errors(scorer.encoder, scorer.network, known.groups, encoded))
+    nats[~judged] = -1
+    suspects = nats >= SUSPECT
+    suspects[np.arange(len(nats)), nats.argmax(axis=1)] = True
+    return np.asarray(suspects & judged)
 
 
 def hidden_cell_errors(scorer: Scorer, encoded: Encoded, also_hidden: Bools, asked: Bools) -> Floats:

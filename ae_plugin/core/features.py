@@ -4,7 +4,7 @@ Shapes, for a record batch of n rows, C learned columns and F encoded features:
 
     x       float32 [n, F]   encoded values; 0 where there is none; in Fortran order, since columns are written whole
     state   uint8   [n, C]   VALUE, NULL, IMPOSSIBLE (never seen in training) or UNJUDGED (cannot be encoded here)
-    bins    int64   [C, n]   which of all columns' bins the guard and the tail tables count the cell in
+    bins    int16   [C, n]   which of its column's bins the guard and the tail tables count the cell in
 
 Every row is encoded by itself: nothing here depends on the other rows of the batch.
 """
@@ -35,7 +35,7 @@ from ae_plugin.core.columns import (
 )
 from ae_plugin.core.ngrams import embed_strings
 from ae_plugin.core.numbers import encode_numbers, grid, squash, tiles
-from ae_plugin.core.values import Bools, Doubles, Floats, Ints, Longs, as_floats, as_seconds, as_strings
+from ae_plugin.core.values import Bins, Bools, Doubles, Floats, as_floats, as_seconds, as_strings
 from ae_plugin.errors import DataError
 
 VALUE, NULL, IMPOSSIBLE, UNJUDGED = 0, 1, 2, 3
@@ -50,7 +50,7 @@ class Encoded:
 
     x: Floats
     state: npt.NDArray[np.uint8]
-    bins: Longs
+    bins: Bins
 
     def __len__(self) -> int:
         return len(self.x)
@@ -147,9 +147,9 @@ class TableEncoder:
             DataError: a learned column is missing, or of a type it cannot be read as.
         """
         rows = batch.num_rows
-        x = np.zeros((rows, self.features), np.float32, order="F")
+        x = np.empty((rows, self.features), np.float32, order="F")
         state = np.zeros((rows, len(self.specs)), np.uint8, order="F")
-        bins = np.zeros((len(self.specs), rows), np.int64)
+        bins = np.empty((len(self.specs), rows), np.int16)
         whole: dict[np.dtype[Any], dict[int, Floats | Doubles]] = {}
         for index, spec in enumerate(self.specs):
             column = _column(batch, spec.name)
@@ -174,19 +174,18 @@ class TableEncoder:
                 x[:, self.slices[index].stop - 1] = _null_flag(rows, states, spec)
             if states is not None:
                 state[:, index] = states
-            np.add(cells, self.bin_offsets[index], out=bins[index])
+            bins[index] = cells
         for columns in whole.values():
             self._encode_block(columns, x, bins)
         return Encoded(x, state, bins)
 
-    def _encode_block(self, columns: Mapping[int, Floats | Doubles], x: Floats, bins: Longs) -> None:
+    def _encode_block(self, columns: Mapping[int, Floats | Doubles], x: Floats, bins: Bins) -> None:
         """Encode number columns of one precision that hold a number in every cell, into x and bins."""
         places = list(columns)
         specs = [spec for spec in (self.specs[index] for index in places) if isinstance(spec, NumberSpec)]
         z = encode_numbers(list(columns.values()), specs)
-        offsets = self.bin_offsets[places][:, None]
         for part in tiles(z.shape[1]):
-            bins[places, part] = grid(z[:, part]) + offsets
+            bins[places, part] = grid(z[:, part])
         for row, index, spec in zip(z, places, specs, strict=True):
             x[:, self.slices[index].start] = row
             if spec.nullable:
@@ -279,7 +278,7 @@ def _null_flag(rows: int, states: npt.NDArray[np.uint8] | None, spec: ColumnSpec
     return squash(flag.astype(np.float32))
 
 
-_Column: TypeAlias = tuple[Floats, npt.NDArray[np.uint8] | None, Ints]
+_Column: TypeAlias = tuple[Floats, npt.NDArray[np.uint8] | None, Bins]
 """One column encoded: features [n, value_width], states [n] (None: values all), and bins [n], counted from 0."""
 
 
@@ -304,7 +303,7 @@ def _states(rows: int, nulls: Bools | None, never: Bools | None, spec: ColumnSpe
     return states
 
 
-def _bins(z: Floats, nulls: Bools | None, never: Bools | None) -> Ints:
+def _bins(z: Floats, nulls: Bools | None, never: Bools | None) -> Bins:
     cells = grid(z)
     if never is not None:
         cells[never] = GRID + 1
@@ -339,7 +338,7 @@ def _encode_category(column: pa.Array, spec: CategorySpec) -> _Column:
     strings = as_strings(column)
     known = len(spec.values)
     found = pc.index_in(strings, value_set=pa.array(spec.values, strings.type))
-    index = found.fill_null(known).to_numpy(zero_copy_only=False).astype(np.int32)
+    index = found.fill_null(known).to_numpy(zero_copy_only=False).astype(np.intp)
     hot = np.eye(known + 1, known, dtype=np.float32)
     hot[:known] -= np.asarray(spec.rates, np.float32)
     values = (hot * np.float32(spec.scale))[index]
@@ -348,7 +347,7 @@ def _encode_category(column: pa.Array, spec: CategorySpec) -> _Column:
     never = None
     if unseen.any():
         never = unseen if nulls is None else unseen & ~nulls
-    cells = index.copy()
+    cells = index.astype(np.int16)
     if never is not None:
         cells[never] = known + 1
     if nulls is not None:
@@ -367,7 +366,7 @@ def _encode_text(column: pa.Array, spec: TextSpec) -> _Column:
     known = set(spec.values)
     # Bins: known or not, by length; a new identifier is only as odd as new identifiers are.
     kinds = [min(len(word), 35) // 4 + (0 if word in known else 9) for word in distinct]
-    cells = np.array([*kinds, spec.value_bins], np.int32)[codes]
+    cells = np.array([*kinds, spec.value_bins], np.int16)[codes]
     nulls = codes == len(distinct) if words.null_count else None
     return table[codes], _states(len(codes), nulls, None, spec), cells
 
@@ -379,7 +378,7 @@ def _encode_time(column: pa.Array, spec: TimeSpec, reference: float | None) -> _
     rows = len(seconds)
     if spec.relative and reference is None:
         unjudged = np.full(rows, UNJUDGED, np.uint8)
-        return np.zeros((rows, spec.value_width), np.float32), unjudged, np.full(rows, GRID, np.int32)
+        return np.zeros((rows, spec.value_width), np.float32), unjudged, np.full(rows, GRID, np.int16)
     age = fold_age(seconds - (reference or 0.0) if spec.relative else seconds, spec)
     z = squash(((age - spec.mean) / spec.std).astype(np.float32))
     parts = [z]

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from ae_plugin.core.columns import ColumnSpec, TextSpec
 from ae_plugin.core.features import TableEncoder
-from ae_plugin.core.values import Longs
+from ae_plugin.core.values import Bins
 from ae_plugin.schemas import ColumnReason, GuardVerdict, Verdict
 
 SIGNIFICANCE = 0.01
@@ -43,8 +43,8 @@ class GuardReference:
     spread: npt.NDArray[np.float64]
 
     @staticmethod
-    def fit(encoder: TableEncoder, bins: Longs, partitions: npt.NDArray[np.intp]) -> GuardReference:
-        """Learn from training rows' bins int64 [C, n] and the partition each row came from, int [n].
+    def fit(encoder: TableEncoder, bins: Bins, partitions: npt.NDArray[np.intp]) -> GuardReference:
+        """Learn from training rows' bins int16 [C, n] and the partition each row came from, int [n].
 
         Training has seen all of its own texts: the share that new rows will bring is Good and Turing's estimate.
         """
@@ -60,9 +60,10 @@ class GuardReference:
         return GuardReference(whole, spread)
 
 
-def count_bins(encoder: TableEncoder, bins: Longs) -> Counts:
-    """Count cells, int64 [C, n], by bin, int64 [total bins]."""
-    return np.bincount(bins.ravel(), minlength=encoder.total_bins)
+def count_bins(encoder: TableEncoder, bins: Bins) -> Counts:
+    """Count cells, int16 [C, n], by bin of all columns', int64 [total bins]."""
+    parts = [np.bincount(cells, minlength=spec.bins) for cells, spec in zip(bins, encoder.specs, strict=True)]
+    return np.concatenate(parts)
 
 
 def with_unseen(encoder: TableEncoder, counts: Counts) -> Counts:

@@ -12,39 +12,43 @@ import numpy as np
 import numpy.typing as npt
 
 from ae_plugin.core.columns import GRID, NumberSpec
-from ae_plugin.core.values import Doubles, Floats, Ints
+from ae_plugin.core.values import Bins, Doubles, Floats
 
 TILE = 4096
 """Rows worked on at a time, so that what one step leaves is in the cache for the next."""
 
 
 def squash(z: Floats) -> Floats:
-    """Leave |z| <= 3 alone and bend the rest, up to 1e30, to sign·(3 + log1p(|z| - 3)), in place."""
-    far = np.nonzero(np.abs(z) > 3)
-    if len(far[0]):
-        tail = z[far]
-        z[far] = np.sign(tail) * (3 + np.log1p(np.minimum(np.abs(tail), 1e30) - 3))
+    """Leave |z| <= 3 alone and bend the rest, up to 1e30, to sign·(3 + log1p(|z| - 3)); in place, z in C order."""
+    flat = z.reshape(-1)
+    far = np.flatnonzero(np.abs(flat) > 3)
+    if len(far):
+        tail = flat[far]
+        flat[far] = np.sign(tail) * (3 + np.log1p(np.minimum(np.abs(tail), 1e30) - 3))
     return z
 
 
 def unsquash(z: Floats) -> Floats:
     """Undo `squash`; beyond 3 + log1p(1e6) the value no longer grows."""
-    far = np.nonzero(np.abs(z) > 3)
-    if len(far[0]):
-        z = z.copy()
-        tail = z[far]
-        z[far] = np.sign(tail) * (3 + np.expm1(np.minimum(np.abs(tail) - 3, 13.8)))
-    return z
+    out = np.array(z, order="C")
+    flat = out.reshape(-1)
+    far = np.flatnonzero(np.abs(flat) > 3)
+    if len(far):
+        tail = flat[far]
+        flat[far] = np.sign(tail) * (3 + np.expm1(np.minimum(np.abs(tail) - 3, 13.8)))
+    return out
 
 
-def grid(z: Floats) -> Ints:
-    """Count a z-score into one of GRID bins over [-8, 8], int32, of z's shape."""
+def grid(z: Floats) -> Bins:
+    """Count a z-score into one of GRID bins over [-8, 8], int16, of z's shape."""
     scaled = z * np.float32(GRID / 16)
     scaled += np.float32(GRID / 2)
-    return np.asarray(np.clip(scaled, 0, GRID - 1, out=scaled).astype(np.int32))
+    np.maximum(scaled, 0, out=scaled)
+    np.minimum(scaled, GRID - 1, out=scaled)
+    return scaled.astype(np.int16)
 
 
-def encode_numbers(columns: Sequence[Floats] | Sequence[Doubles], specs: Sequence[NumberSpec]) -> Floats:
+def encode_numbers(columns: Sequence[Floats | Doubles], specs: Sequence[NumberSpec]) -> Floats:
     """Squashed z-scores of k number columns of one dtype, float32 [k, n]; NaN and infinity become 0.
 
     Args:
@@ -57,8 +61,8 @@ def encode_numbers(columns: Sequence[Floats] | Sequence[Doubles], specs: Sequenc
     with np.errstate(invalid="ignore", over="ignore"):
         for part in tiles(rows):
             z = np.stack([column[part] for column in columns])
-            z -= mean
-            z /= std
+            np.subtract(z, mean, out=z)
+            np.divide(z, std, out=z)
             narrow = z.astype(np.float32, copy=False)
             if not np.isfinite(narrow.sum()):
                 narrow[~np.isfinite([column[part] for column in columns])] = 0
@@ -75,10 +79,11 @@ def decode_numbers(
     )
     out = np.empty(z.shape, dtype)
     for part in tiles(z.shape[1]):
-        values = unsquash(z[:, part]).astype(dtype)
+        values = unsquash(z[:, part]).astype(dtype, copy=False)
         values *= std
         values += mean
-        np.clip(values, low, high, out=out[:, part])
+        np.maximum(values, low, out=values)
+        np.minimum(values, high, out=out[:, part])
     for row, spec in zip(out, specs, strict=True):
         if spec.digits is not None:
             np.round(row, spec.digits, out=row)

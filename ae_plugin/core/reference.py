@@ -13,7 +13,7 @@ from ae_plugin.core.features import VALUE, Encoded, TableEncoder
 from ae_plugin.core.guard import count_bins
 from ae_plugin.core.scoring import Network, Reference, Scorer, embed, hidden_errors, reconstruct
 from ae_plugin.core.surprise import ColumnTails
-from ae_plugin.core.values import Bools, Floats, Longs
+from ae_plugin.core.values import Bins, Bools, Floats
 
 GROUPS = 4
 ODD_SHARE = 0.1
@@ -136,12 +136,12 @@ def fit_latent(codes: Floats, ridge: float = 0.01) -> tuple[Floats, Floats]:
     return center.astype(np.float32), whitener.astype(np.float32)
 
 
-def learn_tails(encoder: TableEncoder, bins: Longs) -> Floats:
+def learn_tails(encoder: TableEncoder, bins: Bins) -> Floats:
     """Surprise of each bin, float32 [total bins], in nats: two-sided for numbers and times, by share for the rest.
 
     Args:
         encoder: knows each column's bins.
-        bins: int64 [C, n] of training rows.
+        bins: int16 [C, n] of training rows.
     """
     n = bins.shape[1]
     counts = count_bins(encoder, bins).astype(np.float64)

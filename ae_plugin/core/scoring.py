@@ -83,7 +83,8 @@ class Reference:
         """Mean hidden-cell error of each column's calibration cells, float32 [C]."""
         known = ~np.isnan(self.cells)
         sums = np.where(known, self.cells, 0).sum(axis=0, dtype=np.float64)
-        return np.maximum((sums / np.maximum(known.sum(axis=0), 1)).astype(np.float32), 1e-6)
+        means: Floats = (sums / np.maximum(known.sum(axis=0), 1)).astype(np.float32)
+        return np.maximum(means, np.float32(1e-6))
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,10 @@ class Scorer:
         return tail_table(self.encoder, self.reference.tails, self.contaminated)
 
     @cached_property
-    def _counted(self) -> list[int]:
-        """The columns whose tails count in the score."""
-        ends = [*self.encoder.bin_offsets[1:], self.encoder.total_bins]
-        edges = zip(self.encoder.bin_offsets, ends, strict=True)
-        return [index for index, (start, end) in enumerate(edges) if self._tails[start:end].any()]
+    def _counted(self) -> dict[int, Floats]:
+        """The columns whose tails count in the score, and the surprise of each of their bins."""
+        tables = np.split(self._tails, self.encoder.bin_offsets[1:])
+        return {index: table for index, table in enumerate(tables) if table.any()}
 
     def encode(self, batch: pa.RecordBatch | pa.Table, reference: float | None = None) -> Encoded:
         """Encode a record batch; see `TableEncoder.encode`."""
@@ -149,8 +149,8 @@ class Scorer:
         views = {"clean": mean_errors(errors), "latent": latent}
         if self._counted:
             views["tail"] = np.zeros(len(encoded), np.float32)
-            for index in self._counted:
-                nats = self._tails.take(encoded.bins[index], mode="clip")
+            for index, table in self._counted.items():
+                nats = table.take(encoded.bins[index], mode="clip")
                 if not encoded.whole:
                     nats[encoded.state[:, index] == UNJUDGED] = 0
                 views["tail"] += nats

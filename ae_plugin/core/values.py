@@ -9,7 +9,7 @@ import pyarrow as pa
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int32]
+Bins = npt.NDArray[np.int16]
 Longs = npt.NDArray[np.int64]
 
 
