@@ -49,7 +49,7 @@ def judge_cells(scorer: Scorer, encoded: Encoded, limit: float) -> CellVerdicts:
         scorer: of the model version that scores.
         encoded: the rows, m of them.
         limit: chance that a normal row has any cell called wrong. Shared out among the row's columns (Holm, 1979); a
-            cell beyond all of its column's calibration cells is wrong in any case, or small sets could never say so.
+            cell beyond all of its column's calibration cells needs the limit alone, or small sets could never say so.
     """
     rows, columns = encoded.state.shape
     wrong = np.zeros((rows, columns), bool)
@@ -59,7 +59,7 @@ def judge_cells(scorer: Scorer, encoded: Encoded, limit: float) -> CellVerdicts:
     active, suspects = np.arange(rows), find_suspects(scorer, encoded)
     known = scorer.reference.cell_p_values
     for turn in range(max(1, min(MAX_WRONG, columns // 2))):
-        limits = np.maximum(np.float32(limit / (columns - turn)), known.smallest)
+        limits = np.minimum(np.maximum(np.float32(limit / (columns - turn)), known.smallest), np.float32(limit))
         open_cells = suspects[active] & ~wrong[active]
         found = hidden_cell_errors(scorer, encoded.take(active), wrong[active], open_cells)
         chance = known(found, open_cells)

@@ -3,10 +3,11 @@
 Each column's distribution in the partition is compared with training by the largest difference between the two
 distribution functions (Kolmogorov-Smirnov distance, 0 to 1). A difference counts when it is beyond
 
-    what chance allows      the Dvoretzky-Kiefer-Wolfowitz bound at 1%, Bonferroni-corrected over the columns
+    what chance allows      the Dvoretzky-Kiefer-Wolfowitz bound at 1%, Bonferroni-corrected over columns and scores
     + what days differ by   the largest distance between any training partition and training as a whole
 
-Scores drift when more rows than chance allows lie beyond the calibration set's 95%.
+Scores drift when more rows lie beyond the calibration set's 95% than chance allows at the largest share that any
+training partition had.
 """
 
 from __future__ import annotations
@@ -37,27 +38,44 @@ class GuardReference:
     Attributes:
         counts: int64 [total bins], training cells by bin.
         spread: float64 [C], largest distance of a training partition from the whole.
+        beyond: largest share of a partition's held-out rows that is odder than 95% of them all.
     """
 
     counts: Counts
     spread: npt.NDArray[np.float64]
+    beyond: float
 
     @staticmethod
-    def fit(encoder: TableEncoder, bins: Bins, partitions: npt.NDArray[np.intp]) -> GuardReference:
-        """Learn from training rows' bins int16 [C, n] and the partition each row came from, int [n].
+    def fit(
+        encoder: TableEncoder,
+        bins: Bins,
+        partitions: npt.NDArray[np.intp],
+        p_value: npt.NDArray[np.float32],
+        held_out: npt.NDArray[np.intp],
+    ) -> GuardReference:
+        """Learn what is natural.
 
         Training has seen all of its own texts: the share that new rows will bring is Good and Turing's estimate.
+
+        Args:
+            encoder: of this version.
+            bins: int16 [C, n], of training rows.
+            partitions: int [n], the partition each of them came from.
+            p_value: float32 [m], of calibration rows.
+            held_out: int [m], the partition each of those came from.
         """
         whole = with_unseen(encoder, count_bins(encoder, bins))
         spread = np.zeros(len(encoder.specs))
         for partition in np.unique(partitions):
             own = bins[:, partitions == partition]
+            apart = distances(encoder, with_unseen(encoder, count_bins(encoder, own)), whole)
             # A small partition differs by chance alone: that part is not its nature.
-            natural = distances(encoder, with_unseen(encoder, count_bins(encoder, own)), whole) - chance(
-                own.shape[1], 1
-            )
-            spread = np.maximum(spread, natural)
-        return GuardReference(whole, spread)
+            spread = np.maximum(spread, apart - chance(own.shape[1], 1))
+        beyond = BEYOND
+        for partition in np.unique(held_out):
+            own_p = p_value[held_out == partition]
+            beyond = max(beyond, float((own_p <= BEYOND).mean()) - chance(len(own_p), 1))
+        return GuardReference(whole, spread, beyond)
 
 
 def count_bins(encoder: TableEncoder, bins: Bins) -> Counts:
@@ -94,11 +112,11 @@ def chance(rows: int, columns: int) -> float:
     return float(np.sqrt(np.log(2 * columns / SIGNIFICANCE) / (2 * max(rows, 1))))
 
 
-def _luck(beyond: int, rows: int) -> float:
-    """Probability that at least so many of the rows lie beyond 95% of the calibration set by chance."""
+def _luck(beyond: int, rows: int, natural: float) -> float:
+    """Probability that at least so many of the rows lie beyond 95% of the calibration set by chance (binomial)."""
     from scipy.special import betainc
 
-    return float(betainc(beyond, rows - beyond + 1, BEYOND)) if beyond else 1.0
+    return float(betainc(beyond, rows - beyond + 1, natural)) if beyond else 1.0
 
 
 class Guard:
@@ -132,13 +150,13 @@ class Guard:
             return GuardVerdict(verdict="familiar", reasons=["no rows"], columns=[])
         width = len(self.encoder.specs)
         effect = distances(self.encoder, self.counts, self.reference.counts) * self._judged
-        limit = chance(self.rows, width) + self.reference.spread + SLACK
+        limit = chance(self.rows, width + 1) + self.reference.spread + SLACK
         for index in np.argsort(limit - effect):
             if effect[index] > limit[index]:
                 columns.append(self._reason(int(index), float(effect[index]), float(limit[index])))
         reasons += [f"{c.column}: {c.reason}" for c in columns]
         share = self.beyond / self.rows
-        drifting = share > 3 * BEYOND and _luck(self.beyond, self.rows) <= SIGNIFICANCE
+        drifting = _luck(self.beyond, self.rows, self.reference.beyond) <= SIGNIFICANCE / (width + 1)
         if drifting:
             reasons.append(f"scores: {share:.0%} of rows are odder than 95% of calibration rows")
         unfamiliar = self._unfamiliar(share, effect, limit)
@@ -153,7 +171,7 @@ class Guard:
             return False
         most_rows = share >= 0.5
         far = effect > np.maximum(limit, FAR)
-        return bool(most_rows or far.mean() >= 0.5)
+        return bool(most_rows or far.sum() >= max(self._judged.sum() / 2, 1))
 
     def _reason(self, index: int, effect: float, limit: float) -> ColumnReason:
         spec, start = self.encoder.specs[index], int(self.encoder.bin_offsets[index])

@@ -26,8 +26,6 @@ class Pca:
         kept = min(int(np.searchsorted(carried, share)) + 1, max(1, x.shape[1] - 1))
         return Pca(mean, vectors[:, :kept].astype(np.float32))
 
-    def errors(self, x: Floats) -> Floats:
-        """Mean squared residual of each row, float32 [n]."""
-        centred = x - self.mean
-        rest = centred - (centred @ self.basis) @ self.basis.T
-        return np.asarray((rest**2).mean(axis=1), np.float32)
+    def reconstruct(self, x: Floats) -> Floats:
+        """What the kept components say of rows, float32 [n, F]."""
+        return np.asarray(((x - self.mean) @ self.basis) @ self.basis.T + self.mean, np.float32)

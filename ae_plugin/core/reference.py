@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ae_plugin.core.calibration import Tail, whole_levels
 from ae_plugin.core.cells import hidden_cell_errors
-from ae_plugin.core.features import VALUE, Encoded, TableEncoder
+from ae_plugin.core.features import UNJUDGED, Encoded, TableEncoder
 from ae_plugin.core.guard import count_bins
 from ae_plugin.core.scoring import Network, Reference, Scorer, embed, hidden_errors, reconstruct
 from ae_plugin.core.surprise import ColumnTails
@@ -28,6 +28,7 @@ def fit_reference(
     calibration: Encoded,
     *,
     contaminated: bool,
+    anomalous_share: float = 0.0,
     cells: bool = True,
 ) -> Reference:
     """Learn everything that scoring needs beside the network.
@@ -39,14 +40,14 @@ def fit_reference(
         validation: rows it was not trained on; used for the views' tails.
         calibration: other rows it was not trained on; used for p-values only.
         contaminated: whether history may hold anomalies.
+        anomalous_share: of the calibration rows, 0 to 0.5; so many of the highest scores are left out.
         cells: also calibrate single cells, which costs a pass a column.
     """
     some = train.take(np.arange(min(len(train), LATENT_ROWS)))
     visible = encoder.visible(some)
     codes = embed(network, encoder.hide(some.x, visible), visible)
     center, whitener = fit_latent(codes)
-    held_out = validation if len(validation) >= 50 else Encoded.concat([validation, calibration])
-    held_out = held_out.take(np.arange(min(len(held_out), TAIL_ROWS)))
+    held_out = validation.take(np.arange(min(len(validation), TAIL_ROWS)))
     groups = column_groups(encoder, train.x[:5000])
     visible = encoder.visible(held_out)
     reconstruction = reconstruct(network, encoder.hide(held_out.x, visible), visible)
@@ -68,8 +69,11 @@ def fit_reference(
     kept = calibration.take(np.arange(min(len(calibration), CALIBRATION_ROWS)))
     views, errors, _ = scorer.first_look(kept)
     scores = np.maximum(*scorer.surprises(kept, scorer.whole(views), errors))
+    normal = len(scores) - int(anomalous_share * len(scores))
     scorer.reference = reference = replace(
-        reference, calibration=np.sort(whole_levels(scores)), calibration_errors=np.sort(whole_levels(views["clean"]))
+        reference,
+        calibration=np.sort(whole_levels(scores))[:normal],
+        calibration_errors=np.sort(whole_levels(views["clean"]))[:normal],
     )
     return replace(reference, cells=_calibrate_cells(scorer, kept)) if cells else reference
 
@@ -89,14 +93,13 @@ def _fit_views(scorer: Scorer, held_out: Encoded) -> Reference:
 
 
 def _calibrate_cells(scorer: Scorer, calibration: Encoded) -> Floats:
-    """Hidden-cell errors of calibration cells that hold a value, each column increasing, NaN last: [k, C]."""
+    """Hidden-cell errors of calibration cells, each column increasing, NaN (cells not judged) last: [k, C]."""
     columns = len(scorer.encoder.specs)
     rows = min(len(calibration), max(200, CELL_EVALUATIONS // columns))
     part = calibration.take(np.arange(rows))
     nothing = np.zeros((rows, columns), bool)
     errors = hidden_cell_errors(scorer, part, nothing, ~nothing)
-    never_null = np.array([not spec.nullable for spec in scorer.encoder.specs])
-    errors[(part.state != VALUE) & never_null] = np.nan
+    errors[part.state == UNJUDGED] = np.nan
     return np.sort(errors, axis=0)
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from ae_plugin.core import faults
-from ae_plugin.core.features import TableEncoder, partition_time
+from ae_plugin.core.features import Encoded, TableEncoder, partition_time
 from ae_plugin.core.pca import Pca
 from ae_plugin.core.reference import fit_reference
-from ae_plugin.core.scoring import Network, Scorer
+from ae_plugin.core.scoring import Network, Scorer, mean_errors
 from ae_plugin.core.values import Floats
 from ae_plugin.engines.local import Sample
 from ae_plugin.errors import AeError
@@ -60,7 +60,7 @@ def run_gate(scorer: Scorer, untrained: Network, history: History, registry: Reg
     scorers: dict[str, Callable[[pa.Table, float | None], Floats]] = {
         "challenger": _by_scorer(scorer),
         "untrained": _by_scorer(Scorer(encoder, untrained, blank, scorer.alert_rate, scorer.contaminated)),
-        "pca": lambda table, at: pca.errors(encoder.encode(table, at).x),
+        "pca": lambda table, at: _pca_errors(pca, encoder, encoder.encode(table, at)),
     }
     reasons: list[str] = []
     champion, rival = _champion(registry, scorer.alert_rate, reasons)
@@ -88,6 +88,11 @@ def _champion(registry: Registry, alert_rate: float, reasons: list[str]) -> tupl
     except AeError as error:
         reasons.append(f"the champion cannot be loaded ({error}): the challenger need not beat it")
         return pointer.version, None
+
+
+def _pca_errors(pca: Pca, encoder: TableEncoder, encoded: Encoded) -> Floats:
+    """PCA gets the same errors for gaps and for values never seen as the network: only the reconstruction differs."""
+    return mean_errors(encoder.column_errors(encoded, pca.reconstruct(encoded.x)))
 
 
 def _by_scorer(scorer: Scorer) -> Callable[[pa.Table, float | None], Floats]:

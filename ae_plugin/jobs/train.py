@@ -19,13 +19,14 @@ import numpy.typing as npt
 
 from ae_plugin import __version__
 from ae_plugin.config import Pipeline
-from ae_plugin.core.calibration import rows_needed
+from ae_plugin.core.calibration import is_anomaly, rows_needed
 from ae_plugin.core.cells import recovered_share
 from ae_plugin.core.columns import ColumnSpec, TextSpec
 from ae_plugin.core.features import Encoded, TableEncoder
 from ae_plugin.core.guard import GuardReference
 from ae_plugin.core.reference import fit_reference
-from ae_plugin.core.scoring import Network, Reference, Scorer
+from ae_plugin.core.scoring import Network, Scorer
+from ae_plugin.core.values import Floats
 from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.history import History, learn_history
 from ae_plugin.jobs.machine import peak_memory_mb
@@ -35,6 +36,7 @@ from ae_plugin.store.files import Folder, SourceFile, fingerprint
 from ae_plugin.store.registry import MODELS, Registry
 
 log = logging.getLogger(__name__)
+UNEVEN_ROWS = 50
 
 
 def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None = None) -> TrainReport:
@@ -55,9 +57,10 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
     registry.folder.makedirs(MODELS)
     job = _fit_network(pipeline, history, on_progress)
     scorer = _calibrate(pipeline, history, job.network)
+    held_out = scorer.score(history.encoded.take(history.split.calibration))[0].p_value
     gate = run_gate(scorer, job.untrained, history, registry)
-    report = _report(pipeline, history, job, scorer.reference, gate, started)
-    files = pack(scorer.reference, _fit_guard(history), job.weights, job.flat)
+    report = _report(pipeline, history, job, held_out, gate, started)
+    files = pack(scorer.reference, _fit_guard(history, held_out), job.weights, job.flat)
     files[REPORT] = report.model_dump_json(indent=1).encode()
     card = _card(pipeline, history, job, scorer, report.created_at)
     version = registry.register(files, card.model_dump(mode="json", exclude={"files"}))
@@ -71,19 +74,26 @@ def _calibrate(pipeline: Pipeline, history: History, network: Network) -> Scorer
     encoded, split = history.encoded, history.split
     validation = encoded.take(split.validation)
     encoder = TableEncoder(_judge_texts(history.encoder, network, validation))
-    contaminated = pipeline.train.contamination != 0
+    share = pipeline.train.contamination
     calibration = encoded.take(split.calibration)
     reference = fit_reference(
-        encoder, network, encoded.take(split.train), validation, calibration, contaminated=contaminated
+        encoder,
+        network,
+        encoded.take(split.train),
+        validation,
+        calibration,
+        contaminated=share != 0,
+        anomalous_share=0.0 if share == "auto" else share,
     )
     log.info("calibrated on %d rows never trained on", len(reference.calibration))
-    return Scorer(encoder, network, reference, pipeline.score.alert_rate, contaminated)
+    return Scorer(encoder, network, reference, pipeline.score.alert_rate, share != 0)
 
 
-def _fit_guard(history: History) -> GuardReference:
-    rows = history.split.train
+def _fit_guard(history: History, held_out: Floats) -> GuardReference:
+    train, calibration = history.split.train, history.split.calibration
     _, days = np.unique(np.asarray(history.sample.partitions), return_inverse=True)
-    return GuardReference.fit(history.encoder, history.encoded.bins[:, rows], days[rows])
+    bins = history.encoded.bins[:, train]
+    return GuardReference.fit(history.encoder, bins, days[train], held_out, days[calibration])
 
 
 def _card(pipeline: Pipeline, history: History, job: _Fitted, scorer: Scorer, created_at: str) -> ModelCard:
@@ -106,7 +116,7 @@ def _card(pipeline: Pipeline, history: History, job: _Fitted, scorer: Scorer, cr
 
 
 def _report(
-    pipeline: Pipeline, history: History, job: _Fitted, reference: Reference, gate: Gate, started: float
+    pipeline: Pipeline, history: History, job: _Fitted, held_out: Floats, gate: Gate, started: float
 ) -> TrainReport:
     return TrainReport(
         pipeline=pipeline.name,
@@ -115,7 +125,7 @@ def _report(
         rows_total=history.sample.rows_total,
         rows_train=len(history.split.train),
         rows_validation=len(history.split.validation),
-        rows_calibration=len(reference.calibration),
+        rows_calibration=len(held_out),
         partitions=list(history.groups),
         columns=history.columns,
         features=history.encoder.features,
@@ -130,7 +140,7 @@ def _report(
         loss_curve=job.curve,
         export_difference=job.export_difference,
         gate=gate,
-        notes=_notes(pipeline, history, len(reference.calibration)),
+        notes=_notes(pipeline, history, held_out),
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 
@@ -218,8 +228,8 @@ def _judge_texts(encoder: TableEncoder, network: Network, validation: Encoded) -
     return specs
 
 
-def _notes(pipeline: Pipeline, history: History, calibration: int) -> list[str]:
-    notes = []
+def _notes(pipeline: Pipeline, history: History, held_out: Floats) -> list[str]:
+    notes, calibration = [], len(held_out)
     needed = rows_needed(pipeline.score.alert_rate)
     if calibration < needed:
         notes.append(
@@ -231,7 +241,25 @@ def _notes(pipeline: Pipeline, history: History, calibration: int) -> list[str]:
         notes.append(
             f"history holds {held} rows; {used} were sampled by row group (train.max_rows {pipeline.train.max_rows})"
         )
+    notes += _uneven(history, held_out, pipeline.score.alert_rate)
     passed = [f"{c.column} ({c.note})" for c in history.columns if c.role == "passed through"]
     if passed:
         notes.append("passed through untouched: " + ", ".join(passed))
     return notes
+
+
+def _uneven(history: History, held_out: Floats, alert_rate: float) -> list[str]:
+    """Say so when partitions differ by more than chance: the alarm rate is promised of their mixture, not of each."""
+    names = np.asarray(history.sample.partitions)[history.split.calibration]
+    shares = [
+        float(is_anomaly(held_out[names == name], alert_rate).mean())
+        for name, rows in zip(*np.unique(names, return_counts=True), strict=True)
+        if rows >= UNEVEN_ROWS
+    ]
+    rows = len(held_out) / max(len(shares), 1)
+    if len(shares) < 3 or max(shares) <= alert_rate + 4 * (alert_rate / rows) ** 0.5:
+        return []
+    return [
+        f"partitions differ: at alert_rate {alert_rate:g}, which holds for all of them together, {min(shares):.1%} to "
+        f"{max(shares):.1%} of a partition's held-out rows are flagged"
+    ]

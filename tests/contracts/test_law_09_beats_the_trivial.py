@@ -187,7 +187,7 @@ def scored_by(shop: Shop) -> str:
 
 def test_a_challenger_compared_with_another_champion_is_not_promoted(tmp_path: Path) -> None:
     """Two trainings without a champion; the first is promoted: the second was never compared with it."""
-    shop = Shop(tmp_path / "shop", ORDERS).write().set(promote="never", train={"steps": 60})
+    shop = Shop(tmp_path / "shop", ORDERS).write().set(promote="never", train={"steps": 300})
     write_days(shop.source, 4, 400)
     for _ in range(2):
         assert ae("train", shop)["gate"]["passed"]

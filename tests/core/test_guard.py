@@ -11,7 +11,16 @@ from scipy.stats import binom
 
 from ae_plugin.core.features import TableEncoder
 from ae_plugin.core.fit import learn_columns
-from ae_plugin.core.guard import SIGNIFICANCE, Guard, GuardReference, chance, count_bins, distances, schema_notes
+from ae_plugin.core.guard import (
+    BEYOND,
+    SIGNIFICANCE,
+    Guard,
+    GuardReference,
+    chance,
+    count_bins,
+    distances,
+    schema_notes,
+)
 from ae_plugin.schemas import GuardVerdict
 
 QUICK = settings(max_examples=30, deadline=None, derandomize=True)
@@ -36,7 +45,12 @@ def fitted(extra: int = 0) -> tuple[TableEncoder, GuardReference]:
     days = np.repeat(np.arange(DAYS), ROWS)
     specs, _ = learn_columns(table, [f"shop={day}" for day in days])
     encoder = TableEncoder(specs)
-    return encoder, GuardReference.fit(encoder, encoder.encode(table).bins, days)
+    return encoder, learn_guard(encoder, table, days)
+
+
+def learn_guard(encoder: TableEncoder, table: pa.Table, days: np.ndarray) -> GuardReference:
+    """A reference whose held-out rows are odd as often as promised, on every day."""
+    return GuardReference.fit(encoder, encoder.encode(table).bins, days, usual(len(table)), days)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +114,7 @@ def test_what_training_days_differ_by_is_allowed() -> None:
     for wander, verdict in ((1.0, "familiar"), (0.0, "drifted")):
         table = pa.concat_tables([day(d, wander * (-1) ** d) for d in range(10)])
         encoder = TableEncoder(learn_columns(table, [f"shop={d}" for d in days])[0])
-        reference = GuardReference.fit(encoder, encoder.encode(table).bins, days)
+        reference = learn_guard(encoder, table, days)
         assert judge((encoder, reference), day(77, 1.0)).verdict == verdict, wander
 
 
@@ -115,7 +129,7 @@ def test_new_identifiers_are_familiar_where_they_always_were_new(spread: int) ->
     table = pa.concat_tables([day(d) for d in range(DAYS)])
     days = np.repeat(np.arange(DAYS), ROWS)
     encoder = TableEncoder(learn_columns(table, [f"shop={d}" for d in days])[0])
-    known = encoder, GuardReference.fit(encoder, encoder.encode(table).bins, days)
+    known = encoder, learn_guard(encoder, table, days)
     found = judge(known, day(99))
     assert (found.verdict, found.reasons) == ("familiar", [])
 
@@ -269,8 +283,8 @@ def test_distances_are_those_of_the_two_distribution_functions(known: tuple[Tabl
     encoder, _ = known
     ours, theirs = encoder.encode(make(300, 1)).bins, encoder.encode(make(700, 2)).bins
     found = distances(encoder, count_bins(encoder, ours), count_bins(encoder, theirs))
-    for index, (spec, start) in enumerate(zip(encoder.specs, encoder.bin_offsets, strict=True)):
-        steps = np.arange(start, start + spec.bins)
+    for index, spec in enumerate(encoder.specs):
+        steps = np.arange(spec.bins)
         apart = [abs((ours[index] <= at).mean() - (theirs[index] <= at).mean()) for at in steps]
         assert found[index] == pytest.approx(max(apart))
     nothing = np.zeros(encoder.total_bins, np.int64)
@@ -289,10 +303,24 @@ def test_small_training_days_do_not_widen_the_limits() -> None:
     """That a day of ten rows differs from the whole is chance."""
     table = pa.concat_tables([make(ROWS, day) for day in range(4)])
     encoder = TableEncoder(learn_columns(table, [""] * len(table))[0])
-    bins = encoder.encode(table).bins
-    tiny = GuardReference.fit(encoder, bins, np.arange(len(table)) // 10)
+    tiny = learn_guard(encoder, table, np.arange(len(table)) // 10)
     assert tiny.spread.max() < 0.15
-    assert (GuardReference.fit(encoder, bins, np.zeros(len(table), int)).spread == 0).all()
+    assert tiny.beyond == BEYOND
+    assert (learn_guard(encoder, table, np.zeros(len(table), int)).spread == 0).all()
+
+
+def test_what_training_days_scores_differ_by_is_allowed() -> None:
+    """One training day of four had a fifth of its held-out rows beyond 95%: such a day is natural."""
+    table = pa.concat_tables([make(ROWS, day) for day in range(4)])
+    encoder = TableEncoder(learn_columns(table, [""] * len(table))[0])
+    days, bins = np.repeat(np.arange(4), ROWS), encoder.encode(table).bins
+    p = usual(len(table))
+    p[:ROWS] = np.where(np.arange(ROWS) % 5 == 0, 0.01, 0.5)
+    reference = GuardReference.fit(encoder, bins, days, p, days)
+    assert BEYOND < reference.beyond < 0.2
+    odd = np.where(np.arange(400) % 5 == 0, 0.01, 0.5).astype(np.float32)
+    for known, verdict in ((reference, "familiar"), (learn_guard(encoder, table, days), "drifted")):
+        assert judge((encoder, known), make(400, 99), odd).verdict == verdict
 
 
 # Schemas.

@@ -418,7 +418,7 @@ def test_reading_cells_stops_at_a_bound(shop: Shop, monkeypatch: pytest.MonkeyPa
     for number in (FRESH, FRESH + 1):
         score(shop.pipeline, day(number))
     newest = shop.read("cells", FRESH + 1)
-    assert newest.num_rows > 30
+    assert newest.num_rows > 20
     monkeypatch.setattr(module, "ROWS_READ", 20)
     monkeypatch.setattr(module, "BATCH_ROWS", 10)
     page = page_of(shop.pipeline)
