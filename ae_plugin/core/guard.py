@@ -28,6 +28,8 @@ SIGNIFICANCE = 0.01
 SLACK = 0.05
 FAR = 0.6
 BEYOND = 0.05
+ENOUGH = 50
+"""Held-out rows of a partition from which its share of odd ones says something."""
 Counts = npt.NDArray[np.int64]
 
 
@@ -38,7 +40,7 @@ class GuardReference:
     Attributes:
         counts: int64 [total bins], training cells by bin.
         spread: float64 [C], largest distance of a training partition from the whole.
-        beyond: largest share of a partition's held-out rows that is odder than 95% of them all.
+        beyond: largest share of a partition's held-out rows that is odder than 95% of them all, less a standard error.
     """
 
     counts: Counts
@@ -73,8 +75,10 @@ class GuardReference:
             spread = np.maximum(spread, apart - chance(own.shape[1], 1))
         beyond = BEYOND
         for partition in np.unique(held_out):
-            own_p = p_value[held_out == partition]
-            beyond = max(beyond, float((own_p <= BEYOND).mean()) - chance(len(own_p), 1))
+            odd = p_value[held_out == partition] <= BEYOND
+            share = float(odd.mean())
+            if len(odd) >= ENOUGH:
+                beyond = max(beyond, share - (share * (1 - share) / len(odd)) ** 0.5)
         return GuardReference(whole, spread, beyond)
 
 
