@@ -16,7 +16,7 @@ from ae_plugin.core.surprise import ColumnTails
 from ae_plugin.core.values import Bins, Bools, Floats
 
 GROUPS = 4
-ODD_SHARE = 0.1
+ODD_SHARE = 0.05
 LATENT_ROWS, TAIL_ROWS, CALIBRATION_ROWS, CELL_EVALUATIONS = 50_000, 10_000, 20_000, 600_000
 
 

@@ -10,8 +10,8 @@ Because of one cell, the largest surprise of any cell, each measured by its own 
 
     clean     with every cell visible
     hidden    with the cell predicted from other columns (a few fixed groups are hidden in turn). This shows what a
-              network without a bottleneck would copy through; only rows that already look odd (a tenth of normal
-              ones) are worth the extra passes
+              network without a bottleneck would copy through; only rows that already look odd (a twentieth of
+              normal ones) are worth the extra passes
 
 A row's score is the larger of the two, the cell's part less log 2: a row has many cells to be odd in.
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy.stats import betabinom
 
+from ae_plugin.config import Pipeline
 from ae_plugin.core.features import partition_time
 from ae_plugin.jobs.history import split_rows
+from ae_plugin.jobs.train import train
 from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.store.registry import Registry
 from tests.conftest import Trained
@@ -68,3 +73,53 @@ def test_no_row_is_trained_on_and_calibrated_with(rows: int, rate: float) -> Non
 def test_the_report_counts_each_row_once(each: Trained) -> None:
     report = each.report
     assert report.rows_train + report.rows_validation + report.rows_calibration == report.rows_seen
+
+
+def gaussian(rows: int, columns: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(rows, columns)) + rng.normal(size=(rows, 1))
+
+
+def train_on(folder: Path, values: np.ndarray, **settings: object) -> ModelVersion:
+    """Train in a folder of its own, at an alert rate of 5%."""
+    folder.mkdir()
+    pq.write_table(as_table(values), folder / "history.parquet")
+    pipeline = Pipeline.model_validate(
+        {
+            "name": "small",
+            "source": {"uri": str(folder / "history.parquet")},
+            "train": {"steps": 60, **settings},
+            "score": {"alert_rate": 0.05},
+            "output": str(folder / "out"),
+        }
+    )
+    return load_version(Registry(pipeline.output), train(pipeline).model_version, 0.05)
+
+
+def as_table(values: np.ndarray) -> pa.Table:
+    return pa.table({f"c{index:02d}": column for index, column in enumerate(values.T)})
+
+
+def alarms_of(version: ModelVersion, values: np.ndarray) -> int:
+    return int(version.scorer.score(version.scorer.encode(as_table(values)))[0].is_anomaly.sum())
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(120, 20), (300, 20), (490, 60)])
+def test_small_and_wide_histories_keep_the_promise(tmp_path: Path, rows: int, columns: int) -> None:
+    """Where few rows are held out, it matters most that those that calibrate shape nothing else."""
+    version = train_on(tmp_path / "t", gaussian(rows, columns, 1))
+    calibration = len(version.scorer.reference.calibration)
+    allowed = math.floor(0.05 * (calibration + 1))
+    low, high = betabinom.interval(SURE, 4000, allowed, calibration + 1 - allowed)
+    assert low <= alarms_of(version, gaussian(4000, columns, 2)) <= high
+
+
+def test_a_known_contamination_is_taken_out_of_the_calibration_set(tmp_path: Path) -> None:
+    """One row in twenty of history is noise: left in, they use up the alert rate of 5%."""
+    history = gaussian(4000, 6, 1)
+    history[::20] = np.random.default_rng(3).normal(scale=30, size=(200, 6))
+    fresh = gaussian(4000, 6, 2)
+    found = {share: alarms_of(train_on(tmp_path / str(share), history, contamination=share), fresh) / 4000
+             for share in ("auto", 0.05)}  # fmt: skip
+    assert found["auto"] < 0.02
+    assert 0.03 < found[0.05] < 0.08
