@@ -1,0 +1,91 @@
+"""What is compared on the tables: the product, through its own jobs, and its peers from their own packages."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.quality.protocol import Floats, Setting, Split
+
+Detect = Callable[[Split, Setting, int], Floats]
+"""(split, setting, seed) -> anomaly scores of the test rows, float [m], higher = more anomalous."""
+
+
+def ours(split: Split, setting: Setting, seed: int) -> Floats:
+    """Train and score through the product's jobs, with the defaults; nothing but `train.contamination` says which setting."""
+    from ae_plugin.config import Pipeline
+    from ae_plugin.jobs.promote import promote
+    from ae_plugin.jobs.score import score
+    from ae_plugin.jobs.train import train
+
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        for name, values in (("train", split.train), ("test", split.test)):
+            pq.write_table(_table(values), work / f"{name}.parquet")
+        pipeline = Pipeline.model_validate(
+            {
+                "name": "bench",
+                "source": {"uri": str(work / "train.parquet")},
+                "model": {"seed": seed},
+                "train": {"contamination": 0 if setting == "semi" else "auto"},
+                "score": {"on_unfamiliar": "score"},
+                "output": str(work / "out"),
+            }
+        )
+        promote(pipeline, train(pipeline).model_version, force=True)
+        score(pipeline, source=str(work / "test.parquet"), output=str(work / "found"))
+        return np.asarray(pq.read_table(work / "found/scores/part-0.parquet")["anomaly_score"], np.float64)
+
+
+def _table(values: Floats) -> pa.Table:
+    return pa.table({f"f{index:03d}": column for index, column in enumerate(values.T)})
+
+
+def knn(neighbours: int | None) -> Detect:
+    """Distance to the k-th neighbour; without k, to a tenth of the training rows."""
+
+    def detect(split: Split, setting: Setting, seed: int) -> Floats:
+        from pyod.models.knn import KNN
+
+        k = neighbours or max(5, len(split.train) // 10)
+        return _fit(KNN(n_neighbors=k), split)
+
+    return detect
+
+
+def pyod(module: str, name: str, **settings: object) -> Detect:
+    """A detector of PyOD at its defaults."""
+
+    def detect(split: Split, setting: Setting, seed: int) -> Floats:
+        from importlib import import_module
+        from inspect import signature
+
+        kind = getattr(import_module(f"pyod.models.{module}"), name)
+        seeded = {"random_state": seed} if "random_state" in signature(kind).parameters else {}
+        return _fit(kind(**settings, **seeded), split)
+
+    return detect
+
+
+def _fit(model: object, split: Split) -> Floats:
+    mean, std = split.train.mean(axis=0), split.train.std(axis=0)
+    std[std == 0] = 1
+    model.fit((split.train - mean) / std)  # type: ignore[attr-defined]
+    return np.asarray(model.decision_function((split.test - mean) / std), np.float64)  # type: ignore[attr-defined]
+
+
+DETECTORS: dict[str, Detect] = {
+    "ae_plugin": ours,
+    "kNN k=5": knn(5),
+    "kNN k=10%": knn(None),
+    "IForest": pyod("iforest", "IForest"),
+    "ECOD": pyod("ecod", "ECOD"),
+    "PCA": pyod("pca", "PCA"),
+    "LOF": pyod("lof", "LOF"),
+    "OCSVM": pyod("ocsvm", "OCSVM"),
+}
