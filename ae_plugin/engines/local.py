@@ -119,19 +119,27 @@ def unify(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
 
 
 def _wider(field: pa.Field, other: pa.Field, uri: str) -> pa.Field:
-    if field.type != other.type:
-        for one, two in ((field.type, other.type), (_plain(field.type), _plain(other.type))):
-            with contextlib.suppress(pa.ArrowTypeError, pa.ArrowInvalid):
-                pair = [pa.schema([("", one)]), pa.schema([("", two)])]
-                field = field.with_type(pa.unify_schemas(pair, promote_options="permissive").field(0).type)
-                break
-        else:
-            raise DataError(
-                f"column {field.name!r} is {other.type} here, but {field.type} in other files",
-                where=uri,
-                mend="Write it with one type",
-            )
-    return field.with_nullable(field.nullable or other.nullable)
+    pairs = ((field.type, other.type), (_plain(field.type), _plain(other.type)))
+    kind = field.type if field.type == other.type else next(filter(None, (_common(*pair) for pair in pairs)), None)
+    if kind is None:
+        raise DataError(
+            f"column {field.name!r} is {other.type} here, but {field.type} in other files",
+            where=uri,
+            mend="Write it with one type",
+        )
+    return field.with_type(kind).with_nullable(field.nullable or other.nullable)
+
+
+def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The type that two types widen to, if there is one."""
+    try:
+        schemas = [pa.schema([("", kind)]) for kind in (one, other)]
+        kind = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return None
+    # Text would widen to bytes, which nobody can learn.
+    text = (pa.string(), pa.large_string(), pa.string_view())
+    return None if kind not in text and (one in text or other in text) and pa.null() not in (one, other) else kind
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

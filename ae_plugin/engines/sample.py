@@ -136,17 +136,21 @@ class _Kept:
         self.parts.append(batch)
         self.dealt.append((partition, odds, lots))
         self.size += batch.nbytes
-        while self.size > SAMPLE_BYTES and sum(part.num_rows for part in self.parts) > 1:
-            self._halve()
+        if self.size > SAMPLE_BYTES:
+            self._make_room()
 
-    def _halve(self) -> None:
-        self.limit /= 2
-        lows = [odds < self.limit for _, odds, _ in self.dealt]
-        # In one piece, since each record batch would bring its own copy of a dictionary.
+    def _make_room(self) -> None:
         whole = pa.Table.from_batches(self.parts, self.schema)
-        whole = whole.filter(pa.array(np.concatenate(lows))).combine_chunks()
+        if any(pa.types.is_dictionary(kind) for kind in self.schema.types):
+            whole = whole.combine_chunks()  # each record batch brought its own copy of a dictionary
+        while whole.nbytes > SAMPLE_BYTES * 3 // 4 and whole.num_rows > 1:
+            self.limit /= 2
+            lows = [odds < self.limit for _, odds, _ in self.dealt]
+            whole = whole.filter(pa.array(np.concatenate(lows))).combine_chunks()
+            self.dealt = [
+                (name, odds[low], lots[low]) for (name, odds, lots), low in zip(self.dealt, lows, strict=True)
+            ]
         self.parts, self.size = whole.to_batches(), whole.nbytes
-        self.dealt = [(name, odds[low], lots[low]) for (name, odds, lots), low in zip(self.dealt, lows, strict=True)]
 
     def sample(self, total: int, later: list[pa.Field]) -> Sample:
         """What was kept."""

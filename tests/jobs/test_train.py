@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import assume, given, settings
@@ -20,6 +21,7 @@ from ae_plugin.core.features import partition_time
 from ae_plugin.engines.local import Reader
 from ae_plugin.engines.sample import Sample, sample
 from ae_plugin.errors import ConfigError, DataError, NoChampionError
+from ae_plugin.jobs.check import check
 from ae_plugin.jobs.history import encode_sample, learn_history, split_rows, training_partitions
 from ae_plugin.jobs.score import score
 from ae_plugin.jobs.train import checkpoint_folder, train
@@ -28,7 +30,7 @@ from ae_plugin.store.registry import Registry
 from tests.conftest import Trained
 from tests.core.test_columns import LEARNED, PASSED, with_nulls
 from tests.running import tree
-from tests.shop import FRESH, LAST_TRAINED, ORDERS, Shop, day, make_orders, plain, write_days
+from tests.shop import FRESH, LAST_TRAINED, ORDERS, Shop, day, make_orders, plain, write_day, write_days
 
 QUICK = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -243,6 +245,41 @@ def test_a_long_history_is_sampled_and_says_so(tmp_path: Path) -> None:
     assert 150 <= report.rows_seen <= 250
     assert any("360 rows" in note and "max_rows 200" in note for note in report.notes)
     assert any("no row can be flagged" in note and "999" in note for note in report.notes)
+
+
+def test_only_partitions_that_rows_were_read_of_are_recorded_as_trained_on(tmp_path: Path) -> None:
+    """An empty day was not learned from: it is still to be scored."""
+    shop = small(tmp_path)
+    write_day(shop.source, 3, make_orders(5).slice(0, 0))
+    report = train(shop.pipeline)
+    card, _ = Registry(str(shop.output)).read("v0001")
+    assert list(card["partitions"]) == report.partitions == names(range(3))
+    assert card["kind"] == "dense"
+
+
+def test_history_whose_types_drift_can_be_learned(tmp_path: Path) -> None:
+    """As pandas writes it: a first day without a rating, whole weights, a store that is no category yet."""
+    shop = small(tmp_path)
+    first = make_orders(120)
+    for name, column in (
+        ("rating", pa.nulls(120)),
+        ("weight", pc.round(first["weight"]).cast(pa.int64())),
+        ("store", first["store"].cast(pa.string())),
+        ("comment", pa.nulls(120)),
+    ):
+        first = first.set_column(first.column_names.index(name), name, column)
+    write_day(shop.source, 0, first)
+    write_day(shop.source, 2, make_orders(120, day(2)).append_column("gift", pa.array([True] * 120)))
+    report = train(shop.pipeline)
+    learned = {note.column: note.type for note in report.columns if note.role == "learned"}
+    assert (learned["rating"], learned["weight"], learned["store"]) == ("float", "double", "string")
+    assert any("gift (not in all of history)" in note for note in report.notes)
+    assert check(shop.pipeline).notes[0].startswith("gift is not learned yet")
+    Registry(str(shop.output)).point("champion", "v0001", by="test", why="test")
+    pipeline = shop.set(score={"on_unfamiliar": "score"}).pipeline
+    assert [score(pipeline, day(number)).rows for number in range(3)] == [120, 120, 120]
+    source = pq.ParquetFile(shop.source / f"{names(range(1))[0]}/part-0.parquet").read()
+    assert shop.read("denoised", 0).schema.equals(source.schema)
 
 
 @pytest.fixture(scope="module")
