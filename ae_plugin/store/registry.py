@@ -40,7 +40,7 @@ class Move(BaseModel):
 
 
 class Pointer(BaseModel):
-    """A pointer file: where it points, and where it pointed before (newest last)."""
+    """A pointer file: where it points, and where it pointed before (newest last): the first move, and the last 99."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -196,7 +196,8 @@ class Registry:
             before = None
         digest = hashlib.sha256(self.folder.read(f"{MODELS}/{version}/{CARD}")).hexdigest()
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        history = (before.history if before else [])[-99:]
+        past = before.history if before else []
+        history = [*past[:1], *past[1:][-98:]]  # the first says where scoring began
         pointer = Pointer(
             version=version, card_sha256=digest, history=[*history, Move(version=version, at=now, by=by, why=why)]
         )
