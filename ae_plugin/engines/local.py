@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
 from ae_plugin.engines.sinks import LocalFile, RemoteFile
-from ae_plugin.errors import DataError
+from ae_plugin.errors import DataError, is_io, is_transient
 from ae_plugin.store.files import Folder, SourceFile, open_fs, writing
 
 T = TypeVar("T")
@@ -33,9 +33,13 @@ def reading(where: str) -> Iterator[None]:
     """Turn what Arrow and the filesystem say about a bad file into one clear line."""
     try:
         yield
-    except (pa.ArrowException, OSError, EOFError, UnicodeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"cannot be read ({reason})", where=where, mend="Replace or remove the file") from error
+    except Exception as error:
+        if not (is_io(error) or isinstance(error, (pa.ArrowException, EOFError, UnicodeError))):
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        transient = is_transient(error)
+        mend = "Try again" if transient else "Replace or remove the file"
+        raise DataError(f"cannot be read ({reason})", where=where, mend=mend, transient=transient) from error
 
 
 class Reader:

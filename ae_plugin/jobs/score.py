@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.schemas import GuardVerdict, RunRecord, cells_schema, scores_schema
 from ae_plugin.store.commit import Commit, recover, sweep
-from ae_plugin.store.files import Folder, SourceFile, fingerprint, list_source, partition_id, partitions_of
+from ae_plugin.store.files import Folder, SourceFile, fingerprint, list_source, open_fs, partition_id, partitions_of
 from ae_plugin.store.registry import Registry
 from ae_plugin.store.runs import LATEST, RUNS, latest, slug_of
 
@@ -109,7 +111,7 @@ def score(
     version = load_version(registry, registry.champion(), pipeline.score.alert_rate, pipeline.score.method)
     where, files = _files(pipeline, partition, source)
     kind = "csv" if source and source.lower().endswith((".csv", ".csv.gz")) else pipeline.source.format
-    target = _target(pipeline, files, source, output)
+    target = _target(pipeline, source, output)
     reader = Reader(files, kind, version.schema, batch_rows(version.scorer.encoder.features))
     run = _Run(pipeline, version, where, reader, target, clock)
     return run.execute()
@@ -138,7 +140,7 @@ def _files(pipeline: Pipeline, partition: str | None, source: str | None) -> tup
     return where, groups[where]
 
 
-def _target(pipeline: Pipeline, files: list[SourceFile], source: str | None, output: str | None) -> Folder:
+def _target(pipeline: Pipeline, source: str | None, output: str | None) -> Folder:
     if output is not None:
         try:
             check_uri(output)
@@ -146,9 +148,15 @@ def _target(pipeline: Pipeline, files: list[SourceFile], source: str | None, out
             raise ConfigError(str(error), where="--output") from error
         return Folder(output)
     if source is not None:
-        name = files[0].uri.rstrip("/").rsplit("/", 1)[-1].split(".")[0]
-        return Folder(f"{pipeline.output}/inputs/{name}")
+        return Folder(f"{pipeline.output}/inputs/{_input_name(source)}")
     return Folder(pipeline.output)
+
+
+def _input_name(source: str) -> str:
+    """A folder's name for an input of one's own: readable, and unlike that of `part-0.parquet` elsewhere."""
+    fs, path = open_fs(source)
+    plain = re.sub(r"[^A-Za-z0-9.-]+", "_", "/".join(path.strip("/").split("/")[-2:]))[-100:].strip("_.")
+    return f"{plain}-{hashlib.sha256(str(fs.unstrip_protocol(path)).encode()).hexdigest()[:8]}"
 
 
 @dataclass

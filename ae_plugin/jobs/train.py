@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,12 +29,14 @@ from ae_plugin.core.guard import GuardReference
 from ae_plugin.core.reference import fit_reference
 from ae_plugin.core.scoring import Network, Scorer
 from ae_plugin.core.values import Floats
+from ae_plugin.errors import StoreError
 from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.history import History, learn_history
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.versions import REPORT, ModelCard, pack, pack_schema
+from ae_plugin.models.checkpoint import held
 from ae_plugin.schemas import Gate, TrainReport
-from ae_plugin.store.files import Folder, fingerprint
+from ae_plugin.store.files import Folder, fingerprint, writing
 from ae_plugin.store.registry import MODELS, Registry
 
 log = logging.getLogger(__name__)
@@ -55,16 +59,17 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
     registry = Registry(pipeline.output)
     history = learn_history(pipeline)
     registry.folder.makedirs(MODELS)
-    job = _fit_network(pipeline, history, on_progress)
-    scorer = _calibrate(pipeline, history, job.network)
-    held_out = scorer.score(history.encoded.take(history.split.calibration))[0].p_value
-    gate = run_gate(scorer, job.untrained, history, registry)
-    report = _report(pipeline, history, job, held_out, gate, started)
-    files = pack(scorer.reference, _fit_guard(history, held_out), job.weights, job.flat)
-    files[REPORT] = report.model_dump_json(indent=1).encode()
-    card = _card(pipeline, history, job, scorer, report.created_at)
-    version = registry.register(files, card.model_dump(mode="json", exclude={"files"}))
-    shutil.rmtree(job.checkpoint, ignore_errors=True)
+    with held(checkpoint_folder(pipeline, history)) as checkpoint:
+        job = _fit_network(pipeline, history, checkpoint, on_progress)
+        scorer = _calibrate(pipeline, history, job.network)
+        held_out = scorer.score(history.encoded.take(history.split.calibration))[0].p_value
+        gate = run_gate(scorer, job.untrained, history, registry)
+        report = _report(pipeline, history, job, held_out, gate, started)
+        files = pack(scorer.reference, _fit_guard(history, held_out), job.weights, job.flat)
+        files[REPORT] = report.model_dump_json(indent=1).encode()
+        card = _card(pipeline, history, job, scorer, report.created_at)
+        version = registry.register(files, card.model_dump(mode="json", exclude={"files"}))
+        shutil.rmtree(checkpoint, ignore_errors=True)
     log.info("registered %s as challenger; gate %s: %s", version, "passed" if gate.passed else "failed", gate.reasons)
     return report.model_copy(update={"model_version": version})
 
@@ -160,10 +165,11 @@ class _Fitted:
     rows_per_second: float
     validation_loss: float
     curve: list[tuple[int, float, float]]
-    checkpoint: Path
 
 
-def _fit_network(pipeline: Pipeline, history: History, on_progress: Callable[[int, int], None] | None) -> _Fitted:
+def _fit_network(
+    pipeline: Pipeline, history: History, checkpoint: Path, on_progress: Callable[[int, int], None] | None
+) -> _Fitted:
     # The one place that loads TensorFlow, and only when a training is really due.
     from ae_plugin.models import training
     from ae_plugin.models.catalog import resolve, size_of
@@ -179,7 +185,6 @@ def _fit_network(pipeline: Pipeline, history: History, on_progress: Callable[[in
     budget = training.Budget.auto(len(rows))
     if pipeline.train.steps != "auto":
         budget = training.Budget(int(pipeline.train.steps), budget.rows)
-    checkpoint = checkpoint_folder(pipeline, history)
     log.info(
         "training %d features, %d rows, %d steps of %d rows", encoder.features, len(rows), budget.steps, budget.rows
     )
@@ -201,7 +206,6 @@ def _fit_network(pipeline: Pipeline, history: History, on_progress: Callable[[in
         rows_per_second=done.rows_per_second,
         validation_loss=done.validation_loss,
         curve=done.curve,
-        checkpoint=checkpoint,
     )
 
 
@@ -218,8 +222,19 @@ def checkpoint_folder(pipeline: Pipeline, history: History) -> Path:
     for array in (split.train, split.validation, split.calibration, encoded.x, encoded.state):
         digest.update(np.ascontiguousarray(array).data)
     folder = Folder(pipeline.output)
-    base = Path(folder.path) / MODELS if folder.local else Path(tempfile.gettempdir()) / "ae_plugin"
+    base = Path(folder.path) / MODELS if folder.local else _own_folder()
     return base / f".training-{digest.hexdigest()[:16]}"
+
+
+def _own_folder() -> Path:
+    """A folder for temporary files that this user alone can write to."""
+    folder = Path(tempfile.gettempdir()) / f"ae_plugin-{os.getuid()}"
+    with writing(str(folder)):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise StoreError("others can write to it", where=str(folder), mend="Remove it, or set TMPDIR to another folder")
+    return folder
 
 
 def _judge_texts(encoder: TableEncoder, network: Network, validation: Encoded) -> list[ColumnSpec]:

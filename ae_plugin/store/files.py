@@ -18,7 +18,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from ae_plugin.config import Source, check_uri
-from ae_plugin.errors import ConfigError, DataError, StoreError
+from ae_plugin.errors import ConfigError, DataError, StoreError, is_io, is_transient
 from ae_plugin.store.owner import is_dead, mark
 
 SUFFIXES = {"parquet": (".parquet", ".pq"), "csv": (".csv", ".csv.gz")}
@@ -59,8 +59,10 @@ def list_source(source: Source) -> list[SourceFile]:
     suffixes = SUFFIXES[source.format]
     try:
         found = _find(fs, path, suffixes)
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot be listed ({error})", where=source.uri) from error
+    except Exception as error:
+        if not (is_io(error) or isinstance(error, ValueError)):
+            raise
+        raise DataError(f"cannot be listed ({error})", where=source.uri, transient=is_transient(error)) from error
     if not found:
         raise DataError(
             f"no {' or '.join(suffixes)} files here", where=source.uri, mend="Check source.uri and source.format"
@@ -167,7 +169,8 @@ class Folder:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise StoreError(f"cannot be read ({error.strerror or error})", where=f"{self.uri}/{name}") from error
+            reason, transient = error.strerror or error, is_transient(error)
+            raise StoreError(f"cannot be read ({reason})", where=f"{self.uri}/{name}", transient=transient) from error
 
     def exists(self, name: str) -> bool:
         """Whether a file or folder is there."""
@@ -266,6 +269,10 @@ def writing(where: str) -> Iterator[None]:
     """Turn the filesystem's refusals into one clear line."""
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StoreError(f"cannot be written ({reason})", where=where, mend="Check the path and its rights") from error
+    except Exception as error:
+        if not is_io(error):
+            raise
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        transient = is_transient(error)
+        mend = "Make room, or try again" if transient else "Check the path and its rights"
+        raise StoreError(f"cannot be written ({reason})", where=where, mend=mend, transient=transient) from error

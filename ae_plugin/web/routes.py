@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -22,9 +23,10 @@ router = APIRouter(tags=["pipelines"])
 
 
 def pipelines() -> dict[str, Pipeline]:
-    """The YAMLs beside the DAGs, by name; the only place that names and paths come from."""
+    """The YAMLs beside the DAGs and under $AE_ROOT, by name; the only place that names and paths come from."""
     found = {}
-    for path in sorted((Path(conf.get("core", "dags_folder")) / "pipelines").glob("*.y*ml")):
+    folders = [conf.get("core", "dags_folder"), *(f"{root}/dags" for root in [os.environ.get("AE_ROOT")] if root)]
+    for path in [path for folder in folders for path in sorted(Path(folder, "pipelines").glob("*.y*ml"))]:
         try:
             pipeline = config.load(path)
         except ConfigError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -301,8 +302,26 @@ def test_an_input_of_one_s_own_goes_beside_the_pipeline_s_partitions(shop: Shop)
     new = set(tree(shop.output)) - set(before)
     assert record.rows == 80
     assert {name.split("/")[0] for name in new} == {"inputs"}
-    assert f"inputs/mine/scores/{names(FRESH)[0]}/part-0.parquet" in new
+    (folder,) = {name.split("/")[1] for name in new if "/" in name}
+    assert re.fullmatch(r"shop_mine.parquet-[0-9a-f]{8}", folder)
+    assert f"inputs/{folder}/scores/{names(FRESH)[0]}/part-0.parquet" in new
     assert due(shop.pipeline) == names(FRESH, FRESH + 1), "it does not count as the pipeline's partition"
+
+
+def test_inputs_of_one_name_do_not_overwrite_one_another(shop: Shop) -> None:
+    """Partitions' files are all called part-0.parquet; and the same input again takes its own place."""
+    paths = [file_of(shop, FRESH), file_of(shop, FRESH + 1), shop.source / names(FRESH)[0]]
+    for path in (*paths, *paths):
+        score(shop.set(score={"on_unfamiliar": "score"}).pipeline, source=str(path))
+    folders = sorted(path.name for path in (shop.output / "inputs").iterdir())
+    assert len(folders) == 3
+    assert [name[:-9] for name in folders] == sorted(
+        [
+            f"date_{day(FRESH)}_part-0.parquet",
+            f"date_{day(FRESH + 1)}_part-0.parquet",
+            f"orders_date_{day(FRESH)}",
+        ]
+    )
 
 
 def test_an_input_without_a_partition_is_judged_by_what_can_be_judged(shop: Shop) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
+import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -20,12 +23,13 @@ from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.features import partition_time
 from ae_plugin.engines.local import Reader
 from ae_plugin.engines.sample import Sample, sample
-from ae_plugin.errors import ConfigError, DataError, NoChampionError
+from ae_plugin.errors import ConfigError, DataError, NoChampionError, StoreError
 from ae_plugin.jobs.check import check
 from ae_plugin.jobs.history import encode_sample, learn_history, split_rows, training_partitions
 from ae_plugin.jobs.score import score
 from ae_plugin.jobs.train import checkpoint_folder, train
 from ae_plugin.jobs.versions import load_version, read_report
+from ae_plugin.models.checkpoint import held
 from ae_plugin.store.registry import Registry
 from tests.conftest import Trained
 from tests.core.test_columns import LEARNED, PASSED, with_nulls
@@ -363,3 +367,44 @@ def test_a_checkpoint_belongs_to_one_config_and_one_history(trained: Trained, tm
     seen.add(folder(shop))
     assert len(seen) == 5
     assert FRESH == LAST_TRAINED + 1
+
+
+# Where progress is kept.
+
+
+def test_trainings_at_once_hold_folders_of_their_own(tmp_path: Path) -> None:
+    """And the progress that a killed one left is taken up by one of them."""
+    wanted = tmp_path / ".training-1"
+    with held(wanted) as first:
+        (first / "progress").touch()
+        with held(wanted) as second, held(wanted) as third:
+            (third / "progress").touch()
+            assert len({first, second, third}) == 3
+            shutil.rmtree(second)
+        assert not second.exists() and (first / "progress").exists()
+        with held(wanted) as fourth:
+            assert fourth == third, "left behind"
+    assert first == wanted
+    with held(wanted) as again:
+        assert again == wanted and (again / "progress").exists()
+
+
+def test_progress_for_an_object_store_is_in_a_folder_of_this_user_alone(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    pipeline = shop.set(output="memory://checkpoints/out").pipeline
+    folder = checkpoint_folder(pipeline, learn_history(pipeline)).parent
+    assert (folder.parent, folder.stat().st_mode & 0o777, folder.stat().st_uid) == (
+        tmp_path / "tmp",
+        0o700,
+        os.getuid(),
+    )
+    folder.chmod(0o777)
+    with pytest.raises(StoreError, match="others can write"):
+        checkpoint_folder(pipeline, learn_history(pipeline))
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(StoreError, match="others can write"):
+        checkpoint_folder(pipeline, learn_history(pipeline))

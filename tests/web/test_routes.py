@@ -117,14 +117,20 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Two pipelines in the folder of DAGs, and one that is under AE_ROOT alone, as with a bundle from git."""
     root = tmp_path_factory.mktemp("site")
     shop = trained.shop.copy(root)
-    folder = root / "dags/pipelines"
-    folder.mkdir(parents=True)
+    folder, bundle = root / "elsewhere/pipelines", root / "dags/pipelines"
+    for each in (folder, bundle):
+        each.mkdir(parents=True)
     fresh = {**shop.settings, "name": "fresh", "output": "nothing"}
     tampered = {**shop.settings, "name": "tampered", "output": "tampered"}
-    for name, content in (("fresh", fresh), ("tampered", tampered), ("shop", shop.settings)):
-        (folder / f"{name}.yaml").write_text(json.dumps(content))
+    for name, content, where in (
+        ("fresh", fresh, folder),
+        ("tampered", tampered, folder),
+        ("shop", shop.settings, bundle),
+    ):
+        (where / f"{name}.yaml").write_text(json.dumps(content))
     (folder / "broken.yaml").write_text("name: broken\ncolour: red\n")
     (root / "tampered/_models/v0001").mkdir(parents=True)
     (root / "tampered/_models/v0001/model.json").write_text("{}")
@@ -133,7 +139,8 @@ def site(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Site:
     env = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "AE_", "PYTHONDONTWRITEBYTECODE"))},
         "AIRFLOW_HOME": str(root / "airflow"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(root / "elsewhere"),
+        "AE_ROOT": str(root),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__API_AUTH__JWT_SECRET": "a secret of tests that is long enough to sign with, " * 2,
         "PYTHONPATH": str(ROOT),
