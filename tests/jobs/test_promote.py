@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from ae_plugin.errors import ConfigError, StoreError
 from ae_plugin.jobs.models import models, report_of
 from ae_plugin.jobs.promote import promote, rollback
 from ae_plugin.store.registry import Registry
-from tests.running import run_ae, tree
+from tests.running import ROOT, run_ae, tree
 from tests.shop import Shop
 
 
@@ -261,3 +264,32 @@ def test_models_are_listed_with_their_pointers(shop: Shop, registry: Registry) -
     assert report_of(shop.pipeline, "v0002").gate.reasons == ["does not beat PCA"]
     assert report_of(shop.pipeline, "v0002").model_version == "v0002"
     assert models(shop.set(output="nothing").pipeline) == []
+
+
+# In Airflow.
+
+PROMOTES = """
+import sys
+from types import SimpleNamespace
+from ae_plugin import config
+from ae_plugin.provider.dag_factory import train_dag
+
+dag = train_dag(config.load(sys.argv[1]), sys.argv[1])
+reports = {"train": {"model_version": sys.argv[2]}}
+task = dag.get_task("promote")
+task.render_template_fields({"ti": SimpleNamespace(xcom_pull=lambda task_ids: reports[task_ids])})
+print(task.execute({})["champion"])
+"""
+
+
+@pytest.mark.parametrize("how", ["auto", "approval"])
+def test_the_train_dag_promotes_what_it_trained(shop: Shop, registry: Registry, tmp_path: Path, how: str) -> None:
+    """A person may take days to approve it, and another version may be the challenger by then."""
+    shop.set(promote=how)
+    approved = another(registry)
+    another(registry)
+    env = {**os.environ, "AIRFLOW_HOME": str(tmp_path / "airflow"), "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", PROMOTES, str(shop.yaml), approved]
+    ran = subprocess.run(words, env=env, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert ran.stdout.splitlines()[-1] == champion(registry) == approved
