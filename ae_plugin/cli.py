@@ -118,7 +118,7 @@ def train(pipeline: PipelineArg, as_json: JsonFlag = False) -> None:
     lines = train_lines(report)
     promoted = None
     if loaded.promote == "auto":
-        promoted = promote_job(loaded)
+        promoted = promote_job(loaded, report.model_version)
         lines.append(_promotion(promoted.promoted, promoted.champion, promoted.reasons))
     else:
         lines.append(f"{report.model_version} waits as challenger: `ae promote {pipeline}`")
@@ -218,14 +218,11 @@ def models(pipeline: PipelineArg, as_json: JsonFlag = False) -> None:
     """List model versions and the pointers at them."""
     from ae_plugin import config
     from ae_plugin.jobs.models import models as job
+    from ae_plugin.jobs.summary import model_line
 
     loaded = config.load(pipeline)
     entries = job(loaded)
-    lines = [
-        f"{e.version}  {e.created_at}  {e.rows_train} rows  gate {'passed' if e.gate_passed else 'failed'}"
-        f"  {', '.join(e.pointers)}".rstrip()
-        for e in entries
-    ] or ["no versions yet: run `ae train`"]
+    lines = [model_line(entry) for entry in entries] or ["no versions yet: run `ae train`"]
     _print({"pipeline": loaded.name, "models": [e.model_dump(mode="json") for e in entries]}, as_json, lines)
 
 

@@ -25,10 +25,11 @@ from ae_plugin.errors import ConfigError, DataError, StoreError, UnfamiliarError
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.schemas import GuardVerdict, RunRecord, cells_schema, scores_schema
-from ae_plugin.store.commit import Commit, recover, sweep
+from ae_plugin.store.commit import Commit, recover
 from ae_plugin.store.files import Folder, SourceFile, fingerprint, list_source, open_fs, partition_id, partitions_of
 from ae_plugin.store.registry import Registry
 from ae_plugin.store.runs import LATEST, RUNS, latest, slug_of
+from ae_plugin.store.staging import sweep
 
 log = logging.getLogger(__name__)
 DATASETS = ("scores", "cells", "denoised", "quarantine")

@@ -92,8 +92,10 @@ def train_dag(pipeline: Pipeline, path: str) -> DAG:
         if pipeline.promote == "approval":
             last = last >> _approval(pipeline)
         if pipeline.promote != "never":
-            promote = PromoteModelOperator(task_id="promote", pipeline=path, outlets=[model_asset(pipeline.name)])
-            last >> promote
+            # Days may pass, and other trainings: what was trained (and approved) here, whatever is challenger by then.
+            trained = "{{ ti.xcom_pull(task_ids='train').model_version }}"
+            outlets = [model_asset(pipeline.name)]
+            last >> PromoteModelOperator(task_id="promote", pipeline=path, version=trained, outlets=outlets)
     return dag
 
 

@@ -19,7 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from ae_plugin.config import Source, check_uri
 from ae_plugin.errors import ConfigError, DataError, StoreError, is_io, is_transient
-from ae_plugin.store.owner import is_dead, mark
+from ae_plugin.store.owner import hold, mark
 
 SUFFIXES = {"parquet": (".parquet", ".pq"), "csv": (".csv", ".csv.gz")}
 
@@ -58,6 +58,7 @@ def list_source(source: Source) -> list[SourceFile]:
     fs, path = open_fs(source.uri)
     suffixes = SUFFIXES[source.format]
     try:
+        fs.invalidate_cache()  # all of it: a folder's own entry says nothing of the folders below
         found = _find(fs, path, suffixes)
     except Exception as error:
         if not (is_io(error) or isinstance(error, ValueError)):
@@ -191,20 +192,20 @@ class Folder:
         Raises:
             StoreError: it cannot be written.
         """
-        partial = f"{name}.partial.{mark()}"
+        partial = self.at(f"{name}.partial.{mark()}")
         with writing(self.uri):
             self.makedirs(name.rpartition("/")[0])
             if not self.local:
                 self.fs.pipe_file(self.at(name), data)
                 return
             try:
-                with open(self.at(partial), "wb") as handle:
+                with open(hold(partial), "wb") as handle:
                     handle.write(data)
                     handle.flush()
                     os.fsync(handle.fileno())
-                os.replace(self.at(partial), self.at(name))
-            except OSError:
-                Path(self.at(partial)).unlink(missing_ok=True)
+                    os.replace(partial, self.at(name))
+            except BaseException:
+                Path(partial).unlink(missing_ok=True)
                 raise
 
     def makedirs(self, name: str = "") -> None:
@@ -258,10 +259,12 @@ class Folder:
         return (datetime.now(timezone.utc) - changed.astimezone(timezone.utc)).total_seconds()
 
     def sweep_partials(self, name: str) -> None:
-        """Remove what killed writers of this machine left half-written in a folder."""
-        for entry in self.names(name):
-            if (entry.startswith(".stage.") or ".partial." in entry) and is_dead(entry):
-                self.remove(f"{name}/{entry}")
+        """Remove what killed writers left half-written in a folder; object stores write whole files only."""
+        for entry in self.names(name) if self.local else []:
+            if ".partial." in entry:
+                path = self.at(f"{name}/{entry}")
+                with contextlib.suppress(BlockingIOError), open(hold(path, wait=False), "rb"):  # else its writer lives
+                    Path(path).unlink()
 
 
 @contextmanager
