@@ -12,7 +12,7 @@ import typer
 from pydantic import BaseModel
 
 from ae_plugin import __version__
-from ae_plugin.errors import AeError, UnfamiliarError
+from ae_plugin.errors import AeError, UnfamiliarError, UserError
 
 app = typer.Typer(
     name="ae", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -29,7 +29,7 @@ def main() -> None:
     except AeError as error:
         if "--json" in sys.argv:
             print(json.dumps({"error": str(error), "exit_code": error.exit_code}))
-        print(f"ae: {error}", file=sys.stderr)
+        _complain(error)
         sys.exit(error.exit_code)
     except SystemExit as stop:
         if stop.code == 130:  # typer has caught it already
@@ -38,6 +38,10 @@ def main() -> None:
     except KeyboardInterrupt:
         print("ae: interrupted; nothing was changed that was not finished", file=sys.stderr)
         sys.exit(130)
+
+
+def _complain(error: AeError) -> None:
+    print(f"ae: {error}", file=sys.stderr)
 
 
 def _version(wanted: bool) -> None:
@@ -66,7 +70,7 @@ def _print(record: BaseModel | dict[str, Any], as_json: bool, lines: list[str]) 
     if as_json:
         data = record.model_dump(mode="json") if isinstance(record, BaseModel) else record
         print(json.dumps(data))
-    else:
+    elif lines:
         print("\n".join(lines))
 
 
@@ -114,7 +118,7 @@ def train(pipeline: PipelineArg, as_json: JsonFlag = False) -> None:
     lines = train_lines(report)
     promoted = None
     if loaded.promote == "auto":
-        promoted = promote_job(loaded)
+        promoted = promote_job(loaded, report.model_version)
         lines.append(_promotion(promoted.promoted, promoted.champion, promoted.reasons))
     else:
         lines.append(f"{report.model_version} waits as challenger: `ae promote {pipeline}`")
@@ -160,24 +164,22 @@ def score(
     from ae_plugin import config
     from ae_plugin.jobs.score import due
     from ae_plugin.jobs.score import score as job
+    from ae_plugin.jobs.several import score_several
 
     loaded = config.load(pipeline)
     if partition is not None or source is not None:
         record = job(loaded, partition, source=source, output=output)
         _print(record, as_json, [_run_line(record.model_dump())])
         return
-    records: list[dict[str, Any]] = []
-    refused: list[UnfamiliarError] = []
-    for name in due(loaded):
-        try:
-            records.append(job(loaded, name, output=output).model_dump(mode="json"))
-        except UnfamiliarError as error:
-            print(f"ae: {error}", file=sys.stderr)
-            refused.append(error)
-    lines = [_run_line(record) for record in records] or (
-        [] if refused else ["nothing to do: no partition is new or changed"]
-    )
-    _print({"pipeline": loaded.name, "runs": records, "refused": [str(error) for error in refused]}, as_json, lines)
+    done = score_several(loaded, due(loaded), output=output, tell=_complain)
+    records = [record.model_dump(mode="json") for record in done.scored.values()]
+    refused, failed = ([str(error) for error in errors.values()] for errors in (done.refused, done.failed))
+    lines = [_run_line(record) for record in records]
+    if not (lines or refused or failed):
+        lines = ["nothing to do: no partition is new or changed"]
+    _print({"pipeline": loaded.name, "runs": records, "refused": refused, "failed": failed}, as_json, lines)
+    if failed:
+        raise typer.Exit(UserError.exit_code)
     if refused:
         raise typer.Exit(UnfamiliarError.exit_code)
 
@@ -216,14 +218,11 @@ def models(pipeline: PipelineArg, as_json: JsonFlag = False) -> None:
     """List model versions and the pointers at them."""
     from ae_plugin import config
     from ae_plugin.jobs.models import models as job
+    from ae_plugin.jobs.summary import model_line
 
     loaded = config.load(pipeline)
     entries = job(loaded)
-    lines = [
-        f"{e.version}  {e.created_at}  {e.rows_train} rows  gate {'passed' if e.gate_passed else 'failed'}"
-        f"  {', '.join(e.pointers)}".rstrip()
-        for e in entries
-    ] or ["no versions yet: run `ae train`"]
+    lines = [model_line(entry) for entry in entries] or ["no versions yet: run `ae train`"]
     _print({"pipeline": loaded.name, "models": [e.model_dump(mode="json") for e in entries]}, as_json, lines)
 
 

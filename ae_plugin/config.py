@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import posixpath
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ae_plugin.errors import ConfigError
+from ae_plugin.errors import ConfigError, is_transient
 
 OUTPUT_COLUMNS = frozenset(
     [
@@ -190,18 +192,44 @@ class Pipeline(_Section):
         taken = sorted(set(self.source.keys) & OUTPUT_COLUMNS)
         if taken:
             raise ValueError(f"source.keys: {taken[0]!r} is a column that the outputs have already; rename it")
-        if f"{self.output.rstrip('/')}/".startswith(f"{self.source.uri.rstrip('/')}/"):
-            raise ValueError("output must not be the source's own folder, nor lie inside it")
+        if _overlap(self.source.uri, self.output):
+            raise ValueError(f"output {self.output} and source {self.source.uri} must lie apart, neither in the other")
         return self
 
     def resolved(self, root: Path) -> Pipeline:
-        """Return a copy whose relative paths are taken from `root`; URIs with a scheme stay as they are."""
-        source = self.source.model_copy(update={"uri": _absolute(self.source.uri, root)})
-        return self.model_copy(update={"source": source, "output": _absolute(self.output, root)})
+        """Return a copy whose relative paths are taken from `root`; URIs with a scheme stay as they are.
+
+        Raises:
+            ValidationError: source and output turn out to overlap.
+        """
+        raw = self.model_dump()
+        raw["source"]["uri"], raw["output"] = _absolute(self.source.uri, root), _absolute(self.output, root)
+        return Pipeline.model_validate(raw)
 
 
 def _absolute(uri: str, root: Path) -> str:
     return uri if "://" in uri else str(root / uri)
+
+
+def _overlap(source: str, output: str) -> bool:
+    """Whether what is written below `output` may be read as `source`, or source files lie below `output`."""
+    wanted, written = _steps(source), _steps(output)
+    if not any(mark in source for mark in "*?["):
+        wanted.append("**")
+    for pattern, name in zip(wanted, written, strict=False):
+        if "**" in pattern:
+            return True
+        if name != pattern and not fnmatchcase(name, pattern):
+            return False
+    return len(wanted) > len(written)
+
+
+def _steps(uri: str) -> list[str]:
+    """A path's scheme and folders, one way of writing it: without `.`, `//` and, on this machine, links."""
+    scheme, _, path = uri.rpartition("://")
+    if scheme not in ("", "file", "local"):
+        return [scheme, *posixpath.normpath(path.strip("/")).split("/")]
+    return ["", *(os.path.realpath(path) if path.startswith("/") else os.path.normpath(path)).split("/")]
 
 
 def root_of(path: Path) -> Path:
@@ -244,7 +272,8 @@ def load(pipeline: str | Path) -> Pipeline:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
-        raise ConfigError(f"not readable as YAML ({' '.join(str(error).split())})", where=str(path)) from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"not readable as YAML ({reason})", where=str(path), transient=is_transient(error)) from error
     if not isinstance(raw, dict):
         raise ConfigError("not a pipeline", where=str(path), mend="It must be a mapping with name, source and output")
     try:

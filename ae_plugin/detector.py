@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
-from ae_plugin.core.explain import Options, ScoredBatch, score_batch
+from ae_plugin.core.explain import Options, ScoredBatch, score_batches
 from ae_plugin.core.features import partition_time
 from ae_plugin.core.scoring import embed
+from ae_plugin.engines.local import batch_rows
 from ae_plugin.errors import ConfigError
 from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.store.registry import MODELS, Registry
@@ -53,14 +55,18 @@ class Detector:
         Raises:
             DataError: a learned column is missing or of another type.
         """
-        batch = self._run(table, partition, explain=False)
-        columns = {
-            "anomaly_score": pa.array(batch.rows.anomaly_score),
-            "p_value": pa.array(batch.rows.p_value),
-            "is_anomaly": pa.array(batch.rows.is_anomaly),
-            "top_column": batch.top_column,
-        }
-        return _like(table, pa.table(columns), types=False)
+        parts = [
+            pa.table(
+                {
+                    "anomaly_score": pa.array(batch.rows.anomaly_score),
+                    "p_value": pa.array(batch.rows.p_value),
+                    "is_anomaly": pa.array(batch.rows.is_anomaly),
+                    "top_column": batch.top_column,
+                }
+            )
+            for batch in self._scored(table, partition, explain=False)
+        ]
+        return _like(table, pa.concat_tables(parts), types=False)
 
     def explain(self, table: Table, *, partition: str = "") -> Any:
         """Name the wrong cells of anomalous rows.
@@ -72,7 +78,12 @@ class Detector:
         Raises:
             DataError: a learned column is missing or of another type.
         """
-        return _like(table, self._run(table, partition).cells, index=False)
+        parts, first = [], 0
+        for batch in self._scored(table, partition):
+            rows = pa.array(batch.cells.column("row").to_numpy() + first, pa.int64())
+            parts.append(batch.cells.set_column(0, "row", rows))
+            first += batch.source.num_rows
+        return _like(table, pa.concat_tables(parts), index=False)
 
     def denoise(self, table: Table, *, partition: str = "", full: bool = False) -> Any:
         """Return the table with wrong cells repaired and nulls filled, in the same schema and order.
@@ -85,8 +96,8 @@ class Detector:
         Raises:
             DataError: a learned column is missing or of another type.
         """
-        fixed = pa.Table.from_batches([self._run(table, partition, full=full).denoised])
-        return _like(table, fixed)
+        fixed = [batch.denoised for batch in self._scored(table, partition, full=full)]
+        return _like(table, pa.Table.from_batches(fixed))
 
     def embed(self, table: Table, *, partition: str = "") -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         """Return each row's latent code, float32 [n, latent_dim].
@@ -95,18 +106,26 @@ class Detector:
             DataError: a learned column is missing or of another type.
         """
         scorer = self._version.scorer
-        encoded = scorer.encode(_arrow(table), partition_time(partition))
-        visible = scorer.encoder.visible(encoded)
-        return embed(scorer.network, scorer.encoder.hide(encoded.x, visible), visible)
+        parts = []
+        for batch in self._batches(table):
+            encoded = scorer.encode(batch, partition_time(partition))
+            parts.append(embed(scorer.network, *scorer.encoder.inputs(encoded)))
+        return np.concatenate(parts)
 
-    def _run(self, table: Table, partition: str, *, full: bool = False, explain: bool = True) -> ScoredBatch:
+    def _scored(
+        self, table: Table, partition: str, *, full: bool = False, explain: bool = True
+    ) -> Iterator[ScoredBatch]:
+        options = Options(full, partition_time(partition), explain)
+        return score_batches(self._batches(table), self._version.scorer, options)
+
+    def _batches(self, table: Table) -> list[pa.RecordBatch]:
+        """The table in record batches: what is worked on at a time stays small however many rows there are."""
         whole = _arrow(table)
         if not isinstance(table, (pa.Table, pa.RecordBatch)):
             whole = _widened(whole, self._version.schema)
-        whole = whole.combine_chunks()
-        batches = whole.to_batches()
-        batch = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=whole.schema)
-        return score_batch(batch, self._version.scorer, Options(full, partition_time(partition), explain))
+        # Small chunks in one piece; a column of more than 2 GB of text stays in several.
+        batches = whole.combine_chunks().to_batches(batch_rows(self._version.scorer.encoder.features))
+        return batches or [pa.RecordBatch.from_pylist([], schema=whole.schema)]
 
 
 def _widened(table: pa.Table, learned: pa.Schema) -> pa.Table:
@@ -139,8 +158,16 @@ def _like(given: Table, result: pa.Table, *, index: bool = True, types: bool = T
         frame.index = given.index
         for name in frame.columns.intersection(given.columns) if types else ():
             if frame[name].dtype != given[name].dtype:
-                frame[name] = frame[name].astype(given[name].dtype)
+                frame[name] = frame[name].astype(_with_values_of(frame[name], given[name].dtype))
     return frame
+
+
+def _with_values_of(column: pd.Series, dtype: Any) -> Any:
+    """A category's type must have room for repaired values that the table itself did not hold."""
+    if getattr(dtype, "categories", None) is None:
+        return dtype
+    new = column.dropna().unique()
+    return type(dtype)([*dtype.categories, *(value for value in new if value not in dtype.categories)], dtype.ordered)
 
 
 def load(uri: str, *, alert_rate: float = 0.01) -> Detector:

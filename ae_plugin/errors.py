@@ -8,10 +8,22 @@
     ├── UnfamiliarError         exit code 3: the partition was refused by the guard
     └── NoChampionError         exit code 4: nothing to score with
 
-Messages are written for the person who has to act: ``what: where. mend``.
+Messages are written for the person who has to act: ``what: where. mend``. An error is ``transient`` when the same
+thing may succeed later without anybody's doing: a full disk, a store that does not answer. Airflow tries it again.
 """
 
 from __future__ import annotations
+
+import errno
+import gzip
+
+_LASTING = (FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
+_LASTING_CODES = {
+    *(errno.ENOENT, errno.EEXIST, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR),
+    *(errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL),
+}
+# What object stores' packages raise besides OSError, when they are not reached or give up.
+_STORE_PACKAGES = ("aiobotocore", "aiohttp", "asyncio", "azure", "botocore", "gcsfs", "google")
 
 
 class AeError(Exception):
@@ -19,14 +31,14 @@ class AeError(Exception):
 
     exit_code = 1
 
-    def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
-        self.what, self.where, self.mend = what, where, mend
+    def __init__(self, what: str, *, where: str = "", mend: str = "", transient: bool = False) -> None:
+        self.what, self.where, self.mend, self.transient = what, where, mend, transient
         text = what if not where else f"{where}: {what}"
         super().__init__(" ".join(f"{text}. {mend}".split()) if mend else " ".join(text.split()))
 
 
 class UserError(AeError):
-    """Something that only the user can mend; retrying without a change cannot succeed."""
+    """Something that the user or their system is to mend; unless it is transient, trying again cannot succeed."""
 
     exit_code = 2
 
@@ -53,3 +65,17 @@ class NoChampionError(AeError):
     """There is no champion to score with."""
 
     exit_code = 4
+
+
+def is_io(error: BaseException) -> bool:
+    """Whether an exception is the word of a file system or of an object store's package."""
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _STORE_PACKAGES
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether trying the same again may succeed: not when a path or a right is missing, nor when a file is broken."""
+    if not is_io(error) or isinstance(error, (*_LASTING, gzip.BadGzipFile)):
+        return False
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno not in _LASTING_CODES
+    return type(error) is not OSError  # Arrow's own, without a code: the file is not what it should be

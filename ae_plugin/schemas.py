@@ -164,15 +164,16 @@ class PromoteRecord(_Record):
 
 
 class ModelEntry(_Record):
-    """One line of `ae models`."""
+    """One line of `ae models`; of a version that cannot be read, `problem` says why and the rest is empty."""
 
     version: str
     pointers: list[str]
-    created_at: str
-    rows_train: int
-    partitions: list[str]
-    gate_passed: bool
-    validation_loss: float
+    created_at: str | None = None
+    rows_train: int | None = None
+    partitions: list[str] = Field(default_factory=list)
+    gate_passed: bool | None = None
+    validation_loss: float | None = None
+    problem: str | None = None
 
 
 class EvaluateRecord(_Record):

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 
 import ae_plugin
+from ae_plugin.core.features import TableEncoder
 from ae_plugin.errors import AeError, ConfigError, DataError, NoChampionError, StoreError
 from tests.conftest import Trained
 from tests.running import ROOT
@@ -191,6 +192,70 @@ def test_chunks_do_not_matter(detector: ae_plugin.Detector, table: pa.Table) -> 
     chunked = pa.concat_tables([table.slice(0, 100), table.slice(100)])
     assert detector.score(chunked, partition=AT).equals(detector.score(table, partition=AT))
     assert plain(detector.denoise(chunked, partition=AT)).equals(plain(detector.denoise(table, partition=AT)))
+
+
+@pytest.mark.parametrize("as_given", [lambda table: table, lambda table: table.to_pandas()], ids=["Arrow", "pandas"])
+def test_a_long_table_is_worked_on_in_pieces(
+    detector: ae_plugin.Detector, table: pa.Table, as_given: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = as_given(table)
+    verbs = [lambda: detector.score(given, partition=AT), lambda: detector.explain(given, partition=AT)]
+    verbs += [lambda: detector.denoise(given, partition=AT), lambda: detector.denoise(given, partition=AT, full=True)]
+    whole = [verb() for verb in verbs]
+    embedded = detector.embed(given, partition=AT)
+    sizes: list[int] = []
+    encode = TableEncoder.encode
+
+    def spy(self: TableEncoder, batch: Any, reference: float | None = None) -> Any:
+        sizes.append(batch.num_rows)
+        return encode(self, batch, reference)
+
+    monkeypatch.setattr(TableEncoder, "encode", spy)
+    monkeypatch.setattr("ae_plugin.detector.batch_rows", lambda features: 64)
+    for verb, want in zip(verbs, whole, strict=True):
+        found = verb()
+        if isinstance(want, pd.DataFrame):
+            pd.testing.assert_frame_equal(found, want)
+        else:
+            assert plain(found).equals(plain(want))
+    assert np.array_equal(detector.embed(given, partition=AT), embedded)
+    assert max(sizes) == 64 and len(sizes) == 5 * 4
+
+
+@pytest.mark.parametrize("name", ["quantity", "weight", "price", "express", "courier", "ordered_at", "due", "product"])
+def test_a_category_of_any_values_is_judged_by_its_values(
+    detector: ae_plugin.Detector, table: pa.Table, name: str
+) -> None:
+    """Arrow's dictionaries and pandas' categories, come back as such."""
+    column = table[name].combine_chunks().dictionary_encode()
+    coded = table.set_column(table.column_names.index(name), name, column)
+    assert detector.score(coded, partition=AT).equals(detector.score(table, partition=AT))
+    assert detector.explain(coded, partition=AT).equals(detector.explain(table, partition=AT))
+    found, want = (detector.denoise(given, partition=AT) for given in (coded, table))
+    assert found.schema.field(name).type == column.type
+    assert plain(found).equals(plain(want))
+    if pa.types.is_decimal(column.type.value_type):
+        return  # pandas keeps decimals as objects
+    frame = coded.to_pandas()
+    assert isinstance(frame[name].dtype, pd.CategoricalDtype)
+    pd.testing.assert_frame_equal(
+        detector.score(frame, partition=AT), detector.score(table, partition=AT).to_pandas(types_mapper=None)
+    )
+    fixed = detector.denoise(frame, partition=AT)
+    assert isinstance(fixed[name].dtype, pd.CategoricalDtype)
+    assert list(fixed[name].cat.categories[: len(frame[name].cat.categories)]) == list(frame[name].cat.categories)
+    assert fixed[name].isna().sum() == want[name].null_count, "a repaired value is none of the frame's, and not lost"
+
+
+def test_a_category_without_room_for_more_values_stays_as_it_is(detector: ae_plugin.Detector) -> None:
+    """120 weights are counted by an int8; their whole reconstruction has more values than that."""
+    table = make_orders(300, day(FRESH), seed=4)
+    column = table["weight"].combine_chunks().take(pa.array(np.arange(300) % 120)).dictionary_encode()
+    column = column.cast(pa.dictionary(pa.int8(), pa.float64()))
+    given = table.set_column(table.column_names.index("weight"), "weight", column)
+    found = detector.denoise(given, partition=AT, full=True)
+    assert found["weight"].combine_chunks().equals(column)
+    assert not found["quantity"].equals(given["quantity"])
 
 
 def test_ages_are_judged_only_with_a_partition_s_date(detector: ae_plugin.Detector) -> None:

@@ -157,7 +157,7 @@ def test_train_promotes_as_the_pipeline_says(shop: Shop) -> None:
 def test_score_takes_all_that_is_due(shop: Shop) -> None:
     found = run_ae("-q", "score", shop.yaml, "--json").json
     assert [run["partition"] for run in found["runs"]] == [f"date={day(FRESH)}", f"date={day(FRESH + 1)}"]
-    assert (found["pipeline"], found["refused"]) == ("shop", [])
+    assert (found["pipeline"], found["refused"], found["failed"]) == ("shop", [], [])
     again = run_ae("-q", "score", shop.yaml)
     assert (again.code, again.out) == (0, "nothing to do: no partition is new or changed\n")
     assert run_ae("-q", "score", shop.yaml, "--json").json["runs"] == []
@@ -186,6 +186,23 @@ def test_scoring_goes_on_after_a_partition_that_is_refused(shop: Shop) -> None:
     assert (shop.output / f"quarantine/date={day(FRESH)}/part-0.parquet").is_file()
     again = run_ae("-q", "score", shop.yaml)
     assert (again.code, again.out) == (0, "nothing to do: no partition is new or changed\n")
+
+
+def test_scoring_goes_on_after_a_partition_that_fails(shop: Shop) -> None:
+    """Each is said in one line; failures weigh more than refusals; nothing blocks the next run."""
+    unfamiliar(shop, FRESH)
+    write_day(shop.source, FRESH + 2, make_orders(300, day(FRESH + 2)).drop_columns("price"))
+    next((shop.source / f"date={day(FRESH + 1)}").iterdir()).write_bytes(b"garbage")
+    write_day(shop.source, FRESH + 3, make_orders(300, day(FRESH + 3)))
+    done = run_ae("-q", "score", shop.yaml, "--json")
+    assert done.code == 2
+    assert [run["partition"] for run in done.json["runs"]] == [f"date={day(FRESH + 3)}"]
+    assert [len(done.json[name]) for name in ("refused", "failed")] == [1, 2]
+    said = [line for line in done.err.splitlines() if line.startswith("ae: ")]
+    assert [line.removeprefix("ae: ") for line in said] == [*done.json["refused"], *done.json["failed"]]
+    assert "Traceback" not in done.err
+    again = run_ae("-q", "score", shop.yaml)
+    assert (again.code, again.out) == (2, ""), "what failed is due still"
 
 
 def test_evaluate_tells_the_labelled_rows(shop: Shop) -> None:

@@ -85,7 +85,7 @@ BAD: dict[str, list[Any]] = {
     "score.on_unfamiliar": ["refuse", "", None, True],
     "score.denoise": ["both", "", None, True],
     "promote": ["always", "", None, True],
-    "output": ["", "  ", "../out", "orders", "orders/", "orders/out", None, 3],
+    "output": ["", "  ", "../out", "orders", "orders/", "orders/out", "./orders", ".", None, 3],
 }
 
 
@@ -202,7 +202,7 @@ def test_keys_must_not_be_columns_of_the_outputs(column: str) -> None:
 @pytest.mark.parametrize("source", ["orders", "orders/", "a/b", "s3://lake/orders"])
 def test_the_output_lies_outside_the_source(source: str) -> None:
     for output in (source.rstrip("/"), source.rstrip("/") + "/", source.rstrip("/") + "/out"):
-        with pytest.raises(ValueError, match="the source's own folder"):
+        with pytest.raises(ValueError, match="must lie apart"):
             Pipeline.model_validate({**LEAST, "source": {"uri": source}, "output": output})
     for output in (source.rstrip("/") + "_out", "elsewhere"):
         Pipeline.model_validate({**LEAST, "source": {"uri": source}, "output": output})
@@ -321,3 +321,51 @@ def test_the_shipped_examples_load(monkeypatch: pytest.MonkeyPatch) -> None:
         pipeline = config.load(path)
         assert pipeline.name == path.stem
         assert Path(pipeline.source.uri).exists()
+
+
+APART = [
+    ("orders", "out"),
+    ("orders", "orders_out"),
+    ("./orders/", "out/orders"),
+    ("orders/*.parquet", "orders/out"),
+    ("data/orders-*.parquet", "data/out"),
+    ("out_a/denoised", "out_b"),
+    ("/abs/orders", "orders/out"),
+    ("s3://lake/orders", "s3://lake/out"),
+    ("s3://lake/orders", "lake/orders/out"),
+]
+OVERLAP = [
+    ("orders", "./orders"),
+    ("./orders", "orders/out"),
+    ("orders//", "orders/./out"),
+    ("orders/*/*.parquet", "orders/out"),
+    ("orders/**", "orders/deep/out"),
+    ("orders/date=*/part-0.parquet", "orders"),
+    ("**/*.parquet", "out"),
+    ("out/scores", "out"),
+    ("out/in.parquet", "./out"),
+    (".", "out"),
+    ("ROOT/orders", "orders/out"),
+    ("orders", "ROOT/orders/out"),
+    ("file://ROOT/orders", "orders/out"),
+    ("link", "orders/out"),
+    ("s3://lake/orders", "s3://lake//orders/out"),
+    ("s3://lake", "s3://lake/out"),
+]
+
+
+@pytest.mark.parametrize(("source", "output"), APART)
+def test_source_and_output_that_lie_apart(project: Path, source: str, output: str) -> None:
+    path = project / "dags/pipelines/shop.yaml"
+    assert config.load(write(path, {"name": "shop", "source": {"uri": source}, "output": output}))
+
+
+@pytest.mark.parametrize(("source", "output"), OVERLAP)
+def test_source_and_output_that_overlap_once_they_are_resolved(project: Path, source: str, output: str) -> None:
+    """However they are written, whichever lies in the other."""
+    (project / "orders").mkdir()
+    (project / "link").symlink_to(project / "orders")
+    source, output = (text.replace("ROOT", str(project)) for text in (source, output))
+    path = write(project / "dags/pipelines/shop.yaml", {"name": "shop", "source": {"uri": source}, "output": output})
+    with pytest.raises(ConfigError, match="output .* must lie apart"):
+        config.load(path)

@@ -13,7 +13,7 @@ from ae_plugin.core.columns import CategorySpec, ColumnSpec, NumberSpec, TextSpe
 from ae_plugin.core.features import SECONDS, TableEncoder
 from ae_plugin.core.ngrams import embed_strings
 from ae_plugin.core.numbers import decode_numbers, unsquash
-from ae_plugin.core.values import Doubles, Floats, as_strings
+from ae_plugin.core.values import Doubles, Floats, as_strings, decoded
 
 SPELLING_WEIGHT = 6.0
 SPELLING_DIMS = 256
@@ -27,13 +27,14 @@ def expected_values(spec: ColumnSpec, features: Floats, observed: pa.Array, refe
     Args:
         spec: the column's spec.
         features: float32 [n, spec.width], the reconstruction with the cell hidden.
-        observed: [n] what the cells hold; its type is the type of the result.
+        observed: [n] what the cells hold; its type (of its values, when it is a dictionary) is that of the result.
         reference: seconds since 1970 of the partition's own date, when it has one.
 
     Returns:
         [n] values of the observed type: known categories, numbers inside the training range; null where the model
-        cannot tell (an identifier, say).
+        cannot tell (an identifier, or a moment that nothing pins down).
     """
+    observed = decoded(observed)
     if isinstance(spec, NumberSpec):
         return _numbers(spec, features[:, 0], observed.type)
     if isinstance(spec, CategorySpec):
@@ -68,8 +69,7 @@ def decode_all(
 
 def as_text(values: pa.Array) -> pa.Array:
     """Write values as strings, for people; null stays null."""
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
+    values = decoded(values)
     if pa.types.is_duration(values.type):
         values = values.cast(pa.int64())
     if pa.types.is_floating(values.type):
@@ -145,8 +145,6 @@ def nearest(wanted: Floats, table: Floats) -> npt.NDArray[np.intp]:
 
 def _strings(values: list[str | None], kind: pa.DataType) -> pa.Array:
     plain = pa.array(values, pa.string())
-    if pa.types.is_dictionary(kind):
-        return _strings(values, kind.value_type).dictionary_encode().cast(kind)
     if pa.types.is_null(kind):
         return pa.nulls(len(values))
     try:
@@ -156,20 +154,36 @@ def _strings(values: list[str | None], kind: pa.DataType) -> pa.Array:
 
 
 def _times(spec: TimeSpec, features: Floats, kind: pa.DataType, reference: float | None) -> pa.Array:
-    if spec.relative and reference is None:
+    lost = spec.relative and reference is None
+    if lost or not (spec.relative or spec.cycles) or pa.types.is_null(kind):
+        # An absolute time without a cycle would always be the middle of training: that is no answer.
         return pa.nulls(len(features), kind)
-    age = np.clip(unsquash(features[:, 0]).astype(np.float64) * spec.std + spec.mean, spec.low, spec.high)
-    seconds = age + (reference or 0.0) if spec.relative else age
+    start = (reference or 0.0) if spec.relative else 0.0
+    low, high = _whole_steps(spec.low + start, spec.high + start, spec.step)
+    seconds = np.clip(unsquash(features[:, 0]).astype(np.float64) * spec.std + spec.mean + start, low, high)
     if "day" in spec.cycles:
         seconds = _nearest_phase(seconds, features, 1 + 2 * spec.cycles.index("day"), SECONDS["day"])
-    seconds = np.round(seconds / spec.step) * spec.step
-    return _ticks(seconds, kind)
+        seconds = _inside(seconds, low, high, SECONDS["day"])
+    return _ticks(np.clip(np.round(seconds / spec.step) * spec.step, low, high), kind)
+
+
+def _whole_steps(low: float, high: float, step: float) -> tuple[float, float]:
+    """The first and last multiple of `step` within low..high; low and high themselves where there is none."""
+    first, last = float(np.ceil(low / step - 1e-6) * step), float(np.floor(high / step + 1e-6) * step)
+    return (first, last) if first <= last else (low, high)
 
 
 def _nearest_phase(seconds: Doubles, features: Floats, place: int, period: float) -> Doubles:
     phase = np.arctan2(features[:, place], features[:, place + 1]).astype(np.float64) / (2 * np.pi) * period
     shift = (phase - seconds + period / 2) % period - period / 2
     return np.asarray(seconds + shift, np.float64)
+
+
+def _inside(seconds: Doubles, low: float, high: float, period: float) -> Doubles:
+    """Move times that were shifted well out of low..high back by one period, where that keeps them inside."""
+    little = period / 96
+    seconds = np.where((seconds > high + little) & (seconds - period >= low), seconds - period, seconds)
+    return np.where((seconds < low - little) & (seconds + period <= high), seconds + period, seconds)
 
 
 def _ticks(seconds: Doubles, kind: pa.DataType) -> pa.Array:

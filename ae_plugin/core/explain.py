@@ -19,7 +19,7 @@ from ae_plugin.core.decode import as_text, decode_all, expected_values
 from ae_plugin.core.features import IMPOSSIBLE, NULL
 from ae_plugin.core.guard import Counts, count_bins
 from ae_plugin.core.scoring import RowScores, Scorer
-from ae_plugin.core.values import Bools, Floats
+from ae_plugin.core.values import Bools, Floats, coded, decoded
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,18 @@ def score_batch(batch: pa.RecordBatch, scorer: Scorer, options: Options) -> Scor
 
 
 Expected = dict[int, tuple[npt.NDArray[np.intp], pa.Array]]
-"""Column index -> (rows of the batch, their expected values in the column's type)."""
+"""Column index -> (rows of the batch, their expected values in the column's type, its dictionary spelt out)."""
+
+
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    return decoded(batch.column(batch.schema.get_field_index(name)))
 
 
 def _is_null(batch: pa.RecordBatch, scorer: Scorer) -> Bools:
     """Which cells hold nothing (null or NaN), bool [n, C]; asked for columns that never had nulls in training."""
     out = np.zeros((batch.num_rows, len(scorer.encoder.names)), bool)
     for index, name in enumerate(scorer.encoder.names):
-        column = batch.column(batch.schema.get_field_index(name))
+        column = _column(batch, name)
         if column.null_count or pa.types.is_floating(column.type):
             out[:, index] = pc.is_null(column, nan_is_null=True).to_numpy(zero_copy_only=False)
     return out
@@ -121,7 +125,7 @@ def _expected(
     for index, (spec, where) in enumerate(zip(scorer.encoder.specs, scorer.encoder.slices, strict=True)):
         rows = np.flatnonzero(gone[touched, index])
         if len(rows):
-            observed = batch.column(batch.schema.get_field_index(spec.name)).take(pa.array(touched[rows]))
+            observed = _column(batch, spec.name).take(pa.array(touched[rows]))
             values = expected_values(spec, filled[rows][:, where], observed, options.reference)
             out[index] = (touched[rows], values)
     return out
@@ -130,10 +134,7 @@ def _expected(
 def _acquit(batch: pa.RecordBatch, scorer: Scorer, wrong: Bools, expected: Expected) -> None:
     """Take back, in place, the verdict on cells that hold what is expected: odd they may be, but nothing is better."""
     for index, (rows, values) in expected.items():
-        observed = batch.column(batch.schema.get_field_index(scorer.encoder.names[index])).take(pa.array(rows))
-        if pa.types.is_dictionary(observed.type):
-            kind = observed.type.value_type
-            observed, values = observed.cast(kind), values.cast(kind)
+        observed = _column(batch, scorer.encoder.names[index]).take(pa.array(rows))
         if pa.types.is_float16(observed.type):
             observed, values = observed.cast(pa.float32()), values.cast(pa.float32())
         if pa.types.is_null(observed.type):
@@ -167,7 +168,7 @@ def _cells(
         rows = flagged[local]
         known, values = expected[index]
         wanted = values.take(pa.array(np.searchsorted(known, rows)))
-        observed = batch.column(batch.schema.get_field_index(name)).take(pa.array(rows))
+        observed = _column(batch, name).take(pa.array(rows))
         judged = verdicts.error[local, index], verdicts.p_value[local, index]
         parts.append([pa.array(rows), pa.repeat(name, len(rows)), as_text(observed), as_text(wanted), *judged])
     empty = _no_cells()
@@ -191,25 +192,29 @@ def _denoise(
     whole = decode_all(scorer.encoder, batch, reconstruction, options.reference) if options.full else {}
     for index, name in enumerate(scorer.encoder.names):
         place = batch.schema.get_field_index(name)
-        column = columns[place]
+        if index not in whole and index not in expected:
+            continue
+        given, column = columns[place], _column(batch, name)
         rows, values = expected.get(index, (np.zeros(0, np.intp), pa.nulls(0, column.type)))
         told = values.is_valid().to_numpy(zero_copy_only=False)
-        fixes = wrong[rows, index]
-        repaired += int((told & fixes).sum())
-        imputed += int((told & ~fixes).sum())
         if index in whole:
             values_all = whole[index]
             column = pc.if_else(values_all.is_valid(), values_all, column) if values_all.null_count else values_all
         if told.any():
             column = _put(column, rows[told], values.filter(pa.array(told)))
+        if pa.types.is_dictionary(given.type):
+            try:
+                column = coded(column, given)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                continue  # more values than the dictionary's type can count: the column stays as it is
         columns[place] = column
+        fixes = wrong[rows, index]
+        repaired += int((told & fixes).sum())
+        imputed += int((told & ~fixes).sum())
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema), repaired, imputed
 
 
 def _put(column: pa.Array, rows: npt.NDArray[np.intp], values: pa.Array) -> pa.Array:
-    if pa.types.is_dictionary(column.type):
-        plain = _put(column.cast(column.type.value_type), rows, values.cast(column.type.value_type))
-        return plain.dictionary_encode().cast(column.type)
     if not (pa.types.is_duration(column.type) or pa.types.is_float16(column.type) or pa.types.is_null(column.type)):
         mask = np.zeros(len(column), bool)
         mask[rows] = True

@@ -12,7 +12,7 @@ Every row is encoded by itself: nothing here depends on the other rows of the ba
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -35,7 +35,7 @@ from ae_plugin.core.columns import (
 )
 from ae_plugin.core.ngrams import embed_strings
 from ae_plugin.core.numbers import encode_numbers, grid, squash, tiles
-from ae_plugin.core.values import Bins, Bools, Doubles, Floats, as_floats, as_seconds, as_strings
+from ae_plugin.core.values import Bins, Bools, Doubles, Floats, as_floats, as_seconds, as_strings, decoded
 from ae_plugin.errors import DataError
 
 VALUE, NULL, IMPOSSIBLE, UNJUDGED = 0, 1, 2, 3
@@ -250,17 +250,12 @@ def add_columns(values: Floats) -> Floats:
     return out
 
 
-def iter_columns(encoder: TableEncoder) -> Iterator[tuple[int, ColumnSpec, slice]]:
-    """Yield (index, spec, feature slice) of each learned column."""
-    yield from zip(range(len(encoder.specs)), encoder.specs, encoder.slices, strict=True)
-
-
 def _column(batch: pa.RecordBatch | pa.Table, name: str) -> pa.Array:
     index = batch.schema.get_field_index(name)
     if index < 0:
         raise DataError(f"column {name!r} is missing", mend="Bring it back, or train anew without it")
     column = batch.column(index)
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return decoded(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
 
 
 def _unseen_error(spec: ColumnSpec) -> float:
@@ -331,7 +326,7 @@ def _number(column: pa.Array) -> pa.Array:
         or pa.types.is_null(kind)
     ):
         raise pa.ArrowTypeError("not a number")
-    return column
+    return column.cast(pa.float64()) if pa.types.is_null(kind) else column
 
 
 def _encode_category(column: pa.Array, spec: CategorySpec) -> _Column:
@@ -372,6 +367,8 @@ def _encode_text(column: pa.Array, spec: TextSpec) -> _Column:
 
 
 def _encode_time(column: pa.Array, spec: TimeSpec, reference: float | None) -> _Column:
+    if pa.types.is_null(column.type):
+        column = column.cast(pa.timestamp("s"))  # nothing there, so of no type
     if not pa.types.is_temporal(column.type) or pa.types.is_duration(column.type):
         raise pa.ArrowTypeError("not a time")
     seconds, nulls = as_seconds(column)

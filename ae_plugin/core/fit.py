@@ -11,7 +11,7 @@ import pyarrow as pa
 from ae_plugin.core.columns import CategorySpec, ColumnSpec, NumberSpec, TextSpec, TimeSpec
 from ae_plugin.core.features import SECONDS, partition_time
 from ae_plugin.core.ngrams import embed_strings
-from ae_plugin.core.values import Doubles, as_floats, as_seconds, as_strings
+from ae_plugin.core.values import Doubles, as_floats, as_seconds, as_strings, decoded
 from ae_plugin.schemas import ColumnNote
 
 CATEGORY_LIMIT = 200
@@ -58,7 +58,7 @@ def learn_columns(
             continue
         column = sample.column(field.name).combine_chunks()
         column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        spec, note = _learn(field, column, groups, len(names), anchors)
+        spec, note = _learn(field, decoded(column), groups, len(names), anchors)
         role = "learned" if spec is not None else "passed through"
         notes.append(ColumnNote(column=field.name, type=kind, role=role, kind=spec.kind if spec else "", note=note))
         if spec is not None:
@@ -69,9 +69,7 @@ def learn_columns(
 def _learn(
     field: pa.Field, column: pa.Array, groups: npt.NDArray[np.intp], n_groups: int, anchors: Doubles | None
 ) -> tuple[ColumnSpec | None, str]:
-    kind = field.type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
+    kind = column.type
     if column.null_count == len(column):
         return None, "all null"
     if pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
@@ -87,8 +85,7 @@ def _learn(
         or pa.types.is_decimal(kind)
         or pa.types.is_duration(kind)
     ):
-        values, nulls = as_floats(column)
-        return _learn_number(field, values.astype(np.float64), nulls, groups, n_groups)
+        return _learn_number(field, column, groups, n_groups)
     if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
         return _learn_time(field, column, groups, n_groups, anchors)
     return None, f"{kind} is not a type that can be learned"
@@ -151,8 +148,11 @@ def _digits(values: Doubles) -> int | None:
 
 
 def _learn_number(
-    field: pa.Field, values: Doubles, nulls: npt.NDArray[np.bool_] | None, groups: npt.NDArray[np.intp], n_groups: int
+    field: pa.Field, column: pa.Array, groups: npt.NDArray[np.intp], n_groups: int
 ) -> tuple[ColumnSpec | None, str]:
+    kind = column.type
+    floats, nulls = as_floats(column)
+    values = floats.astype(np.float64)
     present = np.isfinite(values) if nulls is None else np.isfinite(values) & ~nulls
     finite = values[present]
     if not len(finite):
@@ -162,14 +162,14 @@ def _learn_number(
         return None, "constant"
     if whole and (skip := _by_partition(finite, groups, n_groups)):
         return None, skip
-    if whole and pa.types.is_integer(field.type) and _is_sequence(finite, groups):
+    if whole and pa.types.is_integer(kind) and _is_sequence(finite, groups):
         return None, "a running number: every value is new"
     inner = _fence(finite)
     std = float(inner.std())
     low, high = float(inner.min()), float(inner.max())
-    digits = 0 if pa.types.is_integer(field.type) else _digits(inner)
-    if pa.types.is_decimal(field.type):
-        digits = max(field.type.scale, 0)
+    digits = 0 if pa.types.is_integer(kind) else _digits(inner)
+    if pa.types.is_decimal(kind):
+        digits = max(kind.scale, 0)
     missing = float(1 - (len(finite) + np.isinf(values).sum()) / len(values))
     spec = NumberSpec(
         name=field.name,
@@ -210,7 +210,7 @@ def _learn_time(
     if present.all() and (skip := _by_partition(seconds, groups, n_groups)):
         return None, skip
     span = float(np.ptp(_fence(there)))
-    of_day = pa.types.is_time(field.type)
+    of_day = pa.types.is_time(column.type)
     ages, relative = there, False
     if anchors is not None and not of_day:
         ages = there - anchors[present]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -34,10 +35,26 @@ def as_floats(column: pa.Array) -> tuple[Doubles | Floats, Bools | None]:
     return values, nulls
 
 
+def decoded(column: pa.Array) -> pa.Array:
+    """Return a dictionary column as its plain values; any other column as it is."""
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def coded(values: pa.Array, like: pa.Array) -> pa.Array:
+    """Return plain values in the dictionary type of `like`: its dictionary, in its order, then what is new.
+
+    Raises:
+        ArrowInvalid: the type's index cannot count that many values.
+    """
+    index = pc.index_in(values, value_set=like.dictionary)
+    new = values.filter(pc.and_(index.is_null(), values.is_valid())).unique()
+    dictionary = pa.concat_arrays([like.dictionary, new])
+    index = pc.index_in(values, value_set=dictionary).cast(like.type.index_type)
+    return pa.DictionaryArray.from_arrays(index, dictionary, ordered=like.type.ordered)
+
+
 def as_strings(column: pa.Array) -> pa.Array:
-    """Return a bool, string or dictionary column as plain strings."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    """Return a bool or string column as plain strings."""
     if pa.types.is_boolean(column.type):
         return column.cast(pa.string())
     return column if pa.types.is_string(column.type) else column.cast(pa.string())

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import queue
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
 from ae_plugin.engines.sinks import LocalFile, RemoteFile
-from ae_plugin.errors import DataError
+from ae_plugin.errors import DataError, is_io, is_transient
 from ae_plugin.store.files import Folder, SourceFile, open_fs, writing
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 BATCH_ROWS = 32_768
 GROUP_ROWS = 65_536
-SAMPLE_BYTES = 512 * 2**20
+_BATCH_CELLS = 4 * 2**20
 _CSV_BLOCK = 8 * 2**20
 _READ_AHEAD = 2**16
 
@@ -37,78 +33,167 @@ def reading(where: str) -> Iterator[None]:
     """Turn what Arrow and the filesystem say about a bad file into one clear line."""
     try:
         yield
-    except (pa.ArrowException, OSError, EOFError, UnicodeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"cannot be read ({reason})", where=where, mend="Replace or remove the file") from error
+    except Exception as error:
+        if not (is_io(error) or isinstance(error, (pa.ArrowException, EOFError, UnicodeError))):
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        transient = is_transient(error)
+        mend = "Try again" if transient else "Replace or remove the file"
+        raise DataError(f"cannot be read ({reason})", where=where, mend=mend, transient=transient) from error
 
 
 class Reader:
     """The files of one partition, read as one stream of record batches in one schema.
 
+    The schema is the first file's, each column in a type that holds what every file has.
+
     Args:
         files: of one partition, in order.
         format: how they are written.
         schema: of the source when it is known (CSV files then need no guessing).
+        rows: of the largest record batch.
 
     Raises:
-        DataError: a file cannot be read, or has another schema than the first.
+        DataError: a file cannot be read, or has other columns than the first, or a column of quite another type.
     """
 
-    def __init__(self, files: Sequence[SourceFile], format: str, schema: pa.Schema | None = None) -> None:
-        self.files, self.format = list(files), format
-        self._wanted = schema
-        first = self.files[0].uri
-        with reading(first):
-            self.schema = self._schema_of(first)
-            twice = [name for name, count in Counter(self.schema.names).items() if count > 1]
-        if twice:
-            raise DataError(f"column {twice[0]!r} is there twice", where=first, mend="Rename one of them")
-
-    def _schema_of(self, uri: str) -> pa.Schema:
-        if self.format == "csv":
-            with self._csv(uri) as stream:
-                return stream.schema
-        with open_input(uri) as handle:
-            return pq.read_schema(handle)
-
-    def _csv(self, uri: str) -> Any:
-        from pyarrow import csv
-
-        types = {field.name: field.type for field in self._wanted or ()}
-        fs, path = open_fs(uri)
-        return csv.open_csv(
-            fs.open(path, "rb", compression="infer"),
-            read_options=csv.ReadOptions(block_size=_CSV_BLOCK),
-            convert_options=csv.ConvertOptions(column_types=types, strings_can_be_null=True),
-        )
+    def __init__(
+        self, files: Sequence[SourceFile], format: str, schema: pa.Schema | None = None, rows: int = BATCH_ROWS
+    ) -> None:
+        self.files, self.format, self._rows = list(files), format, rows
+        found = [(file.uri, schema_of(file.uri, format, schema)) for file in self.files]
+        for uri, other in found:
+            if lost := sorted(set(found[0][1].names) ^ set(other.names)):
+                raise DataError(
+                    f"column {lost[0]!r} is in some files of the partition only", where=uri, mend="Align the files"
+                )
+        self.schema = unify(found)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Stream all rows in order."""
         for file in self.files:
-            with reading(file.uri):
-                for batch in self._batches_of(file.uri):
-                    yield self._same_schema(batch, file.uri)
+            yield from read_file(file.uri, self.format, self.schema, self._rows)
 
-    def _batches_of(self, uri: str) -> Iterator[pa.RecordBatch]:
-        if self.format == "csv":
-            with self._csv(uri) as stream:
-                yield from stream
+
+def batch_rows(features: int) -> int:
+    """Rows of a record batch that is encoded into so many features: as many as a budget of cells allows."""
+    return min(max(_BATCH_CELLS // features // 1024 * 1024, 1024), BATCH_ROWS)
+
+
+def schema_of(uri: str, format: str, known: pa.Schema | None = None) -> pa.Schema:
+    """A file's schema: of Parquet from its footer; of CSV as known from training, or else guessed from its start."""
+    with reading(uri):
+        if format == "csv":
+            with _open_csv(uri, {}) as stream:
+                schema = _csv_schema(stream.schema, known)
+        else:
+            with open_input(uri) as handle:
+                schema = pq.read_schema(handle)
+    twice = [name for name, count in Counter(schema.names).items() if count > 1]
+    if twice:
+        raise DataError(f"column {twice[0]!r} is there twice", where=uri, mend="Rename one of them")
+    return schema
+
+
+def _csv_schema(guessed: pa.Schema, known: pa.Schema | None) -> pa.Schema:
+    types = {field.name: field.type for field in known or () if not pa.types.is_null(field.type)}
+    fields = []
+    for field in guessed:
+        kind = types.get(field.name, field.type)
+        # Whole numbers so far, fractions today: no reason to refuse the file.
+        wider = pa.types.is_integer(kind) and pa.types.is_floating(field.type)
+        fields.append(field if wider else field.with_type(kind))
+    return pa.schema(fields)
+
+
+def unify(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
+    """The first schema, each column in the narrowest type that holds what all of them have.
+
+    Args:
+        schemas: (the file's URI, its schema); all hold the first one's columns.
+
+    Raises:
+        DataError: a column's types have no such type in common.
+    """
+    (_, first), *rest = schemas
+    fields = list(first)
+    for uri, schema in rest:
+        fields = [_wider(field, schema.field(field.name), uri) for field in fields]
+    return pa.schema(fields, metadata=first.metadata)
+
+
+def _wider(field: pa.Field, other: pa.Field, uri: str) -> pa.Field:
+    pairs = ((field.type, other.type), (_plain(field.type), _plain(other.type)))
+    kind = field.type if field.type == other.type else next(filter(None, (_common(*pair) for pair in pairs)), None)
+    if kind is None:
+        raise DataError(
+            f"column {field.name!r} is {other.type} here, but {field.type} in other files",
+            where=uri,
+            mend="Write it with one type",
+        )
+    return field.with_type(kind).with_nullable(field.nullable or other.nullable)
+
+
+def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The type that two types widen to, if there is one."""
+    try:
+        schemas = [pa.schema([("", kind)]) for kind in (one, other)]
+        kind = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return None
+    # Text would widen to bytes, which nobody can learn.
+    text = (pa.string(), pa.large_string(), pa.string_view())
+    return None if kind not in text and (one in text or other in text) and pa.null() not in (one, other) else kind
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def read_file(
+    uri: str, format: str, schema: pa.Schema, rows: int = BATCH_ROWS, group: int | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Stream a file, or one row group of it, as record batches of at most `rows` rows in a schema (see `unify`)."""
+    with reading(uri):
+        if format == "csv":
+            with _open_csv(uri, {field.name: field.type for field in schema}) as stream:
+                for batch in stream:
+                    for start in range(0, batch.num_rows, rows):
+                        yield _conform(batch.slice(start, rows), schema)
             return
         with open_input(uri) as handle:
             # pre_buffer would hold every row group's column chunks, and without a buffer whole ones: both grow.
             file = pq.ParquetFile(handle, pre_buffer=False, buffer_size=_READ_AHEAD)
-            yield from file.iter_batches(batch_size=BATCH_ROWS)
+            groups = None if group is None else [group]
+            for batch in file.iter_batches(batch_size=rows, row_groups=groups, columns=schema.names):
+                yield _conform(batch, schema)
 
-    def _same_schema(self, batch: pa.RecordBatch, uri: str) -> pa.RecordBatch:
-        if batch.schema.equals(self.schema, check_metadata=False):
-            return batch.replace_schema_metadata(self.schema.metadata)
-        lost = set(self.schema.names) ^ set(batch.schema.names)
-        if lost:
-            name = sorted(lost)[0]
-            raise DataError(
-                f"column {name!r} is in some files of the partition only", where=uri, mend="Align the files"
-            )
-        return batch.select(self.schema.names).cast(self.schema)
+
+def _open_csv(uri: str, types: dict[str, pa.DataType]) -> Any:
+    from pyarrow import csv
+
+    fs, path = open_fs(uri)
+    return csv.open_csv(
+        fs.open(path, "rb", compression="infer"),
+        read_options=csv.ReadOptions(block_size=_CSV_BLOCK),
+        convert_options=csv.ConvertOptions(column_types=types, strings_can_be_null=True),
+    )
+
+
+def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    if batch.schema.equals(schema):
+        return batch.replace_schema_metadata(schema.metadata)
+    columns = [
+        _as(column, field.type) for column, field in zip(batch.select(schema.names).columns, schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_null(column.type):
+        return pa.nulls(len(column), kind)
+    # A wider type holds every value; only of huge integers a float keeps fewer digits, which is no error.
+    return column if column.type == kind else column.cast(kind, safe=not pa.types.is_floating(kind))
 
 
 @contextmanager
@@ -230,108 +315,3 @@ def parallel(work: Callable[[T], R], items: Iterable[T], workers: int = 2) -> It
         finally:
             for future in ahead:
                 future.cancel()
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Rows to train on, in source order.
-
-    Attributes:
-        table: at most the budget's rows, with every source column.
-        partitions: hive path of each row's partition, [n].
-        rows_total: rows in the history, sampled or not.
-    """
-
-    table: pa.Table
-    partitions: list[str]
-    rows_total: int
-
-    def thinned(self, rows: int, seed: int) -> Sample:
-        """Return a seeded sample of this one, in source order."""
-        kept = np.sort(np.random.default_rng([seed, 13]).permutation(self.table.num_rows)[:rows])
-        return Sample(self.table.take(pa.array(kept)), [self.partitions[i] for i in kept], self.rows_total)
-
-
-def sample(groups: dict[str, list[SourceFile]], format: str, max_rows: int, seed: int) -> Sample:
-    """Read history, or, when it is longer than `max_rows`, a seeded sample of its row groups.
-
-    Row groups are drawn at random until they hold four times the budget, then rows are drawn from them, so that memory
-    is bounded by the budget however long history is.
-    """
-    units = _units(groups, format)
-    schema = Reader([units[0].file], format).schema
-    total = sum(unit.rows for unit in units)
-    rng = np.random.default_rng([seed, 7])
-    if total > max_rows:
-        order, held, picked = rng.permutation(len(units)), 0, []
-        for index in order:
-            picked.append(int(index))
-            held += units[index].rows
-            if held >= 4 * max_rows:
-                break
-        units = [units[index] for index in sorted(picked)]
-        log.info("history holds %d rows; sampling %d of them from %d row groups", total, max_rows, len(units))
-    held = max(sum(unit.rows for unit in units), 1)
-    share, size = min(1.0, max_rows / held), 0
-    parts: list[pa.RecordBatch] = []
-    names: list[str] = []
-    for unit in units:
-        for batch in unit.read(schema):
-            if share < 1:
-                batch = batch.filter(pa.array(rng.random(batch.num_rows) < share))
-            size += batch.nbytes
-            if size > SAMPLE_BYTES:
-                log.warning("the sample reached %d MB; the rest of history is left out", SAMPLE_BYTES >> 20)
-                return Sample(_one(parts, schema), names, total)
-            parts.append(batch)
-            names += [unit.file.partition] * batch.num_rows
-    found = Sample(_one(parts, schema), names, total)
-    return found.thinned(max_rows, seed) if len(names) > max_rows else found
-
-
-def _one(parts: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
-    return pa.Table.from_batches(parts, schema)
-
-
-@dataclass(frozen=True)
-class _Unit:
-    """What can be sampled by itself: a row group of a Parquet file, or a whole CSV file."""
-
-    file: SourceFile
-    format: str
-    group: int
-    rows: int
-
-    def read(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        reader = Reader([self.file], self.format, schema if self.format == "csv" else None)
-        lost = [name for name in schema.names if name not in reader.schema.names]
-        if lost:
-            raise DataError(
-                f"column {lost[0]!r} is missing here but not elsewhere in history",
-                where=self.file.uri,
-                mend="Train on partitions with one schema: see train.partitions",
-            )
-        if self.format == "csv":
-            for batch in reader.batches():
-                yield batch.select(schema.names).cast(schema)
-            return
-        with reading(self.file.uri), open_input(self.file.uri) as handle:
-            file = pq.ParquetFile(handle, pre_buffer=False, buffer_size=_READ_AHEAD)
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=[self.group], columns=schema.names):
-                yield batch.select(schema.names).cast(schema)
-
-
-def _units(groups: dict[str, list[SourceFile]], format: str) -> list[_Unit]:
-    units = []
-    for file in (file for files in groups.values() for file in files):
-        if format == "csv":
-            rows = sum(batch.num_rows for batch in Reader([file], format).batches())
-            units.append(_Unit(file, format, 0, rows))
-            continue
-        with reading(file.uri), open_input(file.uri) as handle:
-            meta = pq.ParquetFile(handle).metadata
-            units += [_Unit(file, format, g, meta.row_group(g).num_rows) for g in range(meta.num_row_groups)]
-    if not units:
-        where = next((file.uri for files in groups.values() for file in files), "")
-        raise DataError("the history holds no rows", where=where, mend="Check source.uri and train.until")
-    return units

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ae_plugin.config import Pipeline
 from ae_plugin.engines.local import Reader
+from ae_plugin.engines.sample import history_schema
 from ae_plugin.errors import ConfigError, NoChampionError, StoreError
 from ae_plugin.jobs.history import training_partitions
 from ae_plugin.jobs.versions import load_version
@@ -31,7 +32,7 @@ class CheckRecord(BaseModel):
 
 
 def check(pipeline: Pipeline) -> CheckRecord:
-    """Read the source's listing, its newest file's schema, the registry, and the rights on the output.
+    """Read the source's listing, the schemas of its newest partition and of history, the registry, and the rights.
 
     Raises:
         UserError: something would stop a run.
@@ -42,8 +43,11 @@ def check(pipeline: Pipeline) -> CheckRecord:
     for name in [*pipeline.source.keys, *pipeline.source.exclude]:
         if name not in schema.names:
             raise ConfigError(f"no column {name!r} in the source", where="source.keys, source.exclude")
+    history = training_partitions(pipeline)
+    _, later = history_schema(history, pipeline.source.format)
+    notes = [f"{field.name} is not learned yet: it is not in all of history" for field in later]
     _writable(pipeline.output)
-    registry, notes = Registry(pipeline.output), []
+    registry = Registry(pipeline.output)
     try:
         champion = registry.champion()
         load_version(registry, champion, pipeline.score.alert_rate)
@@ -55,7 +59,7 @@ def check(pipeline: Pipeline) -> CheckRecord:
         partitions=len(groups),
         files=len(files),
         bytes=sum(file.size for file in files),
-        train_partitions=list(training_partitions(pipeline)),
+        train_partitions=list(history),
         columns=[f"{field.name}: {field.type}" for field in schema],
         champion=champion,
         notes=notes,

@@ -10,7 +10,7 @@ import pyarrow as pa
 from ae_plugin.config import Pipeline
 from ae_plugin.core.explain import Options, score_batches
 from ae_plugin.core.features import partition_time
-from ae_plugin.engines.local import Reader, prefetch
+from ae_plugin.engines.local import Reader, batch_rows, prefetch
 from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.schemas import EvaluateRecord
@@ -75,7 +75,7 @@ def _scored(
     trained = version.card.partitions
     fresh = {name: files for name, files in groups.items() if trained.get(name) != fingerprint(files)}
     for partition, files in (fresh or groups).items():
-        reader = Reader(files, pipeline.source.format, version.schema)
+        reader = Reader(files, pipeline.source.format, version.schema, batch_rows(version.scorer.encoder.features))
         if label not in reader.schema.names:
             raise ConfigError(f"no column {label!r} in the source", where="--label", mend="Check the spelling")
         options = Options(reference=partition_time(partition), explain=False)

@@ -19,7 +19,7 @@ from ae_plugin.core.pca import Pca
 from ae_plugin.core.reference import fit_reference
 from ae_plugin.core.scoring import Network, Scorer, mean_errors
 from ae_plugin.core.values import Floats
-from ae_plugin.engines.local import Sample
+from ae_plugin.engines.sample import Sample
 from ae_plugin.errors import AeError
 from ae_plugin.jobs.history import History, Indices
 from ae_plugin.jobs.versions import load_version

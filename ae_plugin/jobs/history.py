@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ from ae_plugin.config import Pipeline
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.features import Encoded, TableEncoder, partition_time
 from ae_plugin.core.fit import learn_columns
-from ae_plugin.engines.local import Sample, sample
+from ae_plugin.engines.sample import Sample, evenly, sample, stretches
 from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.schemas import ColumnNote
 from ae_plugin.store.files import SourceFile, list_source, partition_id, partitions_of
@@ -39,7 +38,7 @@ class History:
     """A sample of the source's past, with what was learned about its columns.
 
     Attributes:
-        groups: partition -> its files, of the partitions trained on.
+        groups: partition -> its files, of the partitions that rows of are in the sample.
         sample: the rows, and the partition of each.
         split: which row is for what.
         encoder: turns the rows into features.
@@ -75,10 +74,12 @@ def learn_history(pipeline: Pipeline) -> History:
     cap = max(2_000, CELL_BUDGET // encoder.features)
     if cap < found.table.num_rows:
         log.info("%d features a row: %d rows fit the memory budget", encoder.features, cap)
-        found = found.thinned(cap, pipeline.model.seed)
+        found = found.thinned(cap, f"{encoder.features} features a row")
         split, encoder, columns = _learn(pipeline, found)
     for note in columns:
         log.info("column %s (%s): %s%s", note.column, note.type, note.role, f", {note.note}" if note.note else "")
+    present = {name for name, _ in stretches(found.partitions)}
+    groups = {name: files for name, files in groups.items() if name in present}
     return History(groups, found, split, encoder, columns, encode_sample(encoder, found))
 
 
@@ -100,18 +101,23 @@ def training_partitions(pipeline: Pipeline) -> dict[str, list[SourceFile]]:
     return {name: groups[name] for name in names}
 
 
-def split_rows(rows: int, alert_rate: float, seed: int) -> Split:
-    """Deal rows at random: a fifth to calibration (more when alarms need it, at most 40%), a tenth to validation."""
-    order = np.random.default_rng([seed, 11]).permutation(rows)
+def split_rows(history: Sample, alert_rate: float) -> Split:
+    """Deal rows at random: a fifth to calibration (more when alarms need it, at most 40%), a tenth to validation.
+
+    Each partition gives its share, and a row's use depends on the row alone as far as the shares allow: what one
+    training holds out, the trainings before it did not train on.
+    """
+    rows = history.table.num_rows
+    order = np.argsort(evenly(history.partitions, history.lots), kind="stable")
     calibration = min(max(rows // 5, min(2 * rows_needed(alert_rate), rows * 2 // 5)), 20_000)
-    validation = min(max(rows // 10, 5), 10_000)
+    validation = min(max(rows // 10, 50 if rows >= 250 else 5), 10_000)
     cut = calibration + validation
     return Split(np.sort(order[cut:]), np.sort(order[calibration:cut]), np.sort(order[:calibration]))
 
 
 def _learn(pipeline: Pipeline, history: Sample) -> tuple[Split, TableEncoder, list[ColumnNote]]:
     source = pipeline.source
-    split = split_rows(history.table.num_rows, pipeline.score.alert_rate, pipeline.model.seed)
+    split = split_rows(history, pipeline.score.alert_rate)
     for name in [*source.keys, *source.exclude]:
         if name not in history.table.schema.names:
             raise ConfigError(
@@ -130,12 +136,17 @@ def _learn(pipeline: Pipeline, history: Sample) -> tuple[Split, TableEncoder, li
             where=source.uri,
             mend="Check source.keys and source.exclude",
         )
-    return split, TableEncoder(specs), columns
+    late = [
+        ColumnNote(column=new.name, type=str(new.type), role="passed through", note="not in all of history")
+        for new in history.later
+    ]
+    return split, TableEncoder(specs), columns + late
 
 
 def encode_sample(encoder: TableEncoder, history: Sample) -> Encoded:
     """Encode the sample partition by partition, since ages may count from a partition's date."""
-    names = np.asarray(history.partitions)
-    edges = np.flatnonzero(np.r_[True, names[1:] != names[:-1], True])
-    parts = [encoder.encode(history.table.slice(a, b - a), partition_time(str(names[a]))) for a, b in pairwise(edges)]
+    parts = [
+        encoder.encode(history.table.slice(own.start, own.stop - own.start), partition_time(name))
+        for name, own in stretches(history.partitions)
+    ]
     return Encoded.concat(parts)

@@ -27,12 +27,14 @@ def promote(pipeline: Pipeline, version: str | None = None, *, force: bool = Fal
 
     Raises:
         ConfigError: there is no such version, or nothing was trained yet.
+        StoreError: it was changed since it was registered.
     """
     registry = Registry(pipeline.output)
     pointer = registry.pointer("challenger") if version is None else None
     if version is None and pointer is None:
         raise ConfigError("nothing to promote", where=pipeline.output, mend="Run `ae train` first")
     chosen = version if version is not None else pointer.version if pointer else ""
+    registry.read(chosen)
     gate = read_report(registry, chosen).gate
     champion = _champion(registry)
     before = champion.version if champion else None
@@ -40,7 +42,7 @@ def promote(pipeline: Pipeline, version: str | None = None, *, force: bool = Fal
         return _record(pipeline, before, before, False, [f"{chosen} is the champion already"])
     reasons = list(gate.reasons)
     allowed = gate.passed
-    if allowed and before and before != gate.champion and version is None:
+    if allowed and before and before != gate.champion:
         allowed = False
         reasons.append(f"the champion is {before} now, but {chosen} was compared with {gate.champion or 'none'}")
     if not allowed and not force:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import logging
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,15 +20,16 @@ from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.explain import Options, ScoredBatch, score_batch
 from ae_plugin.core.features import partition_time
 from ae_plugin.core.guard import Guard, schema_notes
-from ae_plugin.engines.local import Reader, Writer, parallel, prefetch
-from ae_plugin.errors import ConfigError, DataError, UnfamiliarError
+from ae_plugin.engines.local import Reader, Writer, batch_rows, parallel, prefetch
+from ae_plugin.errors import ConfigError, DataError, StoreError, UnfamiliarError
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.schemas import GuardVerdict, RunRecord, cells_schema, scores_schema
-from ae_plugin.store.commit import Commit, recover, sweep
-from ae_plugin.store.files import Folder, SourceFile, fingerprint, list_source, partition_id, partitions_of
+from ae_plugin.store.commit import Commit, recover
+from ae_plugin.store.files import Folder, SourceFile, fingerprint, list_source, open_fs, partition_id, partitions_of
 from ae_plugin.store.registry import Registry
 from ae_plugin.store.runs import LATEST, RUNS, latest, slug_of
+from ae_plugin.store.staging import sweep
 
 log = logging.getLogger(__name__)
 DATASETS = ("scores", "cells", "denoised", "quarantine")
@@ -42,7 +46,7 @@ def due(pipeline: Pipeline) -> list[str]:
     """Partitions that are new or changed since they were last scored, in order.
 
     A partition is due when it was never scored, its files changed, or another champion refused it. Partitions that
-    the champion was trained on, or that are older than those, are due only when they changed since.
+    the first champion of all was trained on, or that are older than those, are due only when they changed since.
 
     Raises:
         NoChampionError: there is nothing to score with.
@@ -51,8 +55,8 @@ def due(pipeline: Pipeline) -> list[str]:
     registry = Registry(pipeline.output)
     champion = registry.champion()
     recover(registry.folder)
-    trained: dict[str, str] = dict(registry.read(champion)[0].get("partitions", {}))
-    oldest = min(trained, default="")
+    first = _first_history(registry)
+    oldest = min(first, default="")
     done = latest(registry.folder)
     out = []
     for partition, files in partitions_of(list_source(pipeline.source)).items():
@@ -63,12 +67,25 @@ def due(pipeline: Pipeline) -> list[str]:
             refused = run.outcome != "scored" and run.model_version != champion
             if not fresh or refused:
                 out.append(partition)
-        elif partition in trained:
-            if trained[partition] != now or not pipeline.source.partition_by:
+        elif partition in first:
+            if first[partition] != now or not pipeline.source.partition_by:
                 out.append(partition)
         elif partition >= oldest:
             out.append(partition)
     return out
+
+
+def _first_history(registry: Registry) -> dict[str, str]:
+    """The partitions that the first champion of all was trained on, and their fingerprints then.
+
+    Not today's champion: what is new would be trained on before it is scored, and never be due.
+    """
+    pointer = registry.pointer("champion")
+    for move in pointer.history if pointer else []:
+        # A version that somebody removed, or that was harmed since, says nothing: the next one does.
+        with contextlib.suppress(ConfigError, StoreError):
+            return dict(registry.read(move.version)[0].get("partitions", {}))
+    return {}
 
 
 def score(
@@ -95,8 +112,8 @@ def score(
     version = load_version(registry, registry.champion(), pipeline.score.alert_rate, pipeline.score.method)
     where, files = _files(pipeline, partition, source)
     kind = "csv" if source and source.lower().endswith((".csv", ".csv.gz")) else pipeline.source.format
-    target = _target(pipeline, files, source, output)
-    reader = Reader(files, kind, version.schema)
+    target = _target(pipeline, source, output)
+    reader = Reader(files, kind, version.schema, batch_rows(version.scorer.encoder.features))
     run = _Run(pipeline, version, where, reader, target, clock)
     return run.execute()
 
@@ -124,7 +141,7 @@ def _files(pipeline: Pipeline, partition: str | None, source: str | None) -> tup
     return where, groups[where]
 
 
-def _target(pipeline: Pipeline, files: list[SourceFile], source: str | None, output: str | None) -> Folder:
+def _target(pipeline: Pipeline, source: str | None, output: str | None) -> Folder:
     if output is not None:
         try:
             check_uri(output)
@@ -132,9 +149,15 @@ def _target(pipeline: Pipeline, files: list[SourceFile], source: str | None, out
             raise ConfigError(str(error), where="--output") from error
         return Folder(output)
     if source is not None:
-        name = files[0].uri.rstrip("/").rsplit("/", 1)[-1].split(".")[0]
-        return Folder(f"{pipeline.output}/inputs/{name}")
+        return Folder(f"{pipeline.output}/inputs/{_input_name(source)}")
     return Folder(pipeline.output)
+
+
+def _input_name(source: str) -> str:
+    """A folder's name for an input of one's own: readable, and unlike that of `part-0.parquet` elsewhere."""
+    fs, path = open_fs(source)
+    plain = re.sub(r"[^A-Za-z0-9.-]+", "_", "/".join(path.strip("/").split("/")[-2:]))[-100:].strip("_.")
+    return f"{plain}-{hashlib.sha256(str(fs.unstrip_protocol(path)).encode()).hexdigest()[:8]}"
 
 
 @dataclass

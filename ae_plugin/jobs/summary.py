@@ -1,8 +1,8 @@
-"""A training report in five lines, for people."""
+"""Training reports in five lines, and versions in one, for people."""
 
 from __future__ import annotations
 
-from ae_plugin.schemas import TrainReport
+from ae_plugin.schemas import ModelEntry, TrainReport
 
 
 def train_lines(report: TrainReport) -> list[str]:
@@ -23,3 +23,10 @@ def train_lines(report: TrainReport) -> list[str]:
         f"faults told from normal rows (AUROC): {by_name['challenger'].mean:.3f}; {versus}",
     ]
     return [*lines, *(f"note: {note}" for note in report.notes)]
+
+
+def model_line(entry: ModelEntry) -> str:
+    """Say what a version is, and what points at it."""
+    gate = "passed" if entry.gate_passed else "failed"
+    what = entry.problem or f"{entry.created_at}  {entry.rows_train} rows  gate {gate}"
+    return f"{entry.version}  {what}  {', '.join(entry.pointers)}".rstrip()

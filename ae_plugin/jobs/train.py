@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,12 +29,14 @@ from ae_plugin.core.guard import GuardReference
 from ae_plugin.core.reference import fit_reference
 from ae_plugin.core.scoring import Network, Scorer
 from ae_plugin.core.values import Floats
+from ae_plugin.errors import StoreError
 from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.history import History, learn_history
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.versions import REPORT, ModelCard, pack, pack_schema
+from ae_plugin.models.checkpoint import held
 from ae_plugin.schemas import Gate, TrainReport
-from ae_plugin.store.files import Folder, SourceFile, fingerprint
+from ae_plugin.store.files import Folder, fingerprint, writing
 from ae_plugin.store.registry import MODELS, Registry
 
 log = logging.getLogger(__name__)
@@ -55,16 +59,17 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
     registry = Registry(pipeline.output)
     history = learn_history(pipeline)
     registry.folder.makedirs(MODELS)
-    job = _fit_network(pipeline, history, on_progress)
-    scorer = _calibrate(pipeline, history, job.network)
-    held_out = scorer.score(history.encoded.take(history.split.calibration))[0].p_value
-    gate = run_gate(scorer, job.untrained, history, registry)
-    report = _report(pipeline, history, job, held_out, gate, started)
-    files = pack(scorer.reference, _fit_guard(history, held_out), job.weights, job.flat)
-    files[REPORT] = report.model_dump_json(indent=1).encode()
-    card = _card(pipeline, history, job, scorer, report.created_at)
-    version = registry.register(files, card.model_dump(mode="json", exclude={"files"}))
-    shutil.rmtree(job.checkpoint, ignore_errors=True)
+    with held(checkpoint_folder(pipeline, history)) as checkpoint:
+        job = _fit_network(pipeline, history, checkpoint, on_progress)
+        scorer = _calibrate(pipeline, history, job.network)
+        held_out = scorer.score(history.encoded.take(history.split.calibration))[0].p_value
+        gate = run_gate(scorer, job.untrained, history, registry)
+        report = _report(pipeline, history, job, held_out, gate, started)
+        files = pack(scorer.reference, _fit_guard(history, held_out), job.weights, job.flat)
+        files[REPORT] = report.model_dump_json(indent=1).encode()
+        card = _card(pipeline, history, job, scorer, report.created_at)
+        version = registry.register(files, card.model_dump(mode="json", exclude={"files"}))
+        shutil.rmtree(checkpoint, ignore_errors=True)
     log.info("registered %s as challenger; gate %s: %s", version, "passed" if gate.passed else "failed", gate.reasons)
     return report.model_copy(update={"model_version": version})
 
@@ -99,7 +104,7 @@ def _fit_guard(history: History, held_out: Floats) -> GuardReference:
 def _card(pipeline: Pipeline, history: History, job: _Fitted, scorer: Scorer, created_at: str) -> ModelCard:
     return ModelCard(
         pipeline=pipeline.name,
-        kind="dense",
+        kind=job.kind,
         seed=pipeline.model.seed,
         width=job.width,
         latent_dim=job.latent_dim,
@@ -147,6 +152,7 @@ def _report(
 
 @dataclass(frozen=True)
 class _Fitted:
+    kind: str
     network: Network
     untrained: Network
     weights: list[npt.NDArray[np.float32]]
@@ -159,28 +165,26 @@ class _Fitted:
     rows_per_second: float
     validation_loss: float
     curve: list[tuple[int, float, float]]
-    checkpoint: Path
 
 
-def _fit_network(pipeline: Pipeline, history: History, on_progress: Callable[[int, int], None] | None) -> _Fitted:
+def _fit_network(
+    pipeline: Pipeline, history: History, checkpoint: Path, on_progress: Callable[[int, int], None] | None
+) -> _Fitted:
     # The one place that loads TensorFlow, and only when a training is really due.
     from ae_plugin.models import training
-    from ae_plugin.models.catalog import size_of
+    from ae_plugin.models.catalog import resolve, size_of
     from ae_plugin.models.export import export
     from ae_plugin.models.network import KerasNetwork, build_pair
     from ae_plugin.runtime.litert import LiteNetwork
 
     encoder, encoded, split = history.encoder, history.encoded, history.split
-    width, latent = size_of(encoder.features)
-    model, untrained = build_pair(
-        pipeline.model.kind, encoder.features, len(encoder.specs), width, latent, pipeline.model.seed
-    )
+    kind, (width, latent) = resolve(pipeline.model.kind), size_of(encoder.features)
+    model, untrained = build_pair(kind, encoder.features, len(encoder.specs), width, latent, pipeline.model.seed)
     rows = training.Rows(encoder, encoded.take(split.train))
     validation = training.Rows(encoder, encoded.take(split.validation))
     budget = training.Budget.auto(len(rows))
     if pipeline.train.steps != "auto":
         budget = training.Budget(int(pipeline.train.steps), budget.rows)
-    checkpoint = checkpoint_folder(pipeline, history.groups)
     log.info(
         "training %d features, %d rows, %d steps of %d rows", encoder.features, len(rows), budget.steps, budget.rows
     )
@@ -189,6 +193,7 @@ def _fit_network(pipeline: Pipeline, history: History, on_progress: Callable[[in
     flat, gap = export(model, encoder.hide(validation.x[some], validation.visible[some]), validation.visible[some])
     network = LiteNetwork(flat, features=encoder.features, columns=len(encoder.specs), latent_dim=latent, threads=2)
     return _Fitted(
+        kind=kind,
         network=network,
         untrained=KerasNetwork(untrained),
         weights=model.get_weights(),
@@ -201,19 +206,35 @@ def _fit_network(pipeline: Pipeline, history: History, on_progress: Callable[[in
         rows_per_second=done.rows_per_second,
         validation_loss=done.validation_loss,
         curve=done.curve,
-        checkpoint=checkpoint,
     )
 
 
-def checkpoint_folder(pipeline: Pipeline, groups: dict[str, list[SourceFile]]) -> Path:
-    """Where a training of exactly this config on exactly these files keeps its progress."""
-    listing = {name: fingerprint(files) for name, files in groups.items()}
-    config = pipeline.model_dump(mode="json", include={"source", "model", "train"})
-    about = [config, listing, __version__, {name: package_version(name) for name in ("keras", "tensorflow")}]
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+def checkpoint_folder(pipeline: Pipeline, history: History) -> Path:
+    """Where a training of exactly this network on exactly these rows keeps its progress.
+
+    The rows themselves are in the name: weights that saw a row must never be calibrated with it.
+    """
+    specs = [spec.model_dump(mode="json") for spec in history.encoder.specs]
+    config = pipeline.model_dump(mode="json", include={"model", "train"})
+    about = [config, specs, __version__, {name: package_version(name) for name in ("keras", "tensorflow")}]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    split, encoded = history.split, history.encoded
+    for array in (split.train, split.validation, split.calibration, encoded.x, encoded.state):
+        digest.update(np.ascontiguousarray(array).data)
     folder = Folder(pipeline.output)
-    base = Path(folder.path) / MODELS if folder.local else Path(tempfile.gettempdir()) / "ae_plugin"
-    return base / f".training-{digest}"
+    base = Path(folder.path) / MODELS if folder.local else _own_folder()
+    return base / f".training-{digest.hexdigest()[:16]}"
+
+
+def _own_folder() -> Path:
+    """A folder for temporary files that this user alone can write to."""
+    folder = Path(tempfile.gettempdir()) / f"ae_plugin-{os.getuid()}"
+    with writing(str(folder)):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise StoreError("others can write to it", where=str(folder), mend="Remove it, or set TMPDIR to another folder")
+    return folder
 
 
 def _judge_texts(encoder: TableEncoder, network: Network, validation: Encoded) -> list[ColumnSpec]:
@@ -238,9 +259,8 @@ def _notes(pipeline: Pipeline, history: History, held_out: Floats) -> list[str]:
         )
     used, held = history.sample.table.num_rows, history.sample.rows_total
     if used < held:
-        notes.append(
-            f"history holds {held} rows; {used} were sampled by row group (train.max_rows {pipeline.train.max_rows})"
-        )
+        why = ", then ".join(history.sample.limits)
+        notes.append(f"history holds {held} rows; {used} were sampled, each partition by its share ({why})")
     notes += _uneven(history, held_out, pipeline.score.alert_rate)
     passed = [f"{c.column} ({c.note})" for c in history.columns if c.role == "passed through"]
     if passed:

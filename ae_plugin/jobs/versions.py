@@ -142,10 +142,10 @@ def _unpack(card: ModelCard, arrays: dict[str, Any]) -> Reference:
 
 
 def read_report(registry: Registry, version: str) -> TrainReport:
-    """Read a version's training report."""
-    _, files = registry.read(version)
+    """Read a version's training report: it and the card are checked, the other files are not looked at."""
+    content = registry.read_file(version, REPORT)
     try:
-        return TrainReport.model_validate({**json.loads(files[REPORT]), "model_version": version})
-    except (KeyError, ValueError) as error:
+        return TrainReport.model_validate({**json.loads(content), "model_version": version})
+    except (TypeError, ValueError) as error:
         where = f"{registry.folder.uri}/_models/{version}/{REPORT}"
         raise StoreError("is not a training report", where=where, mend="Train anew") from error

@@ -10,9 +10,14 @@ KINDS = {
 }
 
 
+def resolve(kind: str) -> str:
+    """Return the kind that is meant; `auto` is the best kind for tables."""
+    return "dense" if kind == "auto" else kind
+
+
 def builder(kind: str) -> Any:
-    """Return the function that builds a kind's Keras model; `auto` is the best kind for tables."""
-    module, function = KINDS["dense" if kind == "auto" else kind].split(":")
+    """Return the function that builds a kind's Keras model."""
+    module, function = KINDS[kind].split(":")
     return getattr(import_module(module), function)
 
 

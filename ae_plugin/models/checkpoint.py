@@ -1,16 +1,22 @@
-"""A training's progress on disk: one safetensors file, replaced whole."""
+"""A training's progress on disk: one safetensors file, replaced whole, in a folder that one training holds."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import itertools
 import json
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
+
+from ae_plugin.store.files import writing
 
 Array = npt.NDArray[np.generic]
 _NAME = "checkpoint.safetensors"
@@ -30,15 +36,16 @@ class Checkpoint:
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint; a reader finds the old one or this one, whole."""
-        folder.mkdir(parents=True, exist_ok=True)
         progress = [self.step, self.patience, self.best_loss, self.curve]
         arrays = {"progress": np.frombuffer(json.dumps(progress).encode(), np.uint8)}
         for group in ("weights", "best", "optimizer"):
             for index, array in enumerate(getattr(self, group)):
                 arrays[f"{group}.{index:04d}"] = np.ascontiguousarray(array).reshape(np.shape(array))
         partial = folder / f"{_NAME}.{os.getpid()}"
-        save_file(arrays, partial)
-        os.replace(partial, folder / _NAME)
+        with writing(str(folder)):
+            folder.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(save(arrays))
+            os.replace(partial, folder / _NAME)
 
     @staticmethod
     def load(folder: Path) -> Checkpoint | None:
@@ -55,3 +62,40 @@ class Checkpoint:
                 return None
             groups[group].append(arrays[name])
         return Checkpoint(step, patience, best_loss, [tuple(point) for point in curve], **groups)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[Path]:
+    """Hold `folder` for one training, and let go of it afterwards, also when the process is killed.
+
+    While another training holds it, one beside it is held instead: neither removes the other's progress. What a killed
+    training left in either is gone on with.
+    """
+    left = sorted(folder.parent.glob(f"{folder.name}*"))
+    beside = (folder.with_name(f"{folder.name}.{number}") for number in itertools.count(1))
+    with writing(str(folder)):
+        mine, handle = next(_locked(itertools.chain(left, [folder], beside)))
+    try:
+        yield mine
+    finally:
+        with contextlib.suppress(OSError):  # it holds progress, or is gone
+            mine.rmdir()
+        os.close(handle)
+
+
+def _locked(folders: Iterable[Path]) -> Iterator[tuple[Path, int]]:
+    for folder in folders:
+        if (handle := _lock(folder)) is not None:
+            yield folder, handle
+
+
+def _lock(folder: Path) -> int | None:
+    """Open a folder and lock it; None while another training holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    with contextlib.suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle), folder.stat()):  # else its holder was done, and removed it
+            return handle
+    os.close(handle)
+    return None

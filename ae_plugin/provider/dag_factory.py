@@ -8,13 +8,14 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, AssetAny, TriggerRule
+from airflow.sdk import DAG, AssetAny, TriggerRule, XComArg
 
 from ae_plugin import config
 from ae_plugin.config import Pipeline
 from ae_plugin.errors import ConfigError
 from ae_plugin.provider.assets import denoised_asset, model_asset, scores_asset, source_asset
 from ae_plugin.provider.operators import (
+    OUTCOMES,
     BrokenPipelineOperator,
     DiscoverPartitionsOperator,
     PromoteModelOperator,
@@ -25,6 +26,8 @@ from ae_plugin.provider.operators import (
 
 log = logging.getLogger(__name__)
 START = datetime(2024, 1, 1, tzinfo=timezone.utc)
+TRAIN_TIMEOUT = timedelta(hours=24)
+"""A training that hangs would keep all later ones waiting: one run is active at a time."""
 
 
 def build_dags(folder: str | Path) -> dict[str, DAG]:
@@ -85,12 +88,14 @@ def train_dag(pipeline: Pipeline, path: str) -> DAG:
     """Train -> (approve ->) promote."""
     doc = f"Trains on `{pipeline.source.uri}`, then promotes the new version when it passes the gate."
     with _dag(pipeline, "train", pipeline.train.schedule, doc) as dag:
-        last: Any = TrainAutoencoderOperator(task_id="train", pipeline=path)
+        last: Any = TrainAutoencoderOperator(task_id="train", pipeline=path, execution_timeout=TRAIN_TIMEOUT)
         if pipeline.promote == "approval":
             last = last >> _approval(pipeline)
         if pipeline.promote != "never":
-            promote = PromoteModelOperator(task_id="promote", pipeline=path, outlets=[model_asset(pipeline.name)])
-            last >> promote
+            # Days may pass, and other trainings: what was trained (and approved) here, whatever is challenger by then.
+            trained = "{{ ti.xcom_pull(task_ids='train').model_version }}"
+            outlets = [model_asset(pipeline.name)]
+            last >> PromoteModelOperator(task_id="promote", pipeline=path, version=trained, outlets=outlets)
     return dag
 
 
@@ -123,7 +128,11 @@ def score_dag(pipeline: Pipeline, path: str) -> DAG:
             outlets=[scores_asset(name), denoised_asset(name)],
         ).expand(partition=discover.output)
         summary = SummarizeRunsOperator(
-            task_id="summary", pipeline=path, groups=discover.output, trigger_rule=TriggerRule.ALL_DONE, retries=0
+            task_id="summary",
+            groups=discover.output,
+            outcomes=XComArg(score, key=OUTCOMES),
+            trigger_rule=TriggerRule.ALL_DONE,
+            retries=0,
         )
         discover >> score >> summary
     return dag

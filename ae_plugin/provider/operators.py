@@ -5,26 +5,31 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from ae_plugin.errors import NoChampionError, UnfamiliarError, UserError
+
+if TYPE_CHECKING:
+    from ae_plugin.jobs.several import Several
 
 log = logging.getLogger(__name__)
 GROUPS = 500
 """Partitions beyond this many share mapped tasks: Airflow maps at most 1024."""
+OUTCOMES = "outcomes"
+"""XCom key of what a score task did with each of its partitions, also when it is skipped or fails then."""
 
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """Turn errors that only a person can mend into one line in the task's log, without retries."""
+    """Turn errors into one line in the task's log; only what may succeed later is tried again."""
     try:
         yield
     except (UserError, UnfamiliarError, NoChampionError) as error:
         log.error("%s", error)
-        raise AirflowFailException(str(error)) from None
+        raise (AirflowException if error.transient else AirflowFailException)(str(error)) from None
 
 
 class _PipelineOperator(BaseOperator):
@@ -118,7 +123,8 @@ class ScorePartitionOperator(_PipelineOperator):
     """Score one partition, or several one after the other; returns their runs' figures.
 
     What the guard refuses does not succeed: the task is skipped when all of its rows went into quarantine/ (so nothing
-    downstream is told of new scores), and fails under `on_unfamiliar: fail`.
+    downstream is told of new scores), and fails under `on_unfamiliar: fail`. A partition that fails does not stop the
+    others; the task fails after them. The XCom `outcomes` says what became of each.
 
     Args:
         pipeline: a YAML's path, or its name in dags/pipelines/.
@@ -131,60 +137,68 @@ class ScorePartitionOperator(_PipelineOperator):
         super().__init__(pipeline=pipeline, **kwargs)
         self.partition = partition
 
-    def execute(self, context: Any) -> list[dict[str, Any]]:  # noqa: ARG002, D102
-        from ae_plugin.jobs.score import score
+    def execute(self, context: Any) -> list[dict[str, Any]]:  # noqa: D102
+        from ae_plugin.jobs.several import score_several
 
         with one_line():
             pipeline = self._loaded()
             named = self.partition if isinstance(self.partition, list) else [self.partition]
-            scored, refused = [], []
-            for partition in named:
-                try:
-                    record = score(pipeline, partition or None)
-                    scored.append(record.model_dump(mode="json", exclude={"outputs"}))
-                except UnfamiliarError as error:
-                    self.log.warning("%s", error)
-                    refused.append(error)
-            if refused and pipeline.score.on_unfamiliar == "fail":
+            done = score_several(pipeline, named, tell=lambda error: self.log.warning("%s", error))
+            refused = list(done.refused.values())
+            failing = pipeline.score.on_unfamiliar == "fail"
+            context["ti"].xcom_push(OUTCOMES, _outcomes(done, "refused" if failing else "quarantined"))
+            if done.error:
+                raise done.error
+            if refused and failing:
                 raise refused[0]
-        if not scored:
+        if not done.scored:
             raise AirflowSkipException(str(refused[0]))
-        return scored
+        return [record.model_dump(mode="json", exclude={"outputs"}) for record in done.scored.values()]
 
 
-class SummarizeRunsOperator(_PipelineOperator):
-    """Say what became of the partitions that were due; fails when one was not scored, unless it was set aside."""
+def _outcomes(done: Several, refusal: str) -> dict[str, dict[str, Any]]:
+    """Outcome of each partition, in words and figures, for `SummarizeRunsOperator`."""
+    outcomes: dict[str, dict[str, Any]] = {}
+    for name, run in done.scored.items():
+        says = f"{run.rows} rows, {run.anomalies} anomalies, {run.cells_repaired} cells repaired, {run.guard.verdict}"
+        outcomes[name] = {"outcome": "scored", "says": says, "rows": run.rows, "anomalies": run.anomalies}
+    outcomes |= {name: {"outcome": refusal, "says": str(error)} for name, error in done.refused.items()}
+    return outcomes | {name: {"outcome": "failed", "says": str(error)} for name, error in done.failed.items()}
 
-    template_fields: Sequence[str] = ("pipeline", "groups")
 
-    def __init__(self, *, pipeline: str, groups: Any, **kwargs: Any) -> None:
-        super().__init__(pipeline=pipeline, **kwargs)
-        self.groups = groups
+class SummarizeRunsOperator(BaseOperator):
+    """Say what the score tasks of this run did; fails when a partition was not scored, unless it was set aside.
+
+    It goes by what those tasks did, not by what is due now: a partition that changes meanwhile is for the next run.
+
+    Args:
+        groups: lists of partitions, from `DiscoverPartitionsOperator`.
+        outcomes: `.output["outcomes"]` of the `ScorePartitionOperator`, mapped or not.
+    """
+
+    template_fields: Sequence[str] = ("groups", "outcomes")
+    ui_color = _PipelineOperator.ui_color
+
+    def __init__(self, *, groups: Any, outcomes: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.groups, self.outcomes = groups, outcomes
 
     def execute(self, context: Any) -> dict[str, Any]:  # noqa: ARG002, D102
-        from ae_plugin.jobs.score import due, runs
-
-        wanted = [partition for group in self.groups or [] for partition in group]
         if self.groups is None:
             raise AirflowFailException("the partitions could not be listed: see the task discover")
-        if not wanted:
-            self.log.info("nothing to do")
-            return {"partitions": 0, "quarantined": 0, "rows": 0, "anomalies": 0}
-        with one_line():
-            pipeline = self._loaded()
-            records = [run for run in runs(pipeline) if run.partition in set(wanted)]
-            left = set(due(pipeline)) & set(wanted)
-        for run in records:
-            self.log.info(
-                "%s: %s, %d rows, %d anomalies, %d cells repaired, %s",
-                *(run.partition or pipeline.name, run.outcome, run.rows, run.anomalies, run.cells_repaired),
-                run.guard.verdict,
-            )
-        refused = [run.partition or pipeline.name for run in records if run.outcome == "refused"]
-        if left:
-            raise AirflowFailException(f"not scored: {', '.join(sorted(left))}")
-        if refused:
-            raise AirflowFailException(f"refused as unfamiliar: {', '.join(refused)}; the rest was scored")
-        scored = [run for run in records if run.outcome == "scored"]
-        counts = {"rows": sum(run.rows for run in scored), "anomalies": sum(run.anomalies for run in scored)}
-        return {"partitions": len(scored), "quarantined": len(records) - len(scored), **counts}
+        wanted = [partition for group in self.groups for partition in group]
+        # A slice, since a mapped task's XComs are fetched one by one else.
+        told = [self.outcomes] if isinstance(self.outcomes, dict) else self.outcomes[:]
+        known = {name: outcome for outcomes in told for name, outcome in outcomes.items()}
+        lost = {"outcome": "failed", "says": "its task ended early: see its log"}
+        by_outcome: dict[str, list[str]] = {name: [] for name in ("scored", "quarantined", "refused", "failed")}
+        for name in wanted:
+            found = known.get(name, lost)
+            by_outcome[found["outcome"]].append(name or "the source")
+            self.log.info("%s: %s, %s", name or "the source", found["outcome"], found["says"])
+        for outcome in ("failed", "refused"):
+            if names := by_outcome[outcome]:
+                raise AirflowFailException(f"{outcome}: {', '.join(names)}; the rest was scored or set aside")
+        scored = [known[name] for name in wanted if known[name]["outcome"] == "scored"]
+        counts = {figure: sum(run[figure] for run in scored) for figure in ("rows", "anomalies")}
+        return {"partitions": len(scored), "quarantined": len(by_outcome["quarantined"]), **counts}

@@ -1,29 +1,26 @@
-"""Several files appear as one: staged first, journalled, then moved into place.
+"""Several files appear as one: staged first, journalled, then moved into place, the run's record last.
 
-A reader sees each file old or new, never half. A writer killed while it stages leaves the old partition; killed while
-it moves, it leaves a journal that the next writer (or reader through this package) finishes. So a partition is old or
-new, whole. On a file system, writers that move and readers that finish journals wait for one another (flock on the
-output folder, which a killed process gives back); on an object store, a young journal is left to its owner.
+A reader sees each file old or new, never half. A writer stopped while it stages leaves the old partition; stopped
+while it moves, it leaves a journal that the next writer (or `recover`) finishes. The record names the sha256 of every
+file and is moved last: where it fits the files, they are one partition, whole. On a disk, all who move files of one
+output wait for one another; on an object store, a young journal is left to its owner.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 from ae_plugin.errors import StoreError
-from ae_plugin.store.files import Folder, writing
-from ae_plugin.store.owner import is_dead, mark
+from ae_plugin.store.files import Folder
+from ae_plugin.store.staging import JOURNALS, STAGING, Stage, alone, discard, journalled
 
 log = logging.getLogger(__name__)
-STAGING, JOURNALS = "_staging", "_runs/_journal"
-TARGETS = frozenset({"scores", "cells", "denoised", "embeddings", "heatmaps", "quarantine", "_runs"})
+RECORDS = "_runs"
+TARGETS = frozenset({"scores", "cells", "denoised", "embeddings", "heatmaps", "quarantine", RECORDS})
 YOUNG_SECONDS = 900.0
 _STAGE = re.compile(rf"{STAGING}/[^/]*[^/.][^/]*")
 
@@ -33,22 +30,20 @@ class Commit:
 
     Args:
         folder: the pipeline's output.
-        slug: names the partition; when two runs commit the same one, the last wins.
+        slug: names the partition.
     """
 
     def __init__(self, folder: Folder, slug: str) -> None:
         self.folder, self.slug = folder, slug
-        self.id = f"{slug}.{mark()}"
-        self.stage = f"{STAGING}/{self.id}"
+        self.stage = Stage(folder, slug)
         self.moves: dict[str, str] = {}
         self.removals: list[str] = []
 
     def staged(self, target: str) -> str:
         """Name to write a file under until the commit; `target` is where it will be."""
         if not self.moves:
-            with _alone(self.folder):
-                self.folder.makedirs(self.stage)
-        name = f"{self.stage}/{len(self.moves):03d}"
+            self.stage.open()
+        name = f"{self.stage.name}/{len(self.moves):03d}"
         self.moves[target] = name
         return name
 
@@ -56,39 +51,26 @@ class Commit:
         """Move everything into place.
 
         Raises:
-            StoreError: something stands in the way of a target; nothing was moved.
+            StoreError: something stands in the way of a target, or what was staged is gone; nothing was moved.
         """
-        journal = f"{JOURNALS}/{self.id}.json"
-        steps = {"moves": self.moves, "removals": self.removals, "stage": self.stage}
-        with writing(self.folder.uri), _alone(self.folder):
+        journal = f"{JOURNALS}/{self.stage.id}.json"
+        steps = {"moves": self.moves, "removals": self.removals, "stage": self.stage.name}
+        with alone(self.folder):
+            # Finished later, an older journal would undo a part of this one.
+            _finish_due(self.folder, self.slug)
             for target in self.moves:
                 _free(self.folder, target)
             for name in self.moves.values():
                 _sync(self.folder, name)
-            self.folder.write(f"{self.stage}/journal", json.dumps(steps).encode())
-            self.folder.move(f"{self.stage}/journal", journal)
+            self.folder.write(f"{self.stage.name}/journal", json.dumps(steps).encode())
+            self.folder.move(f"{self.stage.name}/journal", journal)
             _finish(self.folder, journal)
+        self.stage.release()
 
     def abandon(self) -> None:
-        """Throw the staged files away."""
-        with writing(self.folder.uri), _alone(self.folder):
-            self.folder.remove(self.stage)
-            _tidy(self.folder)
-
-
-@contextlib.contextmanager
-def _alone(folder: Folder) -> Iterator[None]:
-    """Keep other commits and recoveries of this output waiting; nobody has to clean up after a killed process."""
-    folder.makedirs()
-    if not folder.local:
-        yield
-        return
-    handle = os.open(folder.at(""), os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+        """Throw the staged files away; once they are journalled, leave them to whoever comes next to finish."""
+        if self.moves:
+            self.stage.close()
 
 
 def _free(folder: Folder, target: str) -> None:
@@ -103,6 +85,8 @@ def _free(folder: Folder, target: str) -> None:
 
 
 def _sync(folder: Folder, name: str) -> None:
+    if not folder.exists(name):
+        raise StoreError("was removed while the run went on", where=f"{folder.uri}/{name}", mend="Score again")
     if folder.local:
         handle = os.open(folder.at(name), os.O_RDONLY)
         try:
@@ -112,7 +96,6 @@ def _sync(folder: Folder, name: str) -> None:
 
 
 def _finish(folder: Folder, journal: str) -> None:
-    where = f"{folder.uri}/{journal}"
     try:
         steps = json.loads(folder.read(journal))
         pairs = [(str(new), str(old)) for new, old in steps["moves"].items()]
@@ -120,19 +103,32 @@ def _finish(folder: Folder, journal: str) -> None:
     except FileNotFoundError:
         return  # another process finished it first
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise StoreError("is not a journal", where=where, mend="Remove it and score again") from error
+        raise _broken(folder, journal, "is not a journal") from error
     inside = _STAGE.fullmatch(stage) and all(old.startswith(f"{stage}/") and _plain(old) for _, old in pairs)
     if not inside or not all(_is_output(name) for name in [*(new for new, _ in pairs), *removals]):
-        raise StoreError("names files that no run writes", where=where, mend="Remove it and score again")
+        raise _broken(folder, journal, "names files that no run writes")
+    records = [pair for pair in pairs if pair[0].startswith(f"{RECORDS}/")]
     for new, old in pairs:
-        if folder.exists(old):
-            with contextlib.suppress(FileNotFoundError):  # another process moved it first
-                folder.move(old, new)
+        if (new, old) not in records:
+            _place(folder, journal, old, new)
     for name in removals:
         folder.remove(name)
-    folder.remove(stage)
+    for new, old in records:
+        _place(folder, journal, old, new)
     folder.remove(journal)
-    _tidy(folder)
+    discard(folder, stage)
+
+
+def _place(folder: Folder, journal: str, old: str, new: str) -> None:
+    if folder.exists(old):
+        with contextlib.suppress(FileNotFoundError):  # another process moved it first
+            folder.move(old, new)
+    if not folder.exists(new) and folder.exists(journal):
+        raise _broken(folder, journal, f"is half done, and what it has for {new} is gone")
+
+
+def _broken(folder: Folder, journal: str, what: str) -> StoreError:
+    return StoreError(what, where=f"{folder.uri}/{journal}", mend="Remove it and score again")
 
 
 def _is_output(name: str) -> bool:
@@ -143,34 +139,24 @@ def _plain(name: str) -> bool:
     return not {"", ".", ".."} & set(name.split("/"))
 
 
-def _tidy(folder: Folder) -> None:
-    """Leave no empty folder behind; one that fills up meanwhile stays."""
-    if folder.local:
-        for name in (STAGING, JOURNALS):
-            with contextlib.suppress(OSError):
-                Path(folder.at(name)).rmdir()
-
-
 def recover(folder: Folder) -> None:
-    """Finish what a killed writer had begun to move into place."""
-    if not _journals(folder):
-        return
-    with writing(folder.uri), _alone(folder):
-        for name in _journals(folder):
-            journal = f"{JOURNALS}/{name}"
-            if folder.local or is_dead(name.removesuffix(".json")) or folder.age(journal) > YOUNG_SECONDS:
-                log.warning("finishing the commit of a killed run: %s", name)
-                _finish(folder, journal)
+    """Finish what stopped writers had begun to move into place."""
+    if journalled(folder):
+        with alone(folder):
+            _finish_due(folder)
 
 
-def _journals(folder: Folder) -> list[str]:
-    return [name for name in folder.names(JOURNALS) if name.endswith(".json")]
+def _finish_due(folder: Folder, slug: str | None = None) -> None:
+    """Finish the journals that nobody works on: on an object store, the old ones and those of one's own partition."""
+    for name in journalled(folder):
+        journal = f"{JOURNALS}/{name}.json"
+        if folder.local or name.rsplit(".", 2)[0] == slug or not _is_young(folder, journal):
+            log.warning("finishing the commit of a killed run: %s", name)
+            _finish(folder, journal)
 
 
-def sweep(folder: Folder) -> None:
-    """Remove what killed writers of this machine had staged."""
-    for name in folder.names(STAGING):
-        if is_dead(name):
-            with writing(folder.uri), _alone(folder):
-                folder.remove(f"{STAGING}/{name}")
-                _tidy(folder)
+def _is_young(folder: Folder, journal: str) -> bool:
+    try:
+        return folder.age(journal) <= YOUNG_SECONDS
+    except FileNotFoundError:
+        return True  # another process has just finished it

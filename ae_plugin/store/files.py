@@ -18,8 +18,8 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from ae_plugin.config import Source, check_uri
-from ae_plugin.errors import ConfigError, DataError, StoreError
-from ae_plugin.store.owner import is_dead, mark
+from ae_plugin.errors import ConfigError, DataError, StoreError, is_io, is_transient
+from ae_plugin.store.owner import hold, mark
 
 SUFFIXES = {"parquet": (".parquet", ".pq"), "csv": (".csv", ".csv.gz")}
 
@@ -58,9 +58,12 @@ def list_source(source: Source) -> list[SourceFile]:
     fs, path = open_fs(source.uri)
     suffixes = SUFFIXES[source.format]
     try:
+        fs.invalidate_cache()  # all of it: a folder's own entry says nothing of the folders below
         found = _find(fs, path, suffixes)
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot be listed ({error})", where=source.uri) from error
+    except Exception as error:
+        if not (is_io(error) or isinstance(error, ValueError)):
+            raise
+        raise DataError(f"cannot be listed ({error})", where=source.uri, transient=is_transient(error)) from error
     if not found:
         raise DataError(
             f"no {' or '.join(suffixes)} files here", where=source.uri, mend="Check source.uri and source.format"
@@ -167,7 +170,8 @@ class Folder:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise StoreError(f"cannot be read ({error.strerror or error})", where=f"{self.uri}/{name}") from error
+            reason, transient = error.strerror or error, is_transient(error)
+            raise StoreError(f"cannot be read ({reason})", where=f"{self.uri}/{name}", transient=transient) from error
 
     def exists(self, name: str) -> bool:
         """Whether a file or folder is there."""
@@ -188,20 +192,20 @@ class Folder:
         Raises:
             StoreError: it cannot be written.
         """
-        partial = f"{name}.partial.{mark()}"
+        partial = self.at(f"{name}.partial.{mark()}")
         with writing(self.uri):
             self.makedirs(name.rpartition("/")[0])
             if not self.local:
                 self.fs.pipe_file(self.at(name), data)
                 return
             try:
-                with open(self.at(partial), "wb") as handle:
+                with open(hold(partial), "wb") as handle:
                     handle.write(data)
                     handle.flush()
                     os.fsync(handle.fileno())
-                os.replace(self.at(partial), self.at(name))
-            except OSError:
-                Path(self.at(partial)).unlink(missing_ok=True)
+                    os.replace(partial, self.at(name))
+            except BaseException:
+                Path(partial).unlink(missing_ok=True)
                 raise
 
     def makedirs(self, name: str = "") -> None:
@@ -255,10 +259,12 @@ class Folder:
         return (datetime.now(timezone.utc) - changed.astimezone(timezone.utc)).total_seconds()
 
     def sweep_partials(self, name: str) -> None:
-        """Remove what killed writers of this machine left half-written in a folder."""
-        for entry in self.names(name):
-            if (entry.startswith(".stage.") or ".partial." in entry) and is_dead(entry):
-                self.remove(f"{name}/{entry}")
+        """Remove what killed writers left half-written in a folder; object stores write whole files only."""
+        for entry in self.names(name) if self.local else []:
+            if ".partial." in entry:
+                path = self.at(f"{name}/{entry}")
+                with contextlib.suppress(BlockingIOError), open(hold(path, wait=False), "rb"):  # else its writer lives
+                    Path(path).unlink()
 
 
 @contextmanager
@@ -266,6 +272,10 @@ def writing(where: str) -> Iterator[None]:
     """Turn the filesystem's refusals into one clear line."""
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StoreError(f"cannot be written ({reason})", where=where, mend="Check the path and its rights") from error
+    except Exception as error:
+        if not is_io(error):
+            raise
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        transient = is_transient(error)
+        mend = "Make room, or try again" if transient else "Check the path and its rights"
+        raise StoreError(f"cannot be written ({reason})", where=where, mend=mend, transient=transient) from error

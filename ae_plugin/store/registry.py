@@ -1,17 +1,18 @@
 """Model versions: immutable folders, and two pointers.
 
 _models/v0001/...            what training registered; never changed again
-_models/champion.json        the version that scores, with the sha256 of its model.json, and what came before it
+_models/v0001.sha256         the seal: the sha256 of its model.json, which holds those of the other files
+_models/champion.json        the version that scores, and what came before it
 _models/challenger.json      the newest version trained
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
-import uuid
+import secrets
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -21,9 +22,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ae_plugin.errors import ConfigError, NoChampionError, StoreError
 from ae_plugin.store.files import Folder, writing
 from ae_plugin.store.owner import mark
+from ae_plugin.store.staging import Stage, alone, sweep
 
 MODELS = "_models"
 CARD = "model.json"
+SEAL = ".sha256"
 _VERSION = re.compile(r"v\d{4,}\Z")
 PointerName = Literal["champion", "challenger"]
 
@@ -40,12 +43,11 @@ class Move(BaseModel):
 
 
 class Pointer(BaseModel):
-    """A pointer file: where it points, and where it pointed before (newest last)."""
+    """A pointer file: where it points, and where it pointed before (newest last): the first move, and the last 99."""
 
     model_config = ConfigDict(extra="forbid")
 
     version: str
-    card_sha256: str
     history: list[Move] = Field(default_factory=list)
 
 
@@ -57,9 +59,8 @@ class Registry:
 
     def versions(self) -> list[str]:
         """Registered versions, oldest first."""
-        found = [name for name in self.folder.names(MODELS) if _VERSION.match(name)]
-        whole = [name for name in found if self.folder.exists(f"{MODELS}/{name}/{CARD}")]
-        return sorted(whole, key=lambda name: int(name[1:]))
+        names = set(self.folder.names(MODELS))
+        return sorted((n for n in names if _VERSION.match(n) and f"{n}{SEAL}" in names), key=_number)
 
     def register(self, files: dict[str, bytes], card: dict[str, Any]) -> str:
         """Store a version and point `challenger` at it; two trainings that race get two versions.
@@ -72,49 +73,52 @@ class Registry:
             The version's name.
         """
         card = {**card, "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}}
-        content = json.dumps(card, indent=1, sort_keys=True).encode()
-        stage = f"{MODELS}/.stage.{mark()}"
+        whole = {**files, CARD: json.dumps(card, indent=1, sort_keys=True).encode()}
         with writing(self.folder.uri):
+            sweep(self.folder)
             self.folder.sweep_partials(MODELS)
-            for name, data in files.items():
-                self.folder.write(f"{stage}/{name}", data)
-            version = self._claim(stage, content)
+            version = self._put_local(whole) if self.folder.local else self._put_remote(whole)
         self.point("challenger", version, by="train", why="trained")
         return version
 
-    def _claim(self, stage: str, card: bytes) -> str:
-        existing = [int(name[1:]) for name in self.folder.names(MODELS) if _VERSION.match(name)]
-        number = max(existing, default=0)
-        while True:
-            number += 1
-            version = f"v{number:04d}"
-            if self._take(stage, version, card):
-                return version
+    def _put_local(self, files: dict[str, bytes]) -> str:
+        """Stage the files; the folder's rename makes them a version."""
+        stage = Stage(self.folder, "version")
+        stage.open()
+        try:
+            for name, data in files.items():
+                self.folder.write(f"{stage.name}/{name}", data)
+            with alone(self.folder):
+                version = self._next()
+                self.folder.write(f"{MODELS}/{version}{SEAL}", _seal(version, files[CARD]))
+                Path(self.folder.at(stage.name)).rename(self.folder.at(f"{MODELS}/{version}"))
+        finally:
+            stage.close()
+        return version
 
-    def _take(self, stage: str, version: str, card: bytes) -> bool:
-        """Claim a version's name; False when another training was faster."""
-        target = f"{MODELS}/{version}"
-        if self.folder.local:
-            # A folder renamed onto a non-empty one fails: the rename itself is the claim.
-            self.folder.write(f"{stage}/{CARD}", card)
-            try:
-                Path(self.folder.at(stage)).rename(self.folder.at(target))
-            except OSError:
-                if self.folder.exists(target):
-                    return False
-                raise
-            return True
-        claim = f"{target}/.claim"
-        mine = uuid.uuid4().hex.encode()
-        if self.folder.exists(claim):
-            return False
-        self.folder.write(claim, mine)
-        if self.folder.read(claim) != mine:
-            return False
-        for name in self.folder.names(stage):
-            self.folder.move(f"{stage}/{name}", f"{target}/{name}")
-        self.folder.write(f"{target}/{CARD}", card)
-        return True
+    def _put_remote(self, files: dict[str, bytes]) -> str:
+        """Claim a number and write the files; the seal, written last, makes them a version.
+
+        Not every store can create a file only where there is none. So each training puts a claim of its own, then
+        looks: who sees another's lets go. Both may, but never does neither.
+        """
+        while True:
+            version = self._next()
+            where, claim = f"{MODELS}/{version}", f".claim.{mark()}"
+            self.folder.write(f"{where}/{claim}", b"claim")
+            if self.folder.names(where) == [claim]:
+                break
+            self.folder.remove(f"{where}/{claim}")
+            time.sleep(secrets.randbelow(1000) / 1000)
+        for name, data in files.items():
+            self.folder.write(f"{where}/{name}", data)
+        self.folder.write(f"{where}{SEAL}", _seal(version, files[CARD]))
+        self.folder.remove(f"{where}/{claim}")
+        return version
+
+    def _next(self) -> str:
+        taken = [_number(name) for name in self.folder.names(MODELS) if _VERSION.match(name)]
+        return f"v{max(taken, default=0) + 1:04d}"
 
     def read(self, version: str) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Read a version, every file checked against its sha256.
@@ -123,35 +127,45 @@ class Registry:
             ConfigError: there is no such version.
             StoreError: a file was changed or lost since it was registered.
         """
-        if not _VERSION.match(version) or version not in self.versions():
-            raise ConfigError(f"no version {version!r}", where=self.folder.uri, mend="See `ae models`")
-        where = f"{MODELS}/{version}"
-        content = self.folder.read(f"{where}/{CARD}")
-        for name in ("champion", "challenger"):
-            pointer = None
-            with contextlib.suppress(StoreError):  # said where the pointer itself is asked for
-                pointer = self.pointer(name)
-            if pointer and pointer.version == version:
-                self._check(pointer.card_sha256, content, f"{where}/{CARD}")
-        try:
-            card = json.loads(content)
-            listed = dict(card["files"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._tampered(f"{where}/{CARD}") from error
-        files = {}
-        for name, digest in listed.items():
-            if "/" in name:
-                raise self._tampered(f"{where}/{CARD}")
-            try:
-                files[name] = self.folder.read(f"{where}/{name}")
-            except (OSError, StoreError) as error:
-                raise self._tampered(f"{where}/{name}") from error
-            self._check(digest, files[name], f"{where}/{name}")
-        return card, files
+        card, digests = self._card(version)
+        return card, {name: self._file(version, name, digest) for name, digest in digests.items()}
 
-    def _check(self, digest: str, content: bytes, name: str) -> None:
+    def read_file(self, version: str, name: str) -> bytes:
+        """Read one file of a version, checked against its sha256; raises as `read` does."""
+        _, digests = self._card(version)
+        return self._file(version, name, digests.get(name, ""))
+
+    def _card(self, version: str) -> tuple[dict[str, Any], dict[str, str]]:
+        """The checked `model.json`, and the sha256 of each file that it names."""
+        card_name, seal_name = f"{MODELS}/{version}/{CARD}", f"{MODELS}/{version}{SEAL}"
+        missing = ConfigError(f"no version {version!r}", where=self.folder.uri, mend="See `ae models`")
+        if not _VERSION.match(version):
+            raise missing
+        try:
+            seal = self.folder.read(seal_name)
+        except FileNotFoundError:
+            if self.folder.exists(card_name):
+                raise self._tampered(seal_name) from None
+            raise missing from None
+        try:
+            content = self.folder.read(card_name)
+            card = json.loads(content)
+            digests = {str(name): str(digest) for name, digest in card["files"].items()}
+        except (OSError, StoreError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._tampered(card_name) from error
+        if seal != _seal(version, content) or any("/" in name for name in digests):
+            raise self._tampered(card_name)
+        return card, digests
+
+    def _file(self, version: str, name: str, digest: str) -> bytes:
+        where = f"{MODELS}/{version}/{name}"
+        try:
+            content = self.folder.read(where)
+        except (OSError, StoreError) as error:
+            raise self._tampered(where) from error
         if hashlib.sha256(content).hexdigest() != digest:
-            raise self._tampered(name)
+            raise self._tampered(where)
+        return content
 
     def _tampered(self, name: str) -> StoreError:
         return StoreError(
@@ -189,16 +203,30 @@ class Registry:
         return pointer.version
 
     def point(self, name: PointerName, version: str, *, by: str, why: str) -> Pointer:
-        """Move a pointer, and remember when, by whom and why."""
-        try:
-            before = self.pointer(name)
-        except StoreError:
-            before = None
-        digest = hashlib.sha256(self.folder.read(f"{MODELS}/{version}/{CARD}")).hexdigest()
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        history = (before.history if before else [])[-99:]
-        pointer = Pointer(
-            version=version, card_sha256=digest, history=[*history, Move(version=version, at=now, by=by, why=why)]
-        )
-        self.folder.write(f"{MODELS}/{name}.json", pointer.model_dump_json(indent=1).encode())
+        """Move a pointer, and remember when, by whom and why.
+
+        Raises:
+            ConfigError: there is no such version.
+            StoreError: its `model.json` was changed since it was registered.
+        """
+        self._card(version)
+        move = Move(version=version, at=datetime.now(timezone.utc).isoformat(timespec="seconds"), by=by, why=why)
+        with alone(self.folder):
+            try:
+                before = self.pointer(name)
+            except StoreError:
+                before = None
+            past = before.history if before else []
+            history = [*past[:1], *past[1:][-98:]]  # the first says where scoring began
+            pointer = Pointer(version=version, history=[*history, move])
+            self.folder.write(f"{MODELS}/{name}.json", pointer.model_dump_json(indent=1).encode())
         return pointer
+
+
+def _number(version: str) -> int:
+    return int(version[1:])
+
+
+def _seal(version: str, card: bytes) -> bytes:
+    """What `sha256sum --check` reads."""
+    return f"{hashlib.sha256(card).hexdigest()}  {version}/{CARD}\n".encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -14,17 +15,20 @@ from ae_plugin import config
 from ae_plugin.config import Pipeline
 from ae_plugin.errors import AeError, ConfigError
 from ae_plugin.jobs.models import models
-from ae_plugin.jobs.score import runs
+from ae_plugin.schemas import RunRecord
+from ae_plugin.store.files import Folder
 from ae_plugin.store.registry import Registry
+from ae_plugin.store.runs import latest
 from ae_plugin.web.responses import ModelList, PipelineList, PipelineSummary, RunList
 
 router = APIRouter(tags=["pipelines"])
 
 
 def pipelines() -> dict[str, Pipeline]:
-    """The YAMLs beside the DAGs, by name; the only place that names and paths come from."""
+    """The YAMLs beside the DAGs and under $AE_ROOT, by name; the only place that names and paths come from."""
     found = {}
-    for path in sorted((Path(conf.get("core", "dags_folder")) / "pipelines").glob("*.y*ml")):
+    folders = [conf.get("core", "dags_folder"), *(f"{root}/dags" for root in [os.environ.get("AE_ROOT")] if root)]
+    for path in [path for folder in folders for path in sorted(Path(folder, "pipelines").glob("*.y*ml"))]:
         try:
             pipeline = config.load(path)
         except ConfigError:
@@ -67,7 +71,7 @@ def list_pipelines(request: Request, user: GetUserDep) -> PipelineList:
 @router.get("/pipelines/{name}/runs")
 def list_runs(pipeline: ReadablePipeline) -> RunList:
     """The newest run of each partition."""
-    return RunList(runs=runs(pipeline))
+    return RunList(runs=_runs(pipeline))
 
 
 @router.get("/pipelines/{name}/models")
@@ -76,9 +80,14 @@ def list_models(pipeline: ReadablePipeline) -> ModelList:
     return ModelList(models=models(pipeline))
 
 
+def _runs(pipeline: Pipeline) -> list[RunRecord]:
+    """What is committed: whoever only looks finishes nobody's commit."""
+    return list(latest(Folder(pipeline.output)).values())
+
+
 def _summary(pipeline: Pipeline) -> PipelineSummary:
     champion = Registry(pipeline.output).pointer("champion")
-    done = runs(pipeline)
+    done = _runs(pipeline)
     last = done[-1] if done else None
     return PipelineSummary(
         name=pipeline.name,

@@ -80,8 +80,6 @@ def race(rows: int, repeats: int, pipelines: dict[str, Path]) -> dict[str, dict[
     best: dict[str, dict[str, float]] = {}
     for turn in range(repeats):
         for name, (kind, paths) in turns.items():
-            if name == "keras" and turn:
-                continue
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir(parents=True)
             found = contender(kind, *paths)
@@ -169,7 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--many", type=int, default=10_000_000, help="rows of the memory test")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="turns of each contender")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
     args = parser.parse_args()
     WORK.mkdir(exist_ok=True)
@@ -180,7 +178,7 @@ def main() -> None:
     if args.write:
         machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
         head = f"# Speed\n\n`python -m benchmarks.speed.run --write`, {date.today()}, {machine}, shared machine.\n"
-        how = "Contenders take turns in processes of their own; each row is its best turn.\n"
+        how = f"Contenders take turns in processes of their own; each row is the best of its {args.repeats} turns.\n"
         PAGE.parent.mkdir(parents=True, exist_ok=True)
         PAGE.write_text("\n".join([head + how, *lines, ""]), encoding="utf-8")
 

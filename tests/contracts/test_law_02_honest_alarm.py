@@ -13,6 +13,7 @@ from scipy.stats import betabinom
 
 from ae_plugin.config import Pipeline
 from ae_plugin.core.features import partition_time
+from ae_plugin.engines.sample import Sample
 from ae_plugin.jobs.history import split_rows
 from ae_plugin.jobs.train import train
 from ae_plugin.jobs.versions import ModelVersion, load_version
@@ -65,7 +66,8 @@ def test_a_scorer_flags_what_its_alert_rate_says(each: Trained) -> None:
 @pytest.mark.parametrize("rows", [50, 51, 400, 5_000])
 @pytest.mark.parametrize("rate", [0.01, 0.1])
 def test_no_row_is_trained_on_and_calibrated_with(rows: int, rate: float) -> None:
-    split = split_rows(rows, rate, 3)
+    lots = np.random.default_rng(3).random(rows)
+    split = split_rows(Sample(pa.table({"x": lots}), [""] * rows, lots, lots, rows, []), rate)
     dealt = np.concatenate([split.train, split.validation, split.calibration])
     assert np.array_equal(np.sort(dealt), np.arange(rows))
 

@@ -1,8 +1,17 @@
-"""Law 4: killed at any instant, a reader sees the old partition or the new one, whole. A rerun gives the same bytes."""
+"""Law 4: killed at any instant, a reader sees the old partition or the new one, whole. A rerun gives the same bytes.
+
+Three datasets are three files, and no file system moves three files at once. What is promised, and tested here:
+
+- Each file is old or new, whole, at any instant.
+- The run's record, which names the sha256 of every file, moves last: where it fits the files, they are the old
+  partition or the new one, whole; and where it is the new one, all of them are new.
+- Old and new files are mixed only while a journal says so. The next run, of whichever partition, ends it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -11,7 +20,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
@@ -25,11 +34,12 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from ae_plugin.errors import UnfamiliarError
+from ae_plugin.errors import StoreError, UnfamiliarError
 from ae_plugin.jobs.history import training_partitions
 from ae_plugin.jobs.score import runs, score
 from ae_plugin.jobs.train import checkpoint_folder
 from ae_plugin.models.checkpoint import Checkpoint
+from ae_plugin.store.files import Folder
 from ae_plugin.store.registry import Registry
 from tests.conftest import Trained
 from tests.running import ROOT, ae_process, run_ae, tree
@@ -246,40 +256,50 @@ def killed(small: Change, tmp_path_factory: pytest.TempPathFactory) -> list[Kill
     return found
 
 
-def see(run: Killed, output: Path) -> dict[str, str]:
-    """What a reader sees, each file old or new at least."""
-    seen = partition(output)
+def told(output: Path) -> dict[str, str]:
+    """What the partition's newest record says of its files, read as anybody would who does not use this package."""
+    record = json.loads((output / f"_runs/_latest/date={day(FRESH)}.json").read_text())
+    return {name.replace(f"date={day(FRESH)}/", ""): digest for name, digest in record["outputs"].items()}
+
+
+def see(change: Change, output: Path, when: object) -> dict[str, str]:
+    """What a reader sees at any instant, and that it is what was promised."""
+    seen, record = partition(output), told(output)
     for name, digest in seen.items():
-        assert digest in (run.change.old.get(name), run.change.new.get(name)), f"{run}: half a file, {name}"
+        assert digest in (change.old.get(name), change.new.get(name)), f"{when}: half a file, {name}"
+    assert record in (change.old, change.new), str(when)
+    assert record == change.old or seen == change.new, f"{when}: the record came before a file"
+    mixed = seen not in (change.old, change.new)
+    assert not mixed or journals(output), f"{when}: a mix, and nothing that ends it"
     return seen
 
 
-def test_a_reader_sees_old_or_new_files_after_a_kill(killed: list[Killed]) -> None:
-    """Each file whole, always; the whole partition old or new, unless files were being moved at that instant."""
-    seen = [see(run, run.shop.output) for run in killed]
-    for run, files in zip(killed, seen, strict=True):
-        assert run.began or files in (run.change.old, run.change.new), str(run)
+def test_what_a_reader_sees_after_a_kill(killed: list[Killed]) -> None:
+    seen = [see(run.change, run.shop.output, run) for run in killed]
     assert seen[0] == killed[0].change.old
     assert seen[-1] == killed[0].change.new
+    fits = [files == told(run.shop.output) for files, run in zip(seen, killed, strict=True)]
+    assert all(fits[n] or killed[n].began for n in range(len(killed)))
+    assert not all(fits), "never killed while files were moved"
 
 
-def test_a_reader_of_run_records_sees_what_a_reader_of_files_sees(killed: list[Killed], tmp_path: Path) -> None:
-    """`runs()` is a reader through this package: it finishes what a killed writer began."""
+def test_what_runs_says_is_what_the_files_are(killed: list[Killed], tmp_path: Path) -> None:
+    """It finishes what a killed writer began."""
     for number, run in enumerate(killed):
         shop = run.copy(tmp_path / str(number))
         record = {record.partition: record for record in runs(shop.pipeline)}[f"date={day(FRESH)}"]
-        told = {name.replace(f"date={day(FRESH)}/", ""): digest for name, digest in record.outputs.items()}
-        files = partition(shop.output)
-        assert told == files, str(run)
-        assert files in (run.change.old, run.change.new), str(run)
+        assert told(shop.output) == partition(shop.output), str(run)
+        assert record.outputs.keys() == {name.replace("/", f"/date={day(FRESH)}/") for name in told(shop.output)}
+        assert partition(shop.output) in (run.change.old, run.change.new), str(run)
 
 
 def test_the_next_run_of_another_partition_finishes_what_was_begun(killed: list[Killed], tmp_path: Path) -> None:
     for number, run in enumerate(killed):
         shop = run.copy(tmp_path / str(number))
-        before = see(run, shop.output)
+        before = partition(shop.output)
         rescore(shop, OTHER)
         assert partition(shop.output) == (run.change.new if run.began else before), str(run)
+        assert told(shop.output) == partition(shop.output), str(run)
 
 
 def test_a_rerun_gives_the_same_bytes(killed: list[Killed], tmp_path: Path) -> None:
@@ -298,6 +318,34 @@ def test_a_rerun_leaves_no_temporary_files(killed: list[Killed], tmp_path: Path)
     assert not any(left.values()), {run: names for run, names in left.items() if names}
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")], ids=repr)
+def test_stopped_at_any_move_while_its_process_goes_on(
+    small: Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """Ctrl-C, a task's time-out or a disk's error: what the run does then must not undo what it has begun."""
+    ends = []
+    for n in range(1, 20):
+        shop = small.shop.copy(tmp_path / str(n), models_only=False)
+        moves, move = iter(range(1, 20)), Folder.move
+
+        def stop(folder: Folder, old: str, new: str, moves: Iterator[int] = moves, n: int = n) -> None:
+            if next(moves) == n:
+                raise error
+            move(folder, old, new)
+
+        with monkeypatch.context() as broken, contextlib.suppress(KeyboardInterrupt, StoreError):
+            broken.setattr(Folder, "move", stop)
+            rescore(shop)
+        seen, begun = see(small, shop.output, n), bool(journals(shop.output))
+        rescore(shop, OTHER)
+        assert partition(shop.output) == (small.new if begun else seen) == told(shop.output), n
+        assert leftovers(shop.output) == [], n
+        ends.append(partition(shop.output) == small.new)
+        if next(moves) <= n:
+            break
+    assert ends == sorted(ends) and not ends[0] and len(ends) > 4
+
+
 def test_killed_at_random_moments(trained: Trained, tmp_path: Path) -> None:
     """SIGKILL by the clock, as a machine does it, over a partition that takes a while."""
     table = spoil(make_orders(20_000, day(FRESH), seed=3), seed=3)
@@ -313,8 +361,7 @@ def test_killed_at_random_moments(trained: Trained, tmp_path: Path) -> None:
         process.communicate(timeout=60)
         ended += process.returncode == 0
         run = Killed(seconds, shop, big)
-        seen = see(run, shop.output)
-        assert run.began or seen in (big.old, big.new), str(run)
+        see(big, shop.output, run)
         rescore(shop)
         assert partition(shop.output) == big.new, str(run)
         assert leftovers(shop.output) == [], str(run)
@@ -343,6 +390,7 @@ def test_two_runs_at_the_same_time_do_not_disturb_each_other(scored: Change, tmp
             assert first.poll() is None, first.communicate()
             time.sleep(0.01)
         where = note.read_text()
+        see(scored, shop.output, f"step {n}, {where}")
 
         def second() -> None:
             try:
@@ -426,8 +474,10 @@ def test_a_registration_leaves_no_temporary_files_of_a_killed_one(killed_registr
     left = []
     for output in killed_registrations:
         version = Registry(str(output)).register({"a": b"1"}, {"columns": []})
-        known = {*Registry(str(output)).versions(), "challenger.json"}
-        left += [f"{version}: {path.name}" for path in (output / "_models").iterdir() if path.name not in known]
+        known = {f"{name}{end}" for name in Registry(str(output)).versions() for end in ("", ".sha256")}
+        known |= {"_models", "challenger.json"}
+        paths = [*output.iterdir(), *(output / "_models").iterdir()]
+        left += [f"{version}: {path.name}" for path in paths if path.name not in known]
     assert left == []
 
 

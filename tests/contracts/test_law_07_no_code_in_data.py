@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ae_plugin.models.checkpoint import Checkpoint
+from ae_plugin.store.registry import Registry
 from tests.running import ROOT, Outcome, ae_process, run_ae, unchanged
 from tests.shop import FRESH, Shop, day
 
@@ -98,9 +99,7 @@ def sign(shop: Shop) -> None:
         card["files"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in card["files"]}
         (folder / "model.json").write_text(json.dumps(card))
     digest = hashlib.sha256((folder / "model.json").read_bytes()).hexdigest()
-    for name in ("champion", "challenger"):
-        path = folder.parent / f"{name}.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), "card_sha256": digest}))
+    (folder.parent / "v0001.sha256").write_text(f"{digest}  v0001/model.json\n")
 
 
 def score(shop: Shop) -> Outcome:
@@ -146,7 +145,23 @@ def test_a_signed_pickle_where_scoring_does_not_look_is_not_looked_at(shop: Shop
     assert score(shop).code == 0
     if name == "report.json":
         refused(run_ae("--quiet", "promote", shop.yaml, "v0001"))
-        refused(run_ae("--quiet", "models", shop.yaml))
+        listed = run_ae("--quiet", "models", shop.yaml)
+        assert listed.code == 0 and "v0001/report.json: is not a training report" in listed.out
+
+
+@pytest.mark.parametrize("verb", ["promote", "rollback"])
+def test_a_changed_model_json_cannot_become_champion(shop: Shop, verb: str) -> None:
+    """Though every file fits it, and no pointer names its version."""
+    registry = Registry(str(shop.output))
+    card, files = registry.read("v0001")
+    for _ in range(2):
+        registry.register(files, card)
+    path = shop.output / "_models/v0002/model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "odd": 0.0}))
+    force = ["--force"] if verb == "promote" else []
+    with unchanged(shop.root):
+        refused(run_ae("--quiet", verb, shop.yaml, "v0002", *force))
+    assert registry.champion() == "v0001"
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.9])

@@ -54,7 +54,7 @@ def test_the_type_is_the_column_s_own(name: str, nulls: bool) -> None:
     column = with_nulls(LEARNED[name][1]) if nulls else LEARNED[name][1]
     spec = learn(column)
     for found in (there_and_back(spec, column), expected_values(spec, drawn(spec, 1, ROWS), column)):
-        assert found.type == column.type
+        assert found.type == spelt(column).type
         assert len(found) == len(column)
         found.validate(full=True)
 
@@ -81,7 +81,7 @@ def test_a_network_that_is_right_gives_numbers_back_nearly(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, (kind, _) in LEARNED.items() if kind == "time"])
 def test_a_network_that_is_right_gives_times_back_nearly(name: str) -> None:
     """Within a minute and a half in three years: that is what float32 holds."""
-    column = LEARNED[name][1]
+    column = spelt(LEARNED[name][1])
     found = there_and_back(learn(column), column)
     ticks = pa.int32() if pa.types.is_time32(column.type) or pa.types.is_date32(column.type) else pa.int64()
     unit = "d" if pa.types.is_date32(column.type) else "ms" if pa.types.is_date64(column.type) else column.type.unit
@@ -326,6 +326,39 @@ def test_times_of_day_are_less_than_a_day(name: str) -> None:
     found = expected_values(spec, drawn(spec, 5, ROWS), column)
     found.validate(full=True)
     assert all(isinstance(moment, dt.time) for moment in found.to_pylist())
+
+
+@QUICK
+@given(z=st.floats(-1000, 1000, width=32), sin=st.floats(-1, 1, width=32), cos=st.floats(-1, 1, width=32))
+def test_a_time_of_a_cycle_stays_inside_the_training_range(z: float, sin: float, cos: float) -> None:
+    """The hour that the cycle says may lie beyond the last moment of training: then it is that of the day before."""
+    monday = dt.datetime(2024, 1, 1, 6).timestamp() // 3600 * 3600
+    spec = TimeSpec(
+        name="t", type="timestamp[s]", null_rate=0, relative=False, mean=monday + 5e5, std=3e5, low=monday,
+        high=monday + 10 * 86_400 + 1800, slack=0, step=3600, cycles=["day"],
+    )  # fmt: skip
+    features = np.array([[z, sin, cos]], np.float32)
+    found = expected_values(spec, features, pa.nulls(1, pa.timestamp("s"))).cast(pa.int64())[0].as_py()
+    assert spec.low <= found <= spec.high and found % 3600 == 0
+    hour = np.arctan2(np.float32(sin), np.float32(cos)) / (2 * np.pi) * 24 % 24
+    assert min((found / 3600 - hour) % 24, (hour - found / 3600) % 24) <= 0.51, "the hour is the cycle's"
+
+
+def test_a_moment_that_nothing_pins_down_is_left_to_the_user() -> None:
+    """An age since 1970 without a cycle decodes to the middle of training, whatever the row says."""
+    moments = dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc).timestamp() + np.arange(200.0) * 77
+    spec = learn(pa.array(moments.astype(np.int64)).cast(pa.timestamp("s")))
+    assert not spec.relative and not spec.cycles
+    found = expected_values(spec, np.zeros((2, 1), np.float32), pa.array([None, 5], pa.timestamp("s")))
+    assert (found.type, found.null_count) == (pa.timestamp("s"), 2)
+
+
+@pytest.mark.parametrize("name", [name for name, (kind, _) in LEARNED.items() if kind in ("number", "time")])
+def test_a_column_of_no_type_gets_no_value(name: str) -> None:
+    """All null today, so written without a type."""
+    spec = learn(with_nulls(LEARNED[name][1]))
+    column = pa.nulls(3)
+    assert there_and_back(spec, column).equals(column)
 
 
 # For people.

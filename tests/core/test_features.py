@@ -21,7 +21,6 @@ from ae_plugin.core.features import (
     Encoded,
     TableEncoder,
     fold_age,
-    iter_columns,
     partition_time,
 )
 from ae_plugin.core.fit import learn_columns
@@ -59,8 +58,8 @@ def test_shapes_and_types(wide: TableEncoder) -> None:
     assert encoded.state.shape == (ROWS, len(LEARNED)) and encoded.state.dtype == np.uint8
     assert encoded.bins.shape == (len(LEARNED), ROWS) and encoded.bins.dtype == np.int16
     assert len(encoded) == ROWS
-    assert sum(where.stop - where.start for _, _, where in iter_columns(wide)) == wide.features
-    assert [spec.width for _, spec, _ in iter_columns(wide)] == np.bincount(wide.column_of).tolist()
+    assert sum(where.stop - where.start for where in wide.slices) == wide.features
+    assert [spec.width for spec in wide.specs] == np.bincount(wide.column_of).tolist()
 
 
 @pytest.mark.parametrize("nulls", [False, True])
@@ -100,7 +99,7 @@ def test_nulls_of_each_type(name: str) -> None:
 
 def test_cells_fall_into_their_own_column_s_bins(wide: TableEncoder) -> None:
     encoded = wide.encode(WIDE)
-    for index, spec, _ in iter_columns(wide):
+    for index, spec in enumerate(wide.specs):
         assert encoded.bins[index].min() >= 0
         assert encoded.bins[index].max() < spec.bins
     assert wide.total_bins == sum(spec.bins for spec in wide.specs)
@@ -380,7 +379,7 @@ def by_hand(encoder: TableEncoder, encoded: Encoded, reconstruction: np.ndarray)
     """Cell errors, one feature at a time."""
     out = np.zeros(encoded.state.shape)
     for row in range(len(encoded)):
-        for index, spec, where in iter_columns(encoder):
+        for index, (spec, where) in enumerate(zip(encoder.specs, encoder.slices, strict=True)):
             state, error = encoded.state[row, index], 0.0
             for feature in range(where.start, where.stop):
                 squared = (float(reconstruction[row, feature]) - float(encoded.x[row, feature])) ** 2

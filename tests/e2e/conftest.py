@@ -17,8 +17,10 @@ from tests.running import ROOT
 from tools.local_airflow import LocalAirflow
 
 TRAINED = [f"date=2013-01-{day:02d}" for day in range(8, 29)]
-SCORED = ["date=2013-01-29", "date=2013-01-30", "date=2013-02-01", "date=2013-02-08"]
-BLIZZARD = "date=2013-02-08"
+QUIET = ["date=2013-01-29", "date=2013-02-01", "date=2013-02-06"]
+FOG, BLIZZARD = "date=2013-01-30", "date=2013-02-08"
+SPOILT = [f"date=2013-02-{day:02d}" for day in (3, 5, 7, 10, 11, 13)]
+SCORED = sorted([*QUIET, FOG, BLIZZARD, *SPOILT])
 
 
 @dataclass
@@ -57,7 +59,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     (root / "dags/pipelines").mkdir(parents=True)
     shutil.copy(ROOT / "dags/pipelines.py", root / "dags")
     settings = yaml.safe_load((ROOT / "dags/pipelines/flights.yaml").read_text(encoding="utf-8"))
-    settings["train"]["steps"] = 400
+    settings["train"]["steps"] = 1000
     (root / "dags/pipelines/flights.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     for name in [*TRAINED, *SCORED]:
         shutil.copytree(ROOT / "sample_data/flights" / name, root / "sample_data/flights" / name)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ae_plugin import api
 from ae_plugin.errors import ConfigError, StoreError
 from ae_plugin.jobs.models import models, report_of
 from ae_plugin.jobs.promote import promote, rollback
 from ae_plugin.store.registry import Registry
-from tests.running import tree
+from tests.running import ROOT, run_ae, tree
 from tests.shop import Shop
 
 
@@ -78,10 +82,36 @@ def test_a_challenger_that_was_compared_with_another_champion_waits(shop: Shop, 
     """Two trainings, both of which beat v0001: the second was never compared with the first."""
     first, second = another(registry), another(registry)
     assert promote(shop.pipeline, first).promoted
-    done = promote(shop.pipeline)
-    assert (done.champion, done.promoted) == (first, False)
-    assert any(f"champion is {first} now" in reason and second in reason for reason in done.reasons)
-    assert promote(shop.pipeline, second).promoted, "unless a person names it"
+    for version in (None, second):
+        done = promote(shop.pipeline, version)
+        assert (done.champion, done.promoted) == (first, False)
+        assert any(f"champion is {first} now" in reason and second in reason for reason in done.reasons)
+    done = promote(shop.pipeline, second, force=True)
+    assert (done.champion, done.promoted, done.forced) == (second, True, True), "unless a person insists"
+
+
+def test_trainings_promote_what_they_trained(shop: Shop, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what another training has registered since, from Python and on the command line."""
+    trained, newest = another(registry), another(registry)
+    report = report_of(shop.pipeline, trained)
+    monkeypatch.setattr("ae_plugin.jobs.train.train", lambda *_, **__: report)
+    shop.set(promote="auto")
+    api.train(shop.yaml)
+    assert champion(registry) == trained != newest
+    rollback(shop.pipeline)
+    assert run_ae("--quiet", "train", shop.yaml, "--json").json["promotion"]["champion"] == trained
+
+
+def test_a_training_does_not_promote_over_a_champion_it_never_met(
+    shop: Shop, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, other = another(registry), another(registry)
+    report = report_of(shop.pipeline, trained)
+    monkeypatch.setattr("ae_plugin.jobs.train.train", lambda *_, **__: report)
+    shop.set(promote="auto")
+    promote(shop.pipeline, other)
+    api.train(shop.yaml)
+    assert champion(registry) == other
 
 
 def test_the_champion_cannot_be_promoted(shop: Shop, registry: Registry) -> None:
@@ -198,6 +228,28 @@ def test_rolling_back_changes_no_version(shop: Shop, registry: Registry) -> None
 # What there is.
 
 
+def test_a_version_that_is_damaged_is_listed_with_what_is_wrong(shop: Shop, registry: Registry) -> None:
+    another(registry)
+    another(registry)
+    (shop.output / "_models/v0001/report.json").write_bytes(b"x")
+    (shop.output / "_models/v0002/model.json").unlink()
+    first, second, third = models(shop.pipeline)
+    assert (first.version, first.pointers, first.rows_train) == ("v0001", ["champion"], None)
+    assert "v0001/report.json: was changed" in str(first.problem)
+    assert "v0002/model.json: was changed" in str(second.problem)
+    assert (third.version, third.pointers, third.problem) == ("v0003", ["challenger"], None)
+    shown = run_ae("models", shop.yaml)
+    assert shown.code == 0 and len(shown.out.splitlines()) == 3
+    assert shown.out.startswith(f"v0001  {first.problem}  champion")
+
+
+def test_listing_models_reads_no_weights(shop: Shop) -> None:
+    for path in (shop.output / "_models/v0001").iterdir():
+        if path.name not in ("model.json", "report.json"):
+            path.unlink()
+    assert [entry.problem for entry in models(shop.pipeline)] == [None]
+
+
 def test_models_are_listed_with_their_pointers(shop: Shop, registry: Registry) -> None:
     another(registry, passed=False)
     first, second = models(shop.pipeline)
@@ -212,3 +264,32 @@ def test_models_are_listed_with_their_pointers(shop: Shop, registry: Registry) -
     assert report_of(shop.pipeline, "v0002").gate.reasons == ["does not beat PCA"]
     assert report_of(shop.pipeline, "v0002").model_version == "v0002"
     assert models(shop.set(output="nothing").pipeline) == []
+
+
+# In Airflow.
+
+PROMOTES = """
+import sys
+from types import SimpleNamespace
+from ae_plugin import config
+from ae_plugin.provider.dag_factory import train_dag
+
+dag = train_dag(config.load(sys.argv[1]), sys.argv[1])
+reports = {"train": {"model_version": sys.argv[2]}}
+task = dag.get_task("promote")
+task.render_template_fields({"ti": SimpleNamespace(xcom_pull=lambda task_ids: reports[task_ids])})
+print(task.execute({})["champion"])
+"""
+
+
+@pytest.mark.parametrize("how", ["auto", "approval"])
+def test_the_train_dag_promotes_what_it_trained(shop: Shop, registry: Registry, tmp_path: Path, how: str) -> None:
+    """A person may take days to approve it, and another version may be the challenger by then."""
+    shop.set(promote=how)
+    approved = another(registry)
+    another(registry)
+    env = {**os.environ, "AIRFLOW_HOME": str(tmp_path / "airflow"), "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", PROMOTES, str(shop.yaml), approved]
+    ran = subprocess.run(words, env=env, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert ran.stdout.splitlines()[-1] == champion(registry) == approved

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -15,10 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from ae_plugin.core.guard import Guard
 from ae_plugin.errors import AeError, ConfigError, DataError, NoChampionError, UnfamiliarError
 from ae_plugin.jobs.score import due, runs, score
 from ae_plugin.schemas import cells_schema, scores_schema
-from ae_plugin.store.files import fingerprint, list_source
+from ae_plugin.store.files import fingerprint, list_source, partitions_of
 from ae_plugin.store.registry import Registry
 from tests.running import tree
 from tests.shop import FRESH, LAST_TRAINED, Shop, day, make_orders, plain, spoil, write_day
@@ -32,11 +35,13 @@ def file_of(shop: Shop, number: int) -> Path:
     return shop.source / f"date={day(number)}" / "part-0.parquet"
 
 
-def new_champion(shop: Shop) -> str:
-    """Another version as champion: a copy of the first."""
+def new_champion(shop: Shop, trained: dict[str, str] | None = None, *, first: bool = False) -> str:
+    """Another version as champion, a copy of the first that was trained on other partitions; or as if it were first."""
     registry = Registry(str(shop.output))
     card, files = registry.read("v0001")
-    version = registry.register(files, card)
+    version = registry.register(files, card if trained is None else {**card, "partitions": trained})
+    if first:
+        (shop.output / "_models/champion.json").unlink()
     registry.point("champion", version, by="test", why="test")
     return version
 
@@ -107,10 +112,9 @@ def test_a_copy_that_keeps_change_times_is_no_change(shop: Shop) -> None:
 
 def test_a_late_partition_is_due_unless_it_is_older_than_all_that_was_trained_on(shop: Shop) -> None:
     """A day that was missing in training came after all; another is from before the history."""
-    registry = Registry(str(shop.output))
-    card, files = registry.read("v0001")
+    card, _ = Registry(str(shop.output)).read("v0001")
     kept = {name: digest for name, digest in card["partitions"].items() if name not in names(0, 4)}
-    registry.point("champion", registry.register(files, {**card, "partitions": kept}), by="test", why="test")
+    new_champion(shop, kept, first=True)
     assert due(shop.pipeline) == names(4, FRESH, FRESH + 1)
     score(shop.pipeline, day(0))
     assert due(shop.pipeline) == names(4, FRESH, FRESH + 1), "an old day that a person scored stays done"
@@ -131,16 +135,51 @@ def test_another_champion_looks_again_at_what_was_refused_and_at_nothing_else(sh
     assert due(shop.pipeline) == [], "refused by this one too"
 
 
+def moved_on(shop: Shop) -> dict[str, str]:
+    """The newest partitions as a retraining sees them that has no train.until: all but the first five days."""
+    groups = partitions_of(list_source(shop.pipeline.source))
+    return {name: fingerprint(files) for name, files in list(groups.items())[5:]}
+
+
+def test_a_retraining_on_what_was_never_scored_takes_nothing_away(shop: Shop) -> None:
+    score(shop.pipeline, day(FRESH))
+    new_champion(shop, moved_on(shop))
+    assert due(shop.pipeline) == names(FRESH + 1), "trained on, and never scored"
+
+
+def test_what_came_late_or_was_mended_late_is_due_when_the_window_has_moved_on(shop: Shop) -> None:
+    """The window's oldest day is the sixth now; a day that was missing at first, and one that failed, are older."""
+    late = file_of(shop, 3)
+    card, _ = Registry(str(shop.output)).read("v0001")
+    new_champion(shop, {name: at for name, at in card["partitions"].items() if name != names(3)[0]}, first=True)
+    content = late.read_bytes()
+    late.unlink()
+    new_champion(shop, moved_on(shop))
+    late.parent.mkdir(exist_ok=True)
+    late.write_bytes(content)
+    write_day(shop.source, 2, make_orders(100, day(2), seed=50))
+    assert due(shop.pipeline) == names(2, 3, FRESH, FRESH + 1)
+
+
+def test_the_first_history_outlives_a_hundred_moves_and_its_version(shop: Shop) -> None:
+    new_champion(shop, moved_on(shop))
+    registry = Registry(str(shop.output))
+    for _ in range(120):
+        registry.point("champion", "v0002", by="test", why="test")
+    pointer = registry.pointer("champion")
+    assert pointer and len(pointer.history) == 100 and pointer.history[0].version == "v0001"
+    assert due(shop.pipeline) == names(FRESH, FRESH + 1)
+    shutil.rmtree(shop.output / "_models/v0001")
+    assert due(shop.pipeline) == [], "nothing else is known then"
+
+
 def test_a_source_without_partitions_is_due_once(shop: Shop) -> None:
     """Even when it is what the champion was trained on."""
     for number in range(1, FRESH + 2):
         file_of(shop, number).unlink()
     whole = shop.set(source={"uri": f"orders/date={day(0)}", "partition_by": []}, train={"until": None})
     whole = whole.set(score={"on_unfamiliar": "score"})
-    registry = Registry(str(shop.output))
-    card, files = registry.read("v0001")
-    trained = {"": fingerprint(list_source(whole.pipeline.source))}
-    registry.point("champion", registry.register(files, {**card, "partitions": trained}), by="test", why="test")
+    new_champion(shop, {"": fingerprint(list_source(whole.pipeline.source))}, first=True)
     assert due(whole.pipeline) == [""]
     record = score(whole.pipeline)
     assert record.partition == "" and (whole.output / "scores/part-0.parquet").is_file()
@@ -263,8 +302,26 @@ def test_an_input_of_one_s_own_goes_beside_the_pipeline_s_partitions(shop: Shop)
     new = set(tree(shop.output)) - set(before)
     assert record.rows == 80
     assert {name.split("/")[0] for name in new} == {"inputs"}
-    assert f"inputs/mine/scores/{names(FRESH)[0]}/part-0.parquet" in new
+    (folder,) = {name.split("/")[1] for name in new if "/" in name}
+    assert re.fullmatch(r"shop_mine.parquet-[0-9a-f]{8}", folder)
+    assert f"inputs/{folder}/scores/{names(FRESH)[0]}/part-0.parquet" in new
     assert due(shop.pipeline) == names(FRESH, FRESH + 1), "it does not count as the pipeline's partition"
+
+
+def test_inputs_of_one_name_do_not_overwrite_one_another(shop: Shop) -> None:
+    """Partitions' files are all called part-0.parquet; and the same input again takes its own place."""
+    paths = [file_of(shop, FRESH), file_of(shop, FRESH + 1), shop.source / names(FRESH)[0]]
+    for path in (*paths, *paths):
+        score(shop.set(score={"on_unfamiliar": "score"}).pipeline, source=str(path))
+    folders = sorted(path.name for path in (shop.output / "inputs").iterdir())
+    assert len(folders) == 3
+    assert [name[:-9] for name in folders] == sorted(
+        [
+            f"date_{day(FRESH)}_part-0.parquet",
+            f"date_{day(FRESH + 1)}_part-0.parquet",
+            f"orders_date_{day(FRESH)}",
+        ]
+    )
 
 
 def test_an_input_without_a_partition_is_judged_by_what_can_be_judged(shop: Shop) -> None:
@@ -292,6 +349,81 @@ def test_a_csv_is_read_with_the_types_that_were_learned(shop: Shop, tmp_path: Pa
         score(shop.pipeline, day(FRESH), source=str(tmp_path / f"orders.{kind}"), output=str(where))
         outputs[kind] = pq.ParquetFile(where / f"scores/{names(FRESH)[0]}/part-0.parquet").read()
     assert outputs["csv"]["p_value"].equals(outputs["parquet"]["p_value"])
+
+
+NULLS = {"a type": lambda kind: pa.nulls(200, kind), "no type": lambda kind: pa.nulls(200)}
+
+
+@pytest.mark.parametrize("column", ["product", "store", "customer", "weight", "price", "express", "ordered_at", "due"])
+@pytest.mark.parametrize("denoise", ["repair", "full"])
+def test_a_column_that_is_all_null_today_is_scored_with_and_without_a_type(
+    shop: Shop, column: str, denoise: str
+) -> None:
+    """pandas writes it without one."""
+    pipeline = shop.set(score={"on_unfamiliar": "score", "denoise": denoise}).pipeline
+    found = []
+    for make in NULLS.values():
+        table = make_orders(200, day(FRESH))
+        write_day(shop.source, FRESH, with_column(table, column, make(table.schema.field(column).type)))
+        score(pipeline, day(FRESH))
+        found.append(shop.read("scores", FRESH))
+        source = pq.ParquetFile(file_of(shop, FRESH)).read()
+        assert shop.read("denoised", FRESH).schema.equals(source.schema, check_metadata=True)
+    assert found[0].equals(found[1])
+
+
+def test_whole_numbers_where_the_model_learned_fractions(shop: Shop) -> None:
+    table = make_orders(200, day(FRESH))
+    weight = pc.round(table["weight"])
+    found = []
+    for column in (weight, weight.cast(pa.int64())):
+        write_day(shop.source, FRESH, with_column(table, "weight", column))
+        score(shop.pipeline, day(FRESH))
+        found.append(shop.read("scores", FRESH))
+        assert shop.read("denoised", FRESH).schema.field("weight").type == column.type
+    assert found[0].equals(found[1])
+
+
+def test_files_of_a_partition_whose_types_differ(shop: Shop) -> None:
+    """The partition is what its files hold together."""
+    table = make_orders(300, day(FRESH))
+    table = with_column(table, "weight", pc.round(table["weight"]))
+    table = with_column(table, "comment", pa.nulls(300))
+    table = with_column(table, "rating", pc.if_else(pa.array(np.arange(300) < 100), None, table["rating"]))
+    whole = write_day(shop.source, FRESH, table)
+    score(shop.pipeline, day(FRESH))
+    want = shop.read("scores", FRESH)
+    whole.unlink()
+    parts = [table.slice(0, 100), table.slice(100, 100), table.slice(200)]
+    parts[0] = with_column(parts[0], "rating", pa.nulls(100))
+    parts[0] = with_column(parts[0], "weight", parts[0]["weight"].cast(pa.int32()))
+    parts[1] = with_column(parts[1], "store", parts[1]["store"].cast(pa.string()))
+    parts[2] = with_column(parts[2], "comment", pa.nulls(100, pa.string()))
+    for number, part in enumerate(parts):
+        write_day(shop.source, FRESH, part, f"part-{number}.parquet")
+    record = score(shop.pipeline, day(FRESH))
+    assert record.rows == 300
+    assert shop.read("scores", FRESH).drop_columns("model_version").equals(want.drop_columns("model_version"))
+    denoised = shop.read("denoised", FRESH).schema
+    assert denoised.field("weight").type == pa.float64() and denoised.field("rating").type == pa.float32()
+    assert denoised.field("store").type == denoised.field("comment").type == pa.string()
+
+
+def test_record_batches_are_cut_by_the_encoder_s_features(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    score(shop.pipeline, day(FRESH))
+    want = shop.read("scores", FRESH)
+    sizes: list[int] = []
+    watch = Guard.watch
+
+    def spy(self: Guard, counts: Any, p_value: Any) -> None:
+        sizes.append(len(p_value))
+        watch(self, counts, p_value)
+
+    monkeypatch.setattr(Guard, "watch", spy)
+    monkeypatch.setattr("ae_plugin.jobs.score.batch_rows", lambda features: 10_000 // features)
+    score(shop.pipeline, day(FRESH))
+    assert sum(sizes) == 300 and max(sizes) < 300
+    assert shop.read("scores", FRESH).equals(want)
 
 
 # A partition whose columns came in other types: scored, or refused in one line; never a traceback.

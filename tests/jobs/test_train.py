@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
+import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.features import partition_time
-from ae_plugin.engines.local import Reader, sample
-from ae_plugin.errors import ConfigError, DataError, NoChampionError
-from ae_plugin.jobs.history import encode_sample, split_rows, training_partitions
+from ae_plugin.engines.local import Reader
+from ae_plugin.engines.sample import Sample, sample
+from ae_plugin.errors import ConfigError, DataError, NoChampionError, StoreError
+from ae_plugin.jobs.check import check
+from ae_plugin.jobs.history import encode_sample, learn_history, split_rows, training_partitions
 from ae_plugin.jobs.score import score
 from ae_plugin.jobs.train import checkpoint_folder, train
 from ae_plugin.jobs.versions import load_version, read_report
+from ae_plugin.models.checkpoint import held
 from ae_plugin.store.registry import Registry
 from tests.conftest import Trained
 from tests.core.test_columns import LEARNED, PASSED, with_nulls
 from tests.running import tree
-from tests.shop import FRESH, LAST_TRAINED, ORDERS, Shop, day, make_orders, plain, write_days
+from tests.shop import FRESH, LAST_TRAINED, ORDERS, Shop, day, make_orders, plain, write_day, write_days
 
 QUICK = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -75,6 +83,14 @@ def test_nothing_so_early(trained: Trained) -> None:
 # Which rows.
 
 
+def dealt(sizes: dict[str, int], seed: int) -> Sample:
+    """Rows as a sample deals them: the draws of a partition are its own."""
+    draws = [np.random.default_rng([seed, zlib.crc32(name.encode())]).random(rows) for name, rows in sizes.items()]
+    names = [name for name, rows in sizes.items() for _ in range(rows)]
+    lots = np.concatenate(draws)
+    return Sample(pa.table({"x": lots}), names, lots, lots, len(lots), [])
+
+
 @QUICK
 @given(
     rows=st.integers(50, 200_000),
@@ -82,17 +98,47 @@ def test_nothing_so_early(trained: Trained) -> None:
     seed=st.integers(0, 2**31 - 1),
 )
 def test_rows_are_dealt_into_three(rows: int, rate: float, seed: int) -> None:
-    split = split_rows(rows, rate, seed)
+    split = split_rows(dealt({"": rows}, seed), rate)
     parts = (split.train, split.validation, split.calibration)
     assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(rows)), "each row once"
     assert all((np.diff(part) > 0).all() for part in parts), "in source order"
-    assert 5 <= len(split.validation) <= 10_000
+    assert (50 if rows >= 250 else 5) <= len(split.validation) <= 10_000
     assert len(split.calibration) <= min(20_000, math.ceil(0.4 * rows))
-    assert len(split.train) >= 0.45 * rows
+    assert len(split.train) >= 0.4 * rows
     enough = min(2 * rows_needed(rate), rows * 2 // 5, 20_000)
     assert len(split.calibration) >= min(enough, 20_000), "as many as alarms need, when there are"
-    assert np.array_equal(split_rows(rows, rate, seed).train, split.train)
-    assert not np.array_equal(split_rows(rows, rate, seed + 1).train, split.train)
+    assert np.array_equal(split_rows(dealt({"": rows}, seed), rate).train, split.train)
+    assert not np.array_equal(split_rows(dealt({"": rows}, seed + 1), rate).train, split.train)
+
+
+@QUICK
+@given(sizes=st.lists(st.integers(1, 300), min_size=2, max_size=9), rate=st.sampled_from([0.5, 0.01]))
+def test_each_partition_gives_its_share_to_each_use(sizes: list[int], rate: float) -> None:
+    assume(sum(sizes) >= 50)
+    history = dealt({f"day={n}": rows for n, rows in enumerate(sizes)}, 0)
+    split = split_rows(history, rate)
+    for part in (split.train, split.validation, split.calibration):
+        names = [history.partitions[row] for row in part]
+        for number, rows in enumerate(sizes):
+            assert abs(names.count(f"day={number}") - rows * len(part) / sum(sizes)) <= 2
+
+
+@pytest.mark.parametrize("rows", [240, 3_000])
+def test_a_row_keeps_its_use_when_the_window_moves_on(rows: int) -> None:
+    """What the next training holds out, this one did not train on."""
+    sizes = {f"day={n:02d}": rows + 7 * n % 90 for n in range(31)}
+    window = [dict(list(sizes.items())[first : first + 28]) for first in (0, 3)]
+    used = []
+    for days in window:
+        history = dealt(days, 0)
+        split = split_rows(history, 0.01)
+        of = np.repeat(np.array(list(days)), list(days.values()))
+        place = np.concatenate([np.arange(size) for size in days.values()])
+        used.append({use: set(zip(of[own], place[own], strict=True)) for use, own in vars(split).items()})
+    held = {row for use in ("validation", "calibration") for row in used[1][use] if row[0] in window[0]}
+    seen = held & used[0]["train"]
+    assert len(held) > 20_000 or rows < 3_000
+    assert len(seen) <= 0.02 * len(held)
 
 
 def test_the_sample_is_encoded_by_partition(trained: Trained) -> None:
@@ -205,6 +251,41 @@ def test_a_long_history_is_sampled_and_says_so(tmp_path: Path) -> None:
     assert any("no row can be flagged" in note and "999" in note for note in report.notes)
 
 
+def test_only_partitions_that_rows_were_read_of_are_recorded_as_trained_on(tmp_path: Path) -> None:
+    """An empty day was not learned from: it is still to be scored."""
+    shop = small(tmp_path)
+    write_day(shop.source, 3, make_orders(5).slice(0, 0))
+    report = train(shop.pipeline)
+    card, _ = Registry(str(shop.output)).read("v0001")
+    assert list(card["partitions"]) == report.partitions == names(range(3))
+    assert card["kind"] == "dense"
+
+
+def test_history_whose_types_drift_can_be_learned(tmp_path: Path) -> None:
+    """As pandas writes it: a first day without a rating, whole weights, a store that is no category yet."""
+    shop = small(tmp_path)
+    first = make_orders(120)
+    for name, column in (
+        ("rating", pa.nulls(120)),
+        ("weight", pc.round(first["weight"]).cast(pa.int64())),
+        ("store", first["store"].cast(pa.string())),
+        ("comment", pa.nulls(120)),
+    ):
+        first = first.set_column(first.column_names.index(name), name, column)
+    write_day(shop.source, 0, first)
+    write_day(shop.source, 2, make_orders(120, day(2)).append_column("gift", pa.array([True] * 120)))
+    report = train(shop.pipeline)
+    learned = {note.column: note.type for note in report.columns if note.role == "learned"}
+    assert (learned["rating"], learned["weight"], learned["store"]) == ("float", "double", "string")
+    assert any("gift (not in all of history)" in note for note in report.notes)
+    assert check(shop.pipeline).notes[0].startswith("gift is not learned yet")
+    Registry(str(shop.output)).point("champion", "v0001", by="test", why="test")
+    pipeline = shop.set(score={"on_unfamiliar": "score"}).pipeline
+    assert [score(pipeline, day(number)).rows for number in range(3)] == [120, 120, 120]
+    source = pq.ParquetFile(shop.source / f"{names(range(1))[0]}/part-0.parquet").read()
+    assert shop.read("denoised", 0).schema.equals(source.schema)
+
+
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """Trained a little on every type that is learned, beside every one that is passed through."""
@@ -253,6 +334,15 @@ def test_a_column_that_is_not_there_is_named(trained: Trained, section: dict[str
     assert tree(shop.output) == before
 
 
+def test_a_checkpoint_is_not_resumed_when_other_rows_calibrate(trained: Trained, tmp_path: Path) -> None:
+    """A lower alert_rate holds out more rows: weights that were trained on those would calibrate on what they saw."""
+    shop = trained.shop.copy(tmp_path)
+    histories = [learn_history(shop.set(score={"alert_rate": rate}).pipeline) for rate in (0.01, 0.001)]
+    assert set(histories[1].split.calibration) & set(histories[0].split.train)
+    folders = [checkpoint_folder(shop.pipeline, history) for history in histories]
+    assert folders[0] != folders[1]
+
+
 def test_a_history_that_is_too_short(tmp_path: Path) -> None:
     shop = Shop(tmp_path, ORDERS).write()
     write_days(shop.source, 2, 20)
@@ -263,16 +353,58 @@ def test_a_history_that_is_too_short(tmp_path: Path) -> None:
 
 def test_a_checkpoint_belongs_to_one_config_and_one_history(trained: Trained, tmp_path: Path) -> None:
     shop = trained.shop.copy(tmp_path)
-    seen = {checkpoint_folder(shop.pipeline, training_partitions(shop.pipeline))}
-    assert {checkpoint_folder(shop.pipeline, training_partitions(shop.pipeline))} == seen
-    for change in ({"train": {"steps": 301}}, {"model": {"seed": 5}}, {"source": {"exclude": ["lines"]}}):
-        changed = shop.set(**change)
-        seen.add(checkpoint_folder(changed.pipeline, training_partitions(changed.pipeline)))
-    shop.write()
-    scored = shop.set(score={"alert_rate": 0.3})
-    assert checkpoint_folder(scored.pipeline, training_partitions(scored.pipeline)) in seen, "scoring is no matter"
+
+    def folder(shop: Shop) -> Path:
+        return checkpoint_folder(shop.pipeline, learn_history(shop.pipeline))
+
+    seen = {folder(shop)}
+    assert {folder(shop)} == seen
+    for change in ({"train": {"steps": 301}}, {"model": {"seed": 5}}, {"source": {"exclude": ["rating"]}}):
+        seen.add(folder(shop.set(**change)))
+    assert folder(shop.set(score={"alert_rate": 0.3, "denoise": "full"})) in seen, "the same rows to train on"
     shop.write()
     write_days(shop.source, 1, 10, seed=9)
-    seen.add(checkpoint_folder(shop.pipeline, training_partitions(shop.pipeline)))
+    seen.add(folder(shop))
     assert len(seen) == 5
     assert FRESH == LAST_TRAINED + 1
+
+
+# Where progress is kept.
+
+
+def test_trainings_at_once_hold_folders_of_their_own(tmp_path: Path) -> None:
+    """And the progress that a killed one left is taken up by one of them."""
+    wanted = tmp_path / ".training-1"
+    with held(wanted) as first:
+        (first / "progress").touch()
+        with held(wanted) as second, held(wanted) as third:
+            (third / "progress").touch()
+            assert len({first, second, third}) == 3
+            shutil.rmtree(second)
+        assert not second.exists() and (first / "progress").exists()
+        with held(wanted) as fourth:
+            assert fourth == third, "left behind"
+    assert first == wanted
+    with held(wanted) as again:
+        assert again == wanted and (again / "progress").exists()
+
+
+def test_progress_for_an_object_store_is_in_a_folder_of_this_user_alone(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    pipeline = shop.set(output="memory://checkpoints/out").pipeline
+    folder = checkpoint_folder(pipeline, learn_history(pipeline)).parent
+    assert (folder.parent, folder.stat().st_mode & 0o777, folder.stat().st_uid) == (
+        tmp_path / "tmp",
+        0o700,
+        os.getuid(),
+    )
+    folder.chmod(0o777)
+    with pytest.raises(StoreError, match="others can write"):
+        checkpoint_folder(pipeline, learn_history(pipeline))
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(StoreError, match="others can write"):
+        checkpoint_folder(pipeline, learn_history(pipeline))

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import signal
 import socket
-from collections.abc import Callable
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from ae_plugin.errors import StoreError
-from ae_plugin.store.commit import JOURNALS, STAGING, Commit, recover, sweep
+from ae_plugin.store.commit import Commit, recover
 from ae_plugin.store.files import Folder
+from ae_plugin.store.owner import hold
+from ae_plugin.store.staging import JOURNALS, LOCK, STAGING, sweep
 from tests.running import tree
 
 OLD = {"scores/day=1/part-0.parquet": b"old scores", "cells/day=1/part-0.parquet": b"old cells", "other": b"other"}
@@ -39,20 +46,30 @@ def stage(folder: Folder) -> Commit:
 
 def contents(folder: Folder) -> dict[str, bytes]:
     """Every file, what is staged and journalled included."""
-    root = Path(folder.path)
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    return {path.removeprefix(f"{folder.path}/"): folder.fs.cat_file(path) for path in folder.fs.find(folder.path)}
+
+
+def outputs(folder: Folder) -> dict[str, bytes]:
+    """Every file that a reader looks at."""
+    unfinished = (STAGING, JOURNALS, LOCK)
+    return {name: content for name, content in contents(folder).items() if not name.startswith(unfinished)}
 
 
 AFTER = {"other": b"other", **NEW}
 BEFORE = {**OLD, GONE: b"rows"}
 
 
-def test_files_appear_and_vanish_together(folder: Folder) -> None:
-    commit = stage(folder)
-    assert {name: contents(folder)[name] for name in BEFORE} == BEFORE, "nothing is seen before"
+def test_files_appear_and_vanish_together(anywhere: Folder) -> None:
+    start_anew(anywhere)
+    commit = stage(anywhere)
+    assert outputs(anywhere) == BEFORE, "nothing is seen before"
     commit.apply()
-    assert contents(folder) == AFTER
-    assert not folder.exists(STAGING) and not folder.exists(JOURNALS), "no empty folder is left behind"
+    assert contents(anywhere) == AFTER
+
+
+def test_no_empty_folder_is_left_behind(folder: Folder) -> None:
+    stage(folder).apply()
+    assert not folder.exists(STAGING) and not folder.exists(JOURNALS)
 
 
 def test_what_is_abandoned_never_was(folder: Folder, tmp_path: Path) -> None:
@@ -155,7 +172,7 @@ def test_a_recovery_that_is_killed_anywhere_is_finished_by_the_next(folder: Fold
     for change in range(100):
         start_anew(folder)
         commit_killed_before(started + 1, folder)
-        assert contents(folder) not in (BEFORE, AFTER)
+        assert outputs(folder) not in (BEFORE, AFTER)
 
         def work(change: int = change) -> None:
             dying = Dying(folder.uri)
@@ -164,6 +181,7 @@ def test_a_recovery_that_is_killed_anywhere_is_finished_by_the_next(folder: Fold
 
         done = outcome_of(work)
         recover(folder)
+        sweep(folder)
         assert contents(folder) == AFTER
         if done:
             break
@@ -186,27 +204,227 @@ def test_what_the_living_staged_is_not_swept(folder: Folder) -> None:
     assert contents(folder) == AFTER
 
 
-def test_what_another_machine_staged_is_not_swept(folder: Folder) -> None:
-    folder.write(f"{STAGING}/day=1.elsewhere.{2**22 + 1}.abcdef/000", b"x")
-    sweep(folder)
-    assert folder.names(STAGING)
-
-
-@pytest.mark.parametrize("host", ["box", "box.example.org"])
-@pytest.mark.parametrize("slug", ["day=1", "at=2024.01.02"])
-def test_what_the_dead_staged_is_swept_on_any_host(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch, host: str, slug: str
+@pytest.mark.parametrize("seen_from", ["another host", "another container of that host"])
+def test_what_is_staged_is_swept_as_soon_as_its_writer_is_dead(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, seen_from: str
 ) -> None:
-    """Host names and partitions may have dots."""
-    monkeypatch.setattr(socket, "gethostname", lambda: host)
+    """Neither its host's name nor its process number says whether it lives: names change, and are shared."""
+    told, tell = os.pipe()
     child = os.fork()
     if not child:
-        Path(folder.at("pid")).write_text(Commit(folder, slug).id)
-        os._exit(0)
-    os.waitpid(child, 0)
-    folder.write(f"{STAGING}/{folder.read('pid').decode()}/000", b"x")
+        monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)
+        if seen_from == "another host":
+            monkeypatch.setattr(socket, "gethostname", lambda: "pod-1")
+        stage(folder)
+        os.write(tell, b"staged")
+        signal.pause()
+    assert os.read(told, 6) == b"staged"
     sweep(folder)
-    assert folder.names(STAGING) == []
+    assert len(folder.names(STAGING)) == 2, "a folder and its lock"
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    sweep(folder)
+    assert contents(folder) == BEFORE and not folder.exists(STAGING)
+
+
+@pytest.mark.parametrize("slug", ["day=1", "at=2024.01.02", "whole"])
+def test_what_was_staged_on_an_object_store_is_swept_after_a_day(remote: Folder, slug: str) -> None:
+    """Nobody can tell whether its writer lives."""
+    now = int(time.time())
+    names = {hours: f"{slug}.{now - hours * 3600}.{hours:012x}" for hours in (0, 23, 25)}
+    for name in [*names.values(), "strange"]:
+        remote.write(f"{STAGING}/{name}/000", b"x")
+    sweep(remote)
+    assert remote.names(STAGING) == sorted([names[0], names[23], "strange"])
+
+
+def test_what_is_journalled_is_not_swept(remote: Folder) -> None:
+    """However old: it is a commit that has begun."""
+    name = f"day=1.{int(time.time()) - 10**6}.abcdef"
+    remote.write(f"{STAGING}/{name}/000", b"x")
+    remote.write(f"{JOURNALS}/{name}.json", b"{}")
+    sweep(remote)
+    assert remote.exists(f"{STAGING}/{name}/000")
+
+
+# Commits that are stopped while their process goes on: Ctrl-C, a task's time-out, a network that is down.
+
+
+@pytest.fixture
+def remote() -> Iterator[Folder]:
+    """fsspec's memory stands for an object store: no locks, no renames."""
+    folder = Folder(f"memory://{uuid.uuid4().hex}/out")
+    folder.write("other", b"other")
+    yield folder
+    folder.fs.rm(folder.path, recursive=True)
+
+
+@pytest.fixture(params=["local", "memory"])
+def anywhere(request: pytest.FixtureRequest, folder: Folder, remote: Folder) -> Folder:
+    return folder if request.param == "local" else remote
+
+
+class Failing(Folder):
+    """A folder whose n-th change fails, before or after it was made, or all from the n-th on."""
+
+    left, how, error = 10**9, "", BaseException()
+
+    def _change(self, work: Callable[[], None]) -> None:
+        self.left -= 1
+        if self.left == 0 and self.how == "after":
+            work()
+        if self.left == 0 or (self.left < 0 and self.how == "from then on"):
+            raise self.error
+        work()
+
+    def write(self, name: str, data: bytes) -> None:
+        self._change(lambda: super(Failing, self).write(name, data))
+
+    def move(self, old: str, new: str) -> None:
+        self._change(lambda: super(Failing, self).move(old, new))
+
+    def remove(self, name: str) -> None:
+        self._change(lambda: super(Failing, self).remove(name))
+
+
+def commit_stopped_at(change: int, folder: Folder, how: str, error: BaseException) -> bool:
+    """Stage and commit as a run does, with a change that fails; whether it was done before."""
+    commit = stage(failing := Failing(folder.uri))
+    failing.left, failing.how, failing.error = change, how, error
+    try:
+        commit.apply()
+    except (StoreError, KeyboardInterrupt):
+        with contextlib.suppress(StoreError, KeyboardInterrupt):
+            commit.abandon()
+        return False
+    return True
+
+
+STOPS = [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()]
+
+
+@pytest.mark.parametrize("how", ["before", "after", "from then on"])
+@pytest.mark.parametrize("error", STOPS, ids=["error", "interrupt"])
+def test_a_commit_that_is_stopped_anywhere_is_finished_by_the_next_or_never_was(
+    anywhere: Folder, monkeypatch: pytest.MonkeyPatch, error: BaseException, how: str
+) -> None:
+    ends = []
+    for change in range(1, 100):
+        start_anew(anywhere)
+        done = commit_stopped_at(change, anywhere, how, error)
+        seen, begun = outputs(anywhere), bool(anywhere.names(JOURNALS))
+        assert all(content in (BEFORE.get(name), AFTER.get(name)) for name, content in seen.items())
+        assert begun or seen in (BEFORE, AFTER), "a mix only while there is a journal that ends it"
+        assert "_runs/1.json" not in seen or seen == AFTER, "the record comes last"
+        monkeypatch.setattr("ae_plugin.store.commit.YOUNG_SECONDS", -1.0)
+        recover(anywhere)
+        sweep(anywhere)
+        found = outputs(anywhere)
+        assert found == (AFTER if begun else seen)
+        assert how == "from then on" or contents(anywhere) == found, "and nothing else is left"
+        ends.append(found == AFTER)
+        if done:
+            break
+    assert done and ends == sorted(ends) and not ends[0]
+    assert ends.count(True) > len(NEW) + 1
+
+
+def commit_again(folder: Folder) -> Commit:
+    commit = stage(folder)
+    for target, name in commit.moves.items():
+        folder.write(name, b"newer " + NEW[target])
+    return commit
+
+
+NEWER = {"other": b"other", **{name: b"newer " + content for name, content in NEW.items()}}
+
+
+def test_a_stopped_commit_does_not_undo_the_next_one(anywhere: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run of that partition may have begun before; on an object store nobody finishes a young journal."""
+    for change in range(1, 12):
+        start_anew(anywhere)
+        second = commit_again(anywhere)
+        commit_stopped_at(change, anywhere, "before", KeyboardInterrupt())
+        second.apply()
+        with monkeypatch.context() as later:
+            later.setattr("ae_plugin.store.commit.YOUNG_SECONDS", -1.0)
+            recover(anywhere)
+        sweep(anywhere)
+        assert contents(anywhere) == NEWER, change
+
+
+def test_a_young_journal_on_an_object_store_is_left_to_its_owner(remote: Folder) -> None:
+    """But for runs of its own partition."""
+    start_anew(remote)
+    commit_stopped_at(4, remote, "before", KeyboardInterrupt())
+    before = contents(remote)
+    recover(remote)
+    other = Commit(remote, "day=2")
+    remote.write(other.staged("scores/day=2/part-0.parquet"), b"day 2")
+    other.apply()
+    assert contents(remote) == {**before, "scores/day=2/part-0.parquet": b"day 2"}
+
+
+def test_a_journal_whose_files_are_gone_is_not_done(anywhere: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ae_plugin.store.commit.YOUNG_SECONDS", -1.0)
+    start_anew(anywhere)
+    steps = {"moves": {"scores/day=2/x": f"{STAGING}/a/000"}, "removals": [GONE], "stage": f"{STAGING}/a"}
+    anywhere.write(f"{JOURNALS}/a.json", json.dumps(steps).encode())
+    before = contents(anywhere)
+    with pytest.raises(StoreError, match=r"a\.json: is half done, and what it has for scores/day=2/x is gone"):
+        recover(anywhere)
+    assert contents(anywhere) == before
+
+
+def test_a_commit_whose_files_were_removed_changes_nothing(anywhere: Folder) -> None:
+    start_anew(anywhere)
+    commit = stage(anywhere)
+    anywhere.remove(commit.moves["cells/day=1/part-0.parquet"])
+    with pytest.raises(StoreError, match="was removed while the run went on"):
+        commit.apply()
+    commit.abandon()
+    assert contents(anywhere) == BEFORE
+
+
+# Locks.
+
+
+def test_what_cannot_be_locked_is_one_line(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a network disk without a lock service."""
+
+    def flock(_handle: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(StoreError, match="cannot be written .No locks available."):
+        Commit(folder, "day=1").staged("scores/x")
+    monkeypatch.undo()
+    sweep(folder)
+    Path(folder.at(LOCK)).unlink()
+    assert contents(folder) == BEFORE
+
+
+def test_a_lock_that_cannot_be_opened_is_one_line(folder: Folder) -> None:
+    Path(folder.at(LOCK)).mkdir()
+    with pytest.raises(StoreError, match="cannot be written .Is a directory."):
+        Commit(folder, "day=1").staged("scores/x")
+    assert not folder.exists(STAGING)
+
+
+def test_who_waited_for_a_lock_that_was_removed_holds_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    first = hold(str(path))
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(hold, str(path))
+        time.sleep(0.1)
+        assert not waiting.done()
+        path.unlink()
+        os.close(first)
+        second = waiting.result(timeout=10)
+    with pytest.raises(BlockingIOError):
+        hold(str(path), wait=False)
+    os.close(second)
+    os.close(hold(str(path), wait=False))
 
 
 # Journals that somebody else wrote.
@@ -266,15 +484,3 @@ def test_what_is_no_journal_by_its_name_is_left_alone(folder: Folder) -> None:
     folder.write(f"{JOURNALS}/1.json.abc.partial", b"half")
     recover(folder)
     assert folder.read(f"{JOURNALS}/1.json.abc.partial") == b"half"
-
-
-def test_commits_on_an_object_store() -> None:
-    folder = Folder("memory://commit/out")
-    folder.write("scores/x", b"old")
-    commit = Commit(folder, "whole")
-    folder.write(commit.staged("scores/x"), b"new")
-    commit.removals = ["quarantine/x"]
-    commit.apply()
-    assert folder.read("scores/x") == b"new"
-    assert folder.names(STAGING) == folder.names(JOURNALS) == []
-    folder.fs.rm("/commit", recursive=True)

@@ -8,8 +8,12 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
+from fsspec import AbstractFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +29,7 @@ from ae_plugin.store.files import (
     partitions_of,
     writing,
 )
+from ae_plugin.store.owner import hold
 from tests.running import ROOT, tree
 
 QUICK = settings(max_examples=80, deadline=None, derandomize=True)
@@ -225,6 +230,45 @@ def test_a_source_in_memory() -> None:
     folder.fs.rm(folder.path, recursive=True)
 
 
+class Caching(MemoryFileSystem):
+    """A store that remembers listings, as s3fs and gcsfs do."""
+
+    protocol = "caching"
+    find = AbstractFileSystem.find
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
+        path = self._strip_protocol(path)
+        if path not in self.dircache:
+            self.dircache[path] = super().ls(path, detail=True, **options)
+        return self.dircache[path] if detail else [entry["name"] for entry in self.dircache[path]]
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.removeprefix("caching://")))
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        if path is None:
+            self.dircache.clear()
+        while path:
+            self.dircache.pop(path, None)
+            path = self._parent(path).rstrip("/")
+
+
+@pytest.mark.parametrize("glob", ["", "/*/*.parquet"])
+def test_files_that_others_put_there_meanwhile_are_listed(glob: str) -> None:
+    """By a process that goes on for days: a notebook, a triggerer."""
+    fsspec.register_implementation("caching", Caching, clobber=True)
+    root = uuid.uuid4().hex
+    other = Folder(f"memory://{root}")
+    source = Source(uri=f"caching://{root}{glob}", partition_by=["day"])
+    other.write("day=1/a.parquet", b"1")
+    assert len(list_source(source)) == 1
+    other.write("day=1/b.parquet", b"2")
+    other.write("day=2/a.parquet", b"3")
+    assert len(list_source(source)) == 3
+    other.fs.rm(other.path, recursive=True)
+
+
 # Fingerprints.
 
 
@@ -316,3 +360,17 @@ def test_no_partition_climbs_out(text: str, keys: list[str]) -> None:
         return
     assert Path(os.path.normpath(f"/out/scores/{found}")).is_relative_to("/out/scores")
     assert [part.split("=", 1)[0] for part in found.split("/") if part] == keys
+
+
+# What killed writers leave.
+
+
+def test_a_half_written_file_is_swept_unless_its_writer_lives(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    put(tmp_path, "a.json", "a.json.partial.1700000000.aa", "b.json.partial.1700000000.bb")
+    writer = hold(folder.at("b.json.partial.1700000000.bb"))
+    folder.sweep_partials("")
+    assert folder.names() == ["a.json", "b.json.partial.1700000000.bb"]
+    os.close(writer)
+    folder.sweep_partials("")
+    assert folder.names() == ["a.json"]

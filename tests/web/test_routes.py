@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,8 +19,11 @@ import pytest
 from ae_plugin.jobs.models import models
 from ae_plugin.jobs.score import runs, score
 from ae_plugin.schemas import ModelEntry, RunRecord
+from ae_plugin.store.commit import Commit
+from ae_plugin.store.files import Folder
+from ae_plugin.store.staging import JOURNALS
 from tests.conftest import Trained
-from tests.running import ROOT
+from tests.running import ROOT, tree
 from tests.shop import FRESH, Shop, day
 
 SERVER = """
@@ -90,6 +94,7 @@ REQUESTS = [
     *(("viewer", "GET", f"/ae/api/pipelines/{name}/models", False) for name in ("fresh", "tampered")),
     ("none", "SPOIL", "tampered/_models/champion.json", False),
     ("admin", "GET", PATHS[0], True),
+    ("admin", "GET", "/ae/api/pipelines/tampered/models", True),
 ]  # fmt: skip
 
 
@@ -110,6 +115,8 @@ class Site:
     answers: dict[tuple[str, str, str, bool], Answer]
     routes: list[str]
     heavy: list[str]
+    before: dict[str, str]
+    after: dict[str, str]
 
     def get(self, who: str, path: str, method: str = "GET", *, cookie: bool = False) -> Answer:
         return self.answers[who, method, path, cookie]
@@ -117,23 +124,32 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Two pipelines in the folder of DAGs, and one that is under AE_ROOT alone, as with a bundle from git."""
     root = tmp_path_factory.mktemp("site")
     shop = trained.shop.copy(root)
-    folder = root / "dags/pipelines"
-    folder.mkdir(parents=True)
+    folder, bundle = root / "elsewhere/pipelines", root / "dags/pipelines"
+    for each in (folder, bundle):
+        each.mkdir(parents=True)
     fresh = {**shop.settings, "name": "fresh", "output": "nothing"}
     tampered = {**shop.settings, "name": "tampered", "output": "tampered"}
-    for name, content in (("fresh", fresh), ("tampered", tampered), ("shop", shop.settings)):
-        (folder / f"{name}.yaml").write_text(json.dumps(content))
+    for name, content, where in (
+        ("fresh", fresh, folder),
+        ("tampered", tampered, folder),
+        ("shop", shop.settings, bundle),
+    ):
+        (where / f"{name}.yaml").write_text(json.dumps(content))
     (folder / "broken.yaml").write_text("name: broken\ncolour: red\n")
-    (root / "tampered/_models/v0001").mkdir(parents=True)
+    shutil.copytree(shop.output / "_models", root / "tampered/_models")
     (root / "tampered/_models/v0001/model.json").write_text("{}")
     for number in (FRESH, FRESH + 1):
         score(shop.pipeline, day(number))
+    stop_a_commit(shop)
+    before = tree(shop.output)
     env = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "AE_", "PYTHONDONTWRITEBYTECODE"))},
         "AIRFLOW_HOME": str(root / "airflow"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(root / "elsewhere"),
+        "AE_ROOT": str(root),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__API_AUTH__JWT_SECRET": "a secret of tests that is long enough to sign with, " * 2,
         "PYTHONPATH": str(ROOT),
@@ -145,7 +161,16 @@ def site(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Site:
     assert ran.returncode == 0, ran.stderr[-3000:]
     found = json.loads(ran.stdout[ran.stdout.index('{"answers"') :])
     answers = {tuple(request): Answer(*answer) for request, answer in zip(REQUESTS, found["answers"], strict=True)}
-    return Site(shop, answers, found["routes"], found["heavy"])  # type: ignore[arg-type]
+    return Site(shop, answers, found["routes"], found["heavy"], before, tree(shop.output))  # type: ignore[arg-type]
+
+
+def stop_a_commit(shop: Shop) -> None:
+    """As a run that is killed while it moves its files leaves it."""
+    commit = Commit(Folder(str(shop.output)), "date=2000-01-01")
+    commit.folder.write(commit.staged("scores/date=2000-01-01/part-0.parquet"), b"rows")
+    steps = {"moves": commit.moves, "removals": [], "stage": commit.stage.name}
+    commit.folder.write(f"{JOURNALS}/{commit.stage.id}.json", json.dumps(steps).encode())
+    commit.stage.release()
 
 
 # Who may see.
@@ -184,6 +209,12 @@ def test_who_may_read_the_dag_sees_its_pipeline(site: Site, path: str) -> None:
 @pytest.mark.parametrize("path", PATHS)
 def test_nothing_can_be_changed(site: Site, path: str, method: str) -> None:
     assert site.get("admin", path, method).status == 405
+
+
+def test_who_looks_changes_nothing(site: Site) -> None:
+    """Not even what a killed run has left to finish."""
+    assert site.before == site.after
+    assert any(name.startswith(JOURNALS) for name in site.after)
 
 
 @pytest.mark.parametrize("page", ["docs", "redoc", "openapi.json", "api/openapi.json"])
@@ -227,11 +258,18 @@ def test_a_pipeline_that_has_nothing_yet(site: Site) -> None:
     assert site.get("viewer", "/ae/api/pipelines/fresh/models").body == {"models": []}
 
 
-def test_a_registry_that_was_tampered_with_is_one_line(site: Site) -> None:
+def test_a_version_that_was_tampered_with_says_so(site: Site) -> None:
     answer = site.get("viewer", "/ae/api/pipelines/tampered/models")
+    assert answer.status == 200
+    assert [entry["version"] for entry in answer.body["models"]] == ["v0001"]
+    assert "v0001/model.json: was changed" in answer.body["models"][0]["problem"]
+
+
+def test_a_pointer_that_was_tampered_with_is_one_line(site: Site) -> None:
+    answer = site.get("admin", "/ae/api/pipelines/tampered/models", cookie=True)
     assert answer.status == 409
     assert set(answer.body) == {"detail"} and "\n" not in answer.body["detail"]
-    assert "sha256" in answer.body["detail"] or "model.json" in answer.body["detail"]
+    assert "champion.json: is not a pointer file" in answer.body["detail"]
 
 
 def test_one_spoilt_pipeline_does_not_hide_the_others(site: Site) -> None:

@@ -1,0 +1,115 @@
+"""Where a writer keeps what is not finished: a folder of its own, which others leave alone while it lives.
+
+On a disk it lives as long as it holds its lock: the kernel takes that back from a killed process, on whichever host or
+in whichever container. Object stores have no locks: there a stage is left behind when it is older than a day.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ae_plugin.store.files import Folder, writing
+from ae_plugin.store.owner import age_of, hold, mark
+
+STAGING, JOURNALS, LOCK = "_staging", "_runs/_journal", ".lock"
+LEFT_SECONDS = 86400.0
+
+
+@contextlib.contextmanager
+def alone(folder: Folder) -> Iterator[None]:
+    """Keep other commits, recoveries and registrations of this output waiting; object stores cannot.
+
+    Raises:
+        StoreError: it cannot be locked, or what is done meanwhile cannot be written.
+    """
+    with writing(folder.uri):
+        folder.makedirs()
+        if not folder.local:
+            yield
+            return
+        path = folder.at(LOCK)
+        handle = hold(path)
+        try:
+            yield
+        finally:
+            Path(path).unlink(missing_ok=True)
+            os.close(handle)
+
+
+class Stage:
+    """A folder for one writer's unfinished files.
+
+    Args:
+        folder: the pipeline's output.
+        label: what is being written.
+    """
+
+    def __init__(self, folder: Folder, label: str) -> None:
+        self.folder = folder
+        self.id = f"{label}.{mark()}"
+        self.name = f"{STAGING}/{self.id}"
+        self._handle: int | None = None
+
+    def open(self) -> None:
+        """Make it, and hold it until `close`."""
+        with alone(self.folder):
+            self.folder.makedirs(self.name)
+            if self.folder.local:
+                try:
+                    self._handle = hold(self.folder.at(f"{self.name}{LOCK}"))
+                except BaseException:
+                    discard(self.folder, self.name)
+                    raise
+
+    def close(self) -> None:
+        """Throw away what is in it, unless a journal says where it goes."""
+        with alone(self.folder):
+            if self.id not in journalled(self.folder):
+                discard(self.folder, self.name)
+        self.release()
+
+    def release(self) -> None:
+        """Let go of it as it is."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def journalled(folder: Folder) -> list[str]:
+    """Stages whose files are being moved into place, or were when their writer was stopped; oldest journal first."""
+    return [name.removesuffix(".json") for name in folder.names(JOURNALS) if name.endswith(".json")]
+
+
+def discard(folder: Folder, stage: str) -> None:
+    """Remove a stage, and leave no empty folder behind."""
+    folder.remove(stage)
+    if folder.local:
+        Path(folder.at(f"{stage}{LOCK}")).unlink(missing_ok=True)
+        for name in (STAGING, JOURNALS):
+            with contextlib.suppress(OSError):  # one that fills up meanwhile stays
+                Path(folder.at(name)).rmdir()
+
+
+def sweep(folder: Folder) -> None:
+    """Remove what killed writers left unfinished."""
+    if not folder.names(STAGING):
+        return
+    with alone(folder):
+        stages = {name.removesuffix(LOCK) for name in folder.names(STAGING)}
+        for name in sorted(stages - set(journalled(folder))):
+            if _is_left(folder, name):
+                discard(folder, f"{STAGING}/{name}")
+
+
+def _is_left(folder: Folder, name: str) -> bool:
+    if not folder.local:
+        return age_of(name) > LEFT_SECONDS
+    try:
+        # Nobody can take it up between this and its removal: stages are made by those who are alone.
+        os.close(hold(folder.at(f"{STAGING}/{name}{LOCK}"), wait=False))
+    except BlockingIOError:
+        return False
+    return True

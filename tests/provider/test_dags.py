@@ -1,0 +1,178 @@
+"""The score DAG, run by Airflow's own `dag.test()`: what fails alone, what is tried again, what the summary goes by.
+
+Airflow reads its home when it is imported, so all runs are made in one process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ae_plugin.jobs.score import due
+from tests.conftest import Trained
+from tests.running import ROOT
+from tests.shop import FRESH, Shop, day
+
+DAGS = '''
+import datetime
+import json
+import os
+
+import fsspec
+from airflow.sdk import task
+from fsspec.implementations.local import LocalFileSystem
+
+from ae_plugin import config
+from ae_plugin.provider import dag_factory
+from ae_plugin.provider.operators import ScorePartitionOperator
+
+
+class Flaky(LocalFileSystem):
+    """A store that does not answer the first time it is asked for bytes."""
+
+    protocol = ("flaky",)
+    asked = 0
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(str(path).removeprefix("flaky://"))
+
+    def unstrip_protocol(self, name):
+        return f"flaky://{name}"
+
+    def open(self, *args, **kwargs):
+        Flaky.asked += 1
+        if Flaky.asked == 1:
+            raise TimeoutError("no answer within 60 s")
+        return super().open(*args, **kwargs)
+
+
+fsspec.register_implementation("flaky", Flaky, clobber=True)
+
+
+@task(trigger_rule="all_done")
+def touch(paths):
+    """The source changes while the run goes on."""
+    for path in paths:
+        os.utime(path, (0, 0))
+
+
+for path, touched, together in json.loads(os.environ["PLAN"]):
+    pipeline = config.load(path)
+    dag = dag_factory.score_dag(pipeline, path)
+    dag.get_task("score").partial_kwargs["retry_delay"] = datetime.timedelta(0)
+    with dag:
+        dag.get_task("score") >> touch(touched) >> dag.get_task("summary")
+        if together:
+            dag.get_task("summary") >> ScorePartitionOperator(
+                task_id="together", pipeline=path, partition=together, trigger_rule="all_done"
+            )
+    train = dag_factory.train_dag(pipeline, path)
+    globals().update({dag.dag_id: dag, train.dag_id: train})
+'''
+RUNNER = """
+import json
+
+from airflow import settings
+from airflow.utils.db import initdb
+
+settings.initialize()
+initdb()
+
+import dags
+
+found = {}
+for name in ("broken", "changing", "flaky"):
+    print(f"RUN {name}", flush=True)
+    run = getattr(dags, f"{name}__score").test()
+    tasks = {(t.task_id, t.map_index): (str(t.state), t.try_number) for t in run.get_task_instances()}
+    found[name] = {f"{task} {at}" if at >= 0 else task: state for (task, at), state in tasks.items()}
+found["hours to train"] = dags.broken__train.get_task("train").execution_timeout.total_seconds() / 3600
+print("\\n" + json.dumps(found))
+"""
+BOTH = [f"date={day(number)}" for number in (FRESH, FRESH + 1)]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """State and number of tries of each task, everything that was logged, and the pipeline."""
+
+    tasks: dict[str, list[object]]
+    log: str
+    shop: Shop
+
+
+def file_of(shop: Shop, number: int) -> Path:
+    return next((shop.source / f"date={day(number)}").iterdir())
+
+
+@pytest.fixture(scope="module")
+def answers(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Three score runs: one partition is broken; the source changes meanwhile; the store fails once."""
+    root = tmp_path_factory.mktemp("dags")
+    shops = {name: trained.shop.copy(root / name).set(name=name) for name in ("broken", "changing", "flaky")}
+    file_of(shops["broken"], FRESH).write_bytes(b"PAR1 this is no Parquet file PAR1")
+    shops["flaky"].set(source={"uri": f"flaky://{shops['flaky'].source}"}, output=str(shops["flaky"].output))
+    touched = [str(file_of(shops["changing"], number)) for number in (FRESH, FRESH + 1)]
+    plan = [
+        [str(shops["broken"].yaml), [], BOTH],
+        [str(shops["changing"].yaml), touched, None],
+        [str(shops["flaky"].yaml), [], None],
+    ]
+    (root / "dags").mkdir()
+    (root / "dags/dags.py").write_text(DAGS)
+    env = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW") and k != "PYTHONDONTWRITEBYTECODE"}
+    env |= {
+        "PYTHONPATH": f"{ROOT}:{root / 'dags'}",
+        "PLAN": json.dumps(plan),
+        "AIRFLOW_HOME": str(root / "airflow"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
+    }
+    command = [sys.executable, "-c", RUNNER]
+    done = subprocess.run(command, env=env, cwd=root, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    logs = dict(part.split("\n", 1) for part in done.stdout.split("RUN ")[1:])
+    found = json.loads(done.stdout.splitlines()[-1])
+    ran = {name: Ran(found[name], logs[name], shop) for name, shop in shops.items()}
+    return {**ran, "hours to train": found["hours to train"]}
+
+
+def test_a_broken_partition_fails_alone_and_is_not_tried_again(answers: dict[str, Any]) -> None:
+    ran: Ran = answers["broken"]
+    assert ran.tasks["score 0"] == ["failed", 1]
+    assert ran.tasks["score 1"] == ["success", 1]
+    assert ran.tasks["summary"] == ["failed", 1]
+    assert f"failed: {BOTH[0]}; the rest was scored" in ran.log
+    assert (ran.shop.output / f"scores/{BOTH[1]}/part-0.parquet").is_file()
+
+
+def test_partitions_that_share_a_task_do_not_stop_one_another(answers: dict[str, Any]) -> None:
+    ran: Ran = answers["broken"]
+    assert ran.tasks["together"] == ["failed", 1]
+    assert ran.log.count(f"scoring {BOTH[1]} of broken") == 2, "once by a task of its own, once by the other"
+
+
+def test_a_source_that_changes_meanwhile_is_for_the_next_run(answers: dict[str, Any]) -> None:
+    ran: Ran = answers["changing"]
+    assert set(map(tuple, ran.tasks.values())) == {("success", 1)}
+    assert due(ran.shop.pipeline) == BOTH
+    assert ran.log.count("scored, 300 rows") == 2
+
+
+def test_a_store_that_does_not_answer_is_tried_again(answers: dict[str, Any]) -> None:
+    ran: Ran = answers["flaky"]
+    assert ran.tasks["score 0"] == ["success", 2]
+    assert ran.tasks["summary"] == ["success", 1]
+    assert "cannot be read (no answer within 60 s). Try again" in ran.log
+
+
+def test_a_training_that_hangs_is_ended(answers: dict[str, Any]) -> None:
+    assert answers["hours to train"] == 24
