@@ -17,7 +17,7 @@ Detect = Callable[[Split, Setting, int], Floats]
 
 
 def ours(split: Split, setting: Setting, seed: int) -> Floats:
-    """Train and score through the product's jobs, with the defaults; nothing but `train.contamination` says which setting."""
+    """Train and score through the product's jobs at the defaults; `train.contamination` alone tells the setting."""
     from ae_plugin.config import Pipeline
     from ae_plugin.jobs.promote import promote
     from ae_plugin.jobs.score import score

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import re
+import shutil
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
