@@ -1,0 +1,129 @@
+"""Detection on 22 tables of ADBench beside the peers: `python -m benchmarks.quality.detection --data FOLDER`.
+
+Every detector sees the same splits, by the protocol of DTE (see `protocol`); one configuration for all tables, no
+labels but in the metric. Results are kept in `.bench/detection.csv` as they come, so that a run that was stopped goes on.
+Writes `docs/benchmarks/detection.md` with `--write`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import warnings
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from benchmarks.quality.detectors import DETECTORS
+from benchmarks.quality.protocol import Setting, split, tables
+
+ROOT = Path(__file__).resolve().parents[2]
+FOUND = ROOT / ".bench/detection.csv"
+PAGE = ROOT / "docs/benchmarks/detection.md"
+SETTINGS: tuple[Setting, ...] = ("semi", "unsup")
+PUBLISHED = {"semi": ("KNN", 86.70), "unsup": ("IForest", 79.21)}
+FIELDS = ["setting", "table", "detector", "seed", "auroc", "ap", "f1", "bootstrapped"]
+DRAWS = 2000
+
+
+def measure(folder: Path, setting: Setting, table: str, detector: str, seed: int) -> dict[str, object]:
+    """One detector on one table: AUROC, average precision, and F1 at as many alarms as there are anomalies, in %."""
+    part = split(tables(folder)[table], setting, seed)
+    score = DETECTORS[detector](part, setting, seed)
+    flagged = np.zeros(len(score), bool)
+    flagged[np.argsort(-score, kind="stable")[: part.label.sum()]] = True
+    return {
+        "setting": setting,
+        "table": table,
+        "detector": detector,
+        "seed": seed,
+        "auroc": round(100 * float(roc_auc_score(part.label, score)), 3),
+        "ap": round(100 * float(average_precision_score(part.label, score)), 3),
+        "f1": round(100 * float((flagged & (part.label == 1)).sum() / part.label.sum()), 3),
+        "bootstrapped": int(part.bootstrapped),
+    }
+
+
+def collect(folder: Path, detectors: list[str], seeds: int) -> pd.DataFrame:
+    """Measure what is not measured yet."""
+    FOUND.parent.mkdir(exist_ok=True)
+    fresh = not FOUND.exists()
+    done = set() if fresh else {tuple(row) for row in pd.read_csv(FOUND)[FIELDS[:4]].itertuples(index=False)}
+    with FOUND.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        if fresh:
+            writer.writeheader()
+        turns = [
+            (setting, table, detector, seed)
+            for seed in range(seeds)
+            for detector in detectors
+            for setting in SETTINGS
+            for table in tables(folder)
+        ]
+        for turn in turns:
+            if turn not in done:
+                writer.writerow(measure(folder, *turn))
+                file.flush()
+    return pd.read_csv(FOUND)
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """Bootstrap over tables: 95% interval of a mean."""
+    rng = np.random.default_rng(0)
+    draws = rng.choice(values, (DRAWS, len(values)), replace=True).mean(axis=1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def table_of(found: pd.DataFrame, setting: str) -> list[str]:
+    """One setting's table, Markdown: mean over tables of each detector's mean over seeds, ours first."""
+    own = found[found["setting"] == setting]
+    by = own.groupby(["detector", "table"])[["auroc", "ap", "f1"]].mean()
+    whole = own[own["bootstrapped"] == 0]["table"].unique()
+    ranks = by["auroc"].unstack("table").rank(ascending=False).mean(axis=1)
+    lines = [
+        "| detector | seeds | AUROC | without bootstrapped tables | AP | F1 | mean rank | less ours, 95% interval |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    first = by.loc["ae_plugin"]
+    for name in ["ae_plugin", *sorted(set(own["detector"]) - {"ae_plugin"}, key=lambda n: -by.loc[n]["auroc"].mean())]:
+        rows = by.loc[name]
+        shared = rows.index.intersection(first.index)
+        low, high = interval((rows.loc[shared]["auroc"] - first.loc[shared]["auroc"]).to_numpy())
+        part = rows.loc[rows.index.intersection(whole)]["auroc"].mean()
+        seeds = own[own["detector"] == name]["seed"].nunique()
+        apart = "" if name == "ae_plugin" else f"{low:+.1f} to {high:+.1f}"
+        lines.append(
+            f"| {name} | {seeds} | {rows['auroc'].mean():.2f} | {part:.2f} | {rows['ap'].mean():.2f} | "
+            f"{rows['f1'].mean():.2f} | {ranks[name]:.1f} | {apart} |"
+        )
+    best, figure = PUBLISHED[setting]
+    return [*lines, "", f"Best of 26 published methods over these tables: {best}, {figure:.2f}."]
+
+
+def main() -> None:
+    """Measure what is missing, print the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="the folder with the tables and their label column")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--detectors", nargs="+", default=list(DETECTORS), choices=list(DETECTORS))
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    found = collect(args.data, args.detectors, args.seeds)
+    lines = []
+    for setting, title in (("semi", "Trained on normal rows"), ("unsup", "Trained on everything")):
+        lines += [f"## {title}", "", *table_of(found, setting), ""]
+    print("\n".join(lines))
+    if args.write:
+        head = f"# Detection\n\n`python -m benchmarks.quality.detection --data FOLDER --write`, {date.today()}.\n"
+        PAGE.write_text("\n".join([head, *lines]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
