@@ -1,7 +1,7 @@
 """Detection on 22 tables of ADBench beside the peers: `python -m benchmarks.quality.detection --data FOLDER`.
 
 Every detector sees the same splits, by the protocol of DTE (see `protocol`); one configuration for all tables, no
-labels but in the metric. Results are kept in `.bench/detection.csv` as they come, so that a run that was stopped goes on.
+labels but in the metric. Results are kept in `.bench/detection.csv` as they come, so that a stopped run goes on.
 Writes `docs/benchmarks/detection.md` with `--write`.
 """
 

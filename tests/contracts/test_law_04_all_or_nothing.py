@@ -35,7 +35,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from ae_plugin.errors import StoreError, UnfamiliarError
-from ae_plugin.jobs.history import training_partitions
+from ae_plugin.jobs.history import learn_history
 from ae_plugin.jobs.score import runs, score
 from ae_plugin.jobs.train import checkpoint_folder
 from ae_plugin.models.checkpoint import Checkpoint
@@ -536,9 +536,9 @@ def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", ["other shapes", "other arrays"])
 def test_a_checkpoint_of_another_release_is_as_good_as_none(tmp_path: Path, case: str) -> None:
-    """Its name says which config and files it belongs to, and nothing of the code that wrote it."""
+    """Its name says which config and rows it belongs to, and nothing of the code that wrote it."""
     shop = orders_to_train_on(tmp_path / "shop", 20)
-    folder = checkpoint_folder(shop.pipeline, training_partitions(shop.pipeline))
+    folder = checkpoint_folder(shop.pipeline, learn_history(shop.pipeline))
     some = [np.zeros((3, 3), np.float32)] * 4
     Checkpoint(5, 0, 1.0, [(5, 1.0, 1.0)], some, some, some).save(folder)
     if case == "other arrays":
