@@ -39,6 +39,6 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 clean:
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -m tools.local_airflow --stop; fi
+	@if [ -e $(STAMP) ]; then $(BIN)/python -m tools.local_airflow --stop; fi
 	rm -rf .venv .airflow .bench out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
