@@ -223,7 +223,11 @@ def test_training_changes_nothing_but_its_own_version(tmp_path: Path) -> None:
     report = train(shop.pipeline, on_progress=lambda step, of: steps.append((step, of)))
     assert tree(shop.source) == source
     assert sorted(path.name for path in shop.output.iterdir()) == ["_models"]
-    assert sorted(path.name for path in (shop.output / "_models").iterdir()) == ["challenger.json", "v0001"]
+    assert sorted(path.name for path in (shop.output / "_models").iterdir()) == [
+        "challenger.json",
+        "v0001",
+        "v0001.sha256",
+    ]
     assert steps and steps[-1] == (report.steps, 20)
     with pytest.raises(NoChampionError):
         score(shop.pipeline, day(0))
