@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ae_plugin.core.columns import GRID, NumberSpec
 from ae_plugin.core.values import Bins, Doubles, Floats
 
-TILE = 4096
+TILE = 8192
 """Rows worked on at a time, so that what one step leaves is in the cache for the next."""
 
 

@@ -33,7 +33,7 @@ from ae_plugin.core.features import UNJUDGED, Encoded, TableEncoder, add_columns
 from ae_plugin.core.surprise import ColumnTails
 from ae_plugin.core.values import Bools, Floats
 
-BLOCKS = (128, 1024)
+BLOCKS = (64, 256, 1024)
 """Rows the network sees at a time: whole blocks of few sizes, so that a runtime sets itself up once for each."""
 
 Method = Literal["combined", "reconstruction"]
@@ -141,10 +141,12 @@ class Scorer:
 
     def first_look(self, encoded: Encoded) -> tuple[dict[str, Floats], Floats, Floats]:
         """One pass over rows: the three views float32 [n] each, cell errors [n, C], reconstruction [n, F]."""
-        reconstruction, latent = np.empty_like(encoded.x), np.empty(len(encoded), np.float32)
+        whitener = self.reference.whitener
+        reconstruction, codes = np.empty_like(encoded.x), np.empty((len(encoded), len(whitener)), np.float32)
         for rows, found, code in blocks(self.network, *self.encoder.inputs(encoded)):
             reconstruction[rows] = found
-            latent[rows] = mahalanobis(code, self.reference.center, self.reference.whitener)
+            codes[rows] = code
+        latent = mahalanobis(codes, self.reference.center, whitener)
         errors = self.encoder.column_errors(encoded, reconstruction)
         views = {"clean": mean_errors(errors), "latent": latent}
         if self._counted:
@@ -210,14 +212,14 @@ def mean_errors(errors: Floats) -> Floats:
 
 
 def blocks(network: Network, x: Floats, visible: Floats) -> Iterator[tuple[slice, Floats, Floats]]:
-    """Run a network over any number of rows, in whole blocks; the last one is filled up with zeros.
+    """Run a network over any number of rows, in whole blocks, large ones first; the last is filled up with zeros.
 
     Yields:
         rows, and their reconstruction float32 [k, F] and latent code float32 [k, L].
     """
     rows, start = len(x), 0
     while start < rows:
-        size = next((size for size in BLOCKS if size >= rows - start), BLOCKS[-1])
+        size = next((size for size in reversed(BLOCKS) if size <= rows - start), BLOCKS[0])
         part, seen = x[start : start + size], visible[start : start + size]
         filled = len(part)
         if filled < size:
@@ -244,6 +246,8 @@ def embed(network: Network, x: Floats, visible: Floats) -> Floats:
 
 
 def _filled(part: Floats, size: int) -> Floats:
+    if len(part) == size:
+        return part
     out = np.zeros((size, part.shape[1]), np.float32)
     out[: len(part)] = part
     return out
@@ -265,14 +269,10 @@ def mahalanobis(code: Floats, center: Floats, whitener: Floats) -> Floats:
 
     Computed in whole blocks of one size: how a BLAS rounds a row depends on how many rows it is given.
     """
-    size = BLOCKS[-1]
-    out = np.empty(len(code), np.float32)
-    for start in range(0, len(code), size):
-        part = code[start : start + size] - center
-        rows = len(part)
-        white = (part if rows == size else _filled(part, size)) @ whitener
-        out[start : start + rows] = np.einsum("ij,ij->i", white, white)[:rows]
-    return out
+    rows, size = len(code), BLOCKS[-1]
+    apart = _filled(code - center, -(-rows // size) * size)
+    white = (apart.reshape(-1, size, len(center)) @ whitener).reshape(apart.shape)
+    return np.asarray(np.einsum("ij,ij->i", white, white)[:rows])
 
 
 def tail_table(encoder: TableEncoder, tails: Floats, contaminated: bool) -> Floats:

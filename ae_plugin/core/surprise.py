@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -50,23 +49,21 @@ class ColumnTails:
         for at, nats, index in zip(self.at, self.nats, self.index, strict=True):
             keep = np.r_[True, np.diff(at) > 0]
             rows.append(Tail(at[keep], nats[keep], float(index)).exact(levels))
-        return np.stack(rows).astype(np.float32)
+        return np.concatenate(rows).astype(np.float32)
 
     def surprise(self, errors: Floats) -> Floats:
         """Surprise of each cell in nats, float32 [n, C], for non-negative errors float32 [n, C]."""
-        return np.stack(list(self._by_column(errors))).T
+        return self._look_up(errors).T
 
     def worst(self, errors: Floats) -> Floats:
         """Largest surprise of each row's cells, float32 [n]."""
-        columns = self._by_column(errors)
-        out = next(columns)
-        for nats in columns:
-            np.maximum(out, nats, out=out)
-        return out
+        return np.asarray(self._look_up(errors).max(axis=0))
 
-    def _by_column(self, errors: Floats) -> Iterator[Floats]:
-        bits = np.asfortranarray(errors, np.float32).view(np.int32)
-        for column, table in enumerate(self._table):
-            level = bits[:, column] >> _SHIFT
-            level -= _LOWEST
-            yield table.take(level, mode="clip")
+    def _look_up(self, errors: Floats) -> Floats:
+        # All columns at once: threads that score share one interpreter, and each call is a turn to wait for.
+        level = np.ascontiguousarray(errors.T, np.float32).view(np.int32) >> _SHIFT
+        level -= _LOWEST
+        np.maximum(level, 0, out=level)
+        np.minimum(level, _LEVELS - 1, out=level)
+        level += (np.arange(len(level), dtype=np.int32) * _LEVELS)[:, None]
+        return self._table.take(level)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
+from ae_plugin.engines.memory import keep_freed_memory
 from ae_plugin.engines.sinks import LocalFile, RemoteFile
 from ae_plugin.errors import DataError, is_io, is_transient
 from ae_plugin.store.files import Folder, SourceFile, open_fs, writing
@@ -302,6 +303,7 @@ def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
 
 def parallel(work: Callable[[T], R], items: Iterable[T], workers: int = 2) -> Iterator[R]:
     """Apply `work` to items in a few threads, results in the items' order, at most one result a worker ahead."""
+    keep_freed_memory()
     # The threads share the cores already: a BLAS that starts its own on top of them halves the speed.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers, thread_name_prefix="score") as pool:
         ahead: deque[Future[R]] = deque()
