@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import posixpath
 import re
-from fnmatch import fnmatchcase
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +13,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ae_plugin.errors import ConfigError, is_transient
+from ae_plugin.places import check_apart, check_uri, is_absolute
 
 OUTPUT_COLUMNS = frozenset(
     [
@@ -32,17 +32,6 @@ OUTPUT_COLUMNS = frozenset(
 )
 PIPELINES_DIR = Path("dags/pipelines")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-
-
-def check_uri(uri: str) -> str:
-    """Return `uri` unchanged, or raise ValueError when it is empty or climbs out with `..`."""
-    if not uri.strip():
-        raise ValueError("is empty")
-    if "\0" in uri:
-        raise ValueError("holds a NUL character")
-    if ".." in re.split(r"[/\\]", uri):
-        raise ValueError(f"{uri!r} climbs out with '..'; give a path without it")
-    return uri
 
 
 def check_name(name: str) -> str:
@@ -87,6 +76,14 @@ class Source(_Section):
     )
 
     _uri = field_validator("uri")(check_uri)
+
+    @field_validator("partition_by", "keys", "exclude")
+    @classmethod
+    def _once(cls, value: list[str]) -> list[str]:
+        twice = [name for name, count in Counter(value).items() if count > 1]
+        if twice:
+            raise ValueError(f"{twice[0]!r} is there twice")
+        return value
 
 
 class Model(_Section):
@@ -188,12 +185,21 @@ class Pipeline(_Section):
         return check_name(value)
 
     @model_validator(mode="after")
+    def _no_output_column(self) -> Pipeline:
+        for place in ("keys", "partition_by"):
+            taken = sorted(set(getattr(self.source, place)) & OUTPUT_COLUMNS)
+            if taken:
+                raise ValueError(f"source.{place}: {taken[0]!r} is a column that the outputs have already; rename it")
+        return self
+
+    @model_validator(mode="after")
     def _apart(self) -> Pipeline:
-        taken = sorted(set(self.source.keys) & OUTPUT_COLUMNS)
-        if taken:
-            raise ValueError(f"source.keys: {taken[0]!r} is a column that the outputs have already; rename it")
-        if _overlap(self.source.uri, self.output):
-            raise ValueError(f"output {self.output} and source {self.source.uri} must lie apart, neither in the other")
+        # How a relative and an absolute path lie is known once the former has its root: see `resolved`.
+        if is_absolute(self.source.uri) == is_absolute(self.output):
+            try:
+                check_apart(self.source.uri, self.output)
+            except ConfigError as error:
+                raise ValueError(error.what) from error
         return self
 
     def resolved(self, root: Path) -> Pipeline:
@@ -208,28 +214,7 @@ class Pipeline(_Section):
 
 
 def _absolute(uri: str, root: Path) -> str:
-    return uri if "://" in uri else str(root / uri)
-
-
-def _overlap(source: str, output: str) -> bool:
-    """Whether what is written below `output` may be read as `source`, or source files lie below `output`."""
-    wanted, written = _steps(source), _steps(output)
-    if not any(mark in source for mark in "*?["):
-        wanted.append("**")
-    for pattern, name in zip(wanted, written, strict=False):
-        if "**" in pattern:
-            return True
-        if name != pattern and not fnmatchcase(name, pattern):
-            return False
-    return len(wanted) > len(written)
-
-
-def _steps(uri: str) -> list[str]:
-    """A path's scheme and folders, one way of writing it: without `.`, `//` and, on this machine, links."""
-    scheme, _, path = uri.rpartition("://")
-    if scheme not in ("", "file", "local"):
-        return [scheme, *posixpath.normpath(path.strip("/")).split("/")]
-    return ["", *(os.path.realpath(path) if path.startswith("/") else os.path.normpath(path)).split("/")]
+    return uri if is_absolute(uri) else str(root / uri)
 
 
 def root_of(path: Path) -> Path:

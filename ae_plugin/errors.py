@@ -17,7 +17,10 @@ from __future__ import annotations
 import errno
 import gzip
 
-_LASTING = (FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
+_LASTING = (
+    *(FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError),
+    NotImplementedError,
+)
 _LASTING_CODES = {
     *(errno.ENOENT, errno.EEXIST, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR),
     *(errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL),
@@ -69,7 +72,8 @@ class NoChampionError(AeError):
 
 def is_io(error: BaseException) -> bool:
     """Whether an exception is the word of a file system or of an object store's package."""
-    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _STORE_PACKAGES
+    said = (OSError, NotImplementedError)  # the latter: what a file system cannot do at all, such as write
+    return isinstance(error, said) or type(error).__module__.partition(".")[0] in _STORE_PACKAGES
 
 
 def is_transient(error: BaseException) -> bool:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import yaml
 
-from ae_plugin.config import OUTPUT_COLUMNS, PIPELINES_DIR, Source, check_name, check_uri, root_of
+from ae_plugin.config import OUTPUT_COLUMNS, PIPELINES_DIR, Source, check_name, root_of
 from ae_plugin.engines.local import Reader
-from ae_plugin.errors import ConfigError
-from ae_plugin.store.files import SUFFIXES, list_source, open_fs
+from ae_plugin.errors import ConfigError, StoreError
+from ae_plugin.places import check_apart, check_uri, fixed_part, has_scheme
+from ae_plugin.store.files import SUFFIXES, Folder, list_files, list_source, writing
 
 LABELS = {"label", "is_anomaly", "anomaly", "is_fraud", "fraud", "target"}
 _HEADER = "# Written by `ae init`. Every field and its default: docs/configuration.md\n"
@@ -22,8 +25,8 @@ _HEADER = "# Written by `ae init`. Every field and its default: docs/configurati
 def init(source: str, *, name: str | None = None, path: Path | None = None, force: bool = False) -> Path:
     """Write a pipeline YAML for a source.
 
-    Hive keys come from the folders' names; row keys are columns of unique integers or strings named like one; columns
-    named like labels are excluded.
+    Hive keys come from the names of folders below the source; row keys are columns of unique integers or strings named
+    like one; columns named like labels are excluded.
 
     Args:
         source: folder, file or glob.
@@ -34,15 +37,16 @@ def init(source: str, *, name: str | None = None, path: Path | None = None, forc
     Raises:
         DataError: there is nothing to read.
         ConfigError: the YAML exists already.
+        StoreError: the YAML cannot be written.
     """
     try:
         check_uri(source)
     except ValueError as error:
         raise ConfigError(str(error), where="SOURCE") from error
-    kind = _format_of(source)
+    base, found = list_files(source)
+    kind = _format_of(found or [source])
     files = list_source(Source(uri=source, format=kind))
     reader = Reader(files[:1], kind)
-    hive = [p.split("=", 1)[0] for p in files[0].uri.split("/")[:-1] if re.match(r"^[A-Za-z_]\w*=", p)]
     batch = next(reader.batches(), None)
     keys, exclude = _keys(batch) if batch is not None else ([], [])
     try:
@@ -50,28 +54,46 @@ def init(source: str, *, name: str | None = None, path: Path | None = None, forc
     except ValueError as error:
         raise ConfigError(str(error), where="--name") from error
     target = path or (PIPELINES_DIR if PIPELINES_DIR.is_dir() else Path()) / f"{slug}.yaml"
-    if target.exists() and not force:
-        raise ConfigError("exists already", where=str(target), mend="Give --force, or another --name")
     here = root_of(target) == Path().absolute()
-    uri = source if "://" in source or here else os.path.abspath(source)
-    output = f"out/{slug}"
-    if f"{os.path.abspath(output)}/".startswith(f"{os.path.abspath(source)}/"):
-        output = f"{output}_scored"
+    uri = source if has_scheme(source) or here else os.path.abspath(source)
+    output, hive = _output(source, slug), _hive(base, found, kind)
     text = _yaml(slug, uri, kind, hive, keys, exclude, output if here else os.path.abspath(output))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
+    _write(target, text, force)
     return target
 
 
-def _format_of(source: str) -> str:
-    if source.lower().endswith(SUFFIXES["csv"]):
-        return "csv"
-    if source.lower().endswith(SUFFIXES["parquet"]):
-        return "parquet"
-    fs, path = open_fs(source)
-    names = fs.glob(path) if any(mark in path for mark in "*?[") else fs.find(path)
-    csv = sum(name.lower().endswith(SUFFIXES["csv"]) for name in names)
+def _output(source: str, slug: str) -> str:
+    """A folder that lies apart from the source: below `out/`, or beside a source that holds even that."""
+    for output in (f"out/{slug}", f"out/{slug}_scored"):
+        with contextlib.suppress(ConfigError):
+            check_apart(source, output, where="SOURCE")
+            return output
+    return f"{os.path.dirname(os.path.abspath(fixed_part(source)))}/{slug}_scored"
+
+
+def _write(target: Path, text: str, force: bool) -> None:
+    folder = Folder(str(target.parent.absolute()))
+    fresh = folder.missing()
+    try:
+        with writing(str(target)):
+            if target.exists() and not force:
+                raise ConfigError("exists already", where=str(target), mend="Give --force, or another --name")
+            folder.write(target.name, text.encode())
+    except StoreError:
+        folder.remove_empty(fresh)
+        raise
+
+
+def _format_of(found: Iterable[str]) -> str:
+    names = [name.lower() for name in found]
+    csv = sum(name.endswith(SUFFIXES["csv"]) for name in names)
     return "csv" if csv > len(names) / 2 else "parquet"
+
+
+def _hive(base: str, found: Iterable[str], kind: str) -> list[str]:
+    """Keys of the folders below the source: those above it say the same of every row."""
+    first = min(name for name in found if name.lower().endswith(SUFFIXES[kind]))
+    return [part.split("=", 1)[0] for part in first[len(base) :].split("/")[:-1] if re.match(r"[A-Za-z_]\w*=", part)]
 
 
 def _slug(source: str) -> str:

@@ -11,11 +11,12 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
-from ae_plugin.config import Pipeline, Source, check_uri
+from ae_plugin.config import Pipeline, Source
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.explain import Options, ScoredBatch, score_batch
 from ae_plugin.core.features import partition_time
@@ -24,6 +25,7 @@ from ae_plugin.engines.local import Reader, Writer, batch_rows, parallel, prefet
 from ae_plugin.errors import ConfigError, DataError, StoreError, UnfamiliarError
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.versions import ModelVersion, load_version
+from ae_plugin.places import check_apart, check_uri
 from ae_plugin.schemas import GuardVerdict, RunRecord, cells_schema, scores_schema
 from ae_plugin.store.commit import Commit, recover
 from ae_plugin.store.files import Folder, SourceFile, fingerprint, list_source, open_fs, partition_id, partitions_of
@@ -110,15 +112,17 @@ def score(
     clock = time.perf_counter()
     registry = Registry(pipeline.output)
     version = load_version(registry, registry.champion(), pipeline.score.alert_rate, pipeline.score.method)
-    where, files = _files(pipeline, partition, source)
     kind = "csv" if source and source.lower().endswith((".csv", ".csv.gz")) else pipeline.source.format
-    target = _target(pipeline, source, output)
+    where, files = _files(pipeline, partition, source, kind)
+    target = _target(pipeline, files, source, output)
     reader = Reader(files, kind, version.schema, batch_rows(version.scorer.encoder.features))
     run = _Run(pipeline, version, where, reader, target, clock)
     return run.execute()
 
 
-def _files(pipeline: Pipeline, partition: str | None, source: str | None) -> tuple[str, list[SourceFile]]:
+def _files(
+    pipeline: Pipeline, partition: str | None, source: str | None, kind: Literal["parquet", "csv"]
+) -> tuple[str, list[SourceFile]]:
     if source is not None:
         try:
             check_uri(source)
@@ -126,7 +130,6 @@ def _files(pipeline: Pipeline, partition: str | None, source: str | None) -> tup
             raise ConfigError(str(error), where="--input") from error
         keys = pipeline.source.partition_by
         where = partition_id(partition, keys) if partition is not None else ""
-        kind = "csv" if source.endswith((".csv", ".csv.gz")) else pipeline.source.format
         return where, list_source(Source(uri=source, format=kind))
     groups = partitions_of(list_source(pipeline.source))
     if partition is None:
@@ -141,16 +144,21 @@ def _files(pipeline: Pipeline, partition: str | None, source: str | None) -> tup
     return where, groups[where]
 
 
-def _target(pipeline: Pipeline, source: str | None, output: str | None) -> Folder:
+def _target(pipeline: Pipeline, files: list[SourceFile], source: str | None, output: str | None) -> Folder:
+    """The folder to write to, which lies apart from all that is read: the source, the input, and where links lead."""
+    where = "output"
     if output is not None:
+        where = "--output"
         try:
             check_uri(output)
         except ValueError as error:
-            raise ConfigError(str(error), where="--output") from error
-        return Folder(output)
-    if source is not None:
-        return Folder(f"{pipeline.output}/inputs/{_input_name(source)}")
-    return Folder(pipeline.output)
+            raise ConfigError(str(error), where=where) from error
+    elif source is not None:
+        output = f"{pipeline.output}/inputs/{_input_name(source)}"
+    target = Folder(output if output is not None else pipeline.output)
+    for read in {pipeline.source.uri, source or pipeline.source.uri, *(file.uri for file in files)}:
+        check_apart(read, target.uri, where=where)
+    return target
 
 
 def _input_name(source: str) -> str:

@@ -16,9 +16,11 @@ from typing import IO, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import glob_translate
 
-from ae_plugin.config import Source, check_uri
+from ae_plugin.config import Source
 from ae_plugin.errors import ConfigError, DataError, StoreError, is_io, is_transient
+from ae_plugin.places import MAGIC, check_uri, fixed_part, local_path
 from ae_plugin.store.owner import hold, mark
 
 SUFFIXES = {"parquet": (".parquet", ".pq"), "csv": (".csv", ".csv.gz")}
@@ -38,60 +40,110 @@ def open_fs(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """Return the filesystem of a URI and the path on it.
 
     Raises:
-        ConfigError: no filesystem speaks that scheme here.
+        ConfigError: no filesystem speaks that scheme here, or it cannot be reached.
     """
+    path = local_path(uri)
+    if path is not None:  # as it is: fsspec would cut it at `::`
+        return fsspec.filesystem("file"), path
     try:
         fs, path = fsspec.core.url_to_fs(uri)
-    except (ValueError, ImportError) as error:
-        raise ConfigError(str(error), where=uri, mend="Install the package that speaks this scheme") from error
+    except Exception as error:
+        known = isinstance(error, (ValueError, ImportError))
+        mend = "Install the package that speaks this scheme" if known else "Check the address"
+        reason = str(error) or type(error).__name__
+        raise ConfigError(
+            f"cannot be opened ({reason})", where=uri, mend=mend, transient=is_transient(error)
+        ) from error
     return fs, str(path)
 
 
 def list_source(source: Source) -> list[SourceFile]:
     """List a source's files in partition and name order.
 
-    Names that start with `_` or `.` are left out, as Hive and Spark do.
-
     Raises:
         DataError: there is nothing there, or a file lies outside the partitions.
     """
-    fs, path = open_fs(source.uri)
+    fs, _ = open_fs(source.uri)
     suffixes = SUFFIXES[source.format]
-    try:
-        fs.invalidate_cache()  # all of it: a folder's own entry says nothing of the folders below
-        found = _find(fs, path, suffixes)
-    except Exception as error:
-        if not (is_io(error) or isinstance(error, ValueError)):
-            raise
-        raise DataError(f"cannot be listed ({error})", where=source.uri, transient=is_transient(error)) from error
-    if not found:
-        raise DataError(
-            f"no {' or '.join(suffixes)} files here", where=source.uri, mend="Check source.uri and source.format"
-        )
+    _, found = list_files(source.uri)
     files = []
-    for name, info in found:
+    for name, info in found.items():
+        if not name.lower().endswith(suffixes):
+            continue
         partition = _partition_of(name, source.partition_by)
         if partition is None:
             keys = "/".join(f"{key}=..." for key in source.partition_by)
             raise DataError(f"not under a {keys} folder", where=name, mend="Move it there, or mend source.partition_by")
         files.append(SourceFile(fs.unstrip_protocol(name), partition, int(info.get("size") or 0), _stamp(info)))
+    if not files:
+        raise DataError(
+            f"no {' or '.join(suffixes)} files here", where=source.uri, mend="Check source.uri and source.format"
+        )
     return sorted(files, key=lambda file: (file.partition, file.uri))
 
 
-def _find(fs: fsspec.AbstractFileSystem, path: str, suffixes: tuple[str, ...]) -> list[tuple[str, dict[str, Any]]]:
-    if any(mark in path for mark in "*?["):
-        names = fs.glob(path, detail=True)
-        listed = {n: i for n, i in names.items() if i.get("type") == "file"}
-        base = re.split(r"[*?\[]", path)[0].rpartition("/")[0]
-    elif fs.isfile(path):
-        return [(path, fs.info(path))]
-    else:
-        listed, base = fs.find(path, detail=True), path
-    return [
-        (name, info)
+def list_files(uri: str) -> tuple[str, dict[str, dict[str, Any]]]:
+    """List a file, all files below a folder, or those that a glob names: the folder they lie in, and path -> info.
+
+    What is there under the very name that was given is no glob, whatever characters it holds. Names that start with
+    `_` or `.` are left out, as Hive and Spark do. Links on this machine are followed.
+
+    Raises:
+        DataError: the filesystem cannot tell.
+    """
+    fs, path = open_fs(uri)
+    try:
+        fs.invalidate_cache()  # all of it: a folder's own entry says nothing of the folders below
+        if fs.isfile(path):
+            return path.rpartition("/")[0], {path: fs.info(path)}
+        glob = MAGIC.search(path) is not None and not fs.exists(path)
+        base = fixed_part(path) if glob else path
+        if isinstance(fs, LocalFileSystem):
+            listed = dict(_walk(base or "/", path if glob else None))
+        else:
+            listed = fs.glob(path, detail=True) if glob else fs.find(path, detail=True)
+    except Exception as error:  # each filesystem's package raises what it likes
+        reason = str(error) or type(error).__name__
+        raise DataError(f"cannot be listed ({reason})", where=uri, transient=is_transient(error)) from error
+    return base, {
+        name: info
         for name, info in listed.items()
-        if name.lower().endswith(suffixes) and not _hidden(name[len(base) :] if name.startswith(base) else name)
-    ]
+        if info.get("type") != "directory" and not _hidden(name[len(base) :] if name.startswith(base) else name)
+    }
+
+
+def _walk(top: str, glob: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Files of this machine below a folder (those that match a glob), links followed unless they lead back up."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    wanted = re.compile(glob_translate(glob)) if glob else None
+    depth = glob.count("/") if glob and "**" not in glob else None
+    for folder, folders, names in os.walk(top, onerror=fail if os.path.exists(top) else None, followlinks=True):
+        at = folder.rstrip("/")
+        here = f"{os.path.realpath(folder)}/"
+        deep = depth is not None and at.count("/") + 1 >= depth
+        folders[:] = [] if deep else [name for name in folders if _leads_down(f"{at}/{name}", here)]
+        for name in names:
+            path = f"{at}/{name}"
+            if wanted is None or wanted.match(path):
+                yield path, _info(path)
+
+
+def _leads_down(path: str, here: str) -> bool:
+    """Whether a folder in `here` is to be looked into: not when hidden, nor when a link to where one is already."""
+    if _hidden(path.rpartition("/")[2]):
+        return False
+    return not (Path(path).is_symlink() and here.startswith(f"{os.path.realpath(path).rstrip('/')}/"))
+
+
+def _info(path: str) -> dict[str, Any]:
+    try:
+        found = Path(path).stat()
+    except OSError:  # a link to nowhere: whoever reads it will say so
+        found = Path(path).lstat()
+    return {"type": "file", "size": found.st_size, "mtime": found.st_mtime}
 
 
 def _hidden(name: str) -> bool:
@@ -155,7 +207,7 @@ class Folder:
     """
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri.rstrip("/")
+        self.uri = uri.rstrip("/") or "/"
         self.fs, self.path = open_fs(self.uri)
         self.local = isinstance(self.fs, LocalFileSystem)
 
