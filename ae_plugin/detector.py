@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,7 +14,7 @@ from ae_plugin.core.explain import Options, ScoredBatch, score_batches
 from ae_plugin.core.features import partition_time
 from ae_plugin.core.scoring import embed
 from ae_plugin.engines.local import batch_rows
-from ae_plugin.errors import ConfigError
+from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.store.registry import MODELS, Registry
 
@@ -146,7 +148,13 @@ def _widened(table: pa.Table, learned: pa.Schema) -> pa.Table:
 def _arrow(table: Table) -> pa.Table:
     if isinstance(table, pa.RecordBatch):
         return pa.Table.from_batches([table])
-    return table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
+    if isinstance(table, pa.Table):
+        return table
+    try:
+        return pa.Table.from_pandas(table, preserve_index=False)
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        reason = "; ".join(map(str, error.args))
+        raise DataError(f"not a table that Arrow can hold ({reason})", mend="Give each column one type") from error
 
 
 def _like(given: Table, result: pa.Table, *, index: bool = True, types: bool = True) -> Any:
@@ -170,7 +178,7 @@ def _with_values_of(column: pd.Series, dtype: Any) -> Any:
     return type(dtype)([*dtype.categories, *(value for value in new if value not in dtype.categories)], dtype.ordered)
 
 
-def load(uri: str, *, alert_rate: float = 0.01) -> Detector:
+def load(uri: str | os.PathLike[str], *, alert_rate: float = 0.01) -> Detector:
     """Load a model.
 
     Args:
@@ -182,8 +190,9 @@ def load(uri: str, *, alert_rate: float = 0.01) -> Detector:
         StoreError: the model was tampered with.
         ConfigError: there is no such version, or `alert_rate` is not a share.
     """
-    if not 0 < alert_rate < 1:
-        raise ConfigError(f"alert_rate {alert_rate!r} is not between 0 and 1")
-    base, mark, version = uri.rstrip("/").partition(f"/{MODELS}/")
-    registry = Registry(base)
-    return Detector(load_version(registry, version if mark else registry.champion(), alert_rate))
+    if not isinstance(alert_rate, numbers.Real) or not 0 < alert_rate < 1:
+        raise ConfigError(f"alert_rate {alert_rate!r} is not a number between 0 and 1")
+    where = os.fspath(uri)
+    base, mark, version = where.rstrip("/").partition(f"/{MODELS}/")
+    registry = Registry(base if mark else where)
+    return Detector(load_version(registry, version if mark else registry.champion(), float(alert_rate)))

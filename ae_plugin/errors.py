@@ -39,6 +39,12 @@ class AeError(Exception):
         text = what if not where else f"{where}: {what}"
         super().__init__(" ".join(f"{text}. {mend}".split()) if mend else " ".join(text.split()))
 
+    def placed(self, where: str) -> AeError:
+        """Return this error with a place, when it names none yet."""
+        if self.where:
+            return self
+        return type(self)(self.what, where=where, mend=self.mend, transient=self.transient)
+
 
 class UserError(AeError):
     """Something that the user or their system is to mend; unless it is transient, trying again cannot succeed."""

@@ -22,8 +22,13 @@ def check_uri(uri: str) -> str:
         raise ValueError("holds a NUL character")
     if ".." in re.split(r"[/\\]", uri):
         raise ValueError(f"{uri!r} climbs out with '..'; give a path without it")
+    return check_place(uri)
+
+
+def check_place(uri: str) -> str:
+    """Return `uri` unchanged, or raise ValueError when it is a scheme alone."""
     if re.fullmatch(_SCHEMES.pattern + "/*", uri):
-        raise ValueError(f"{uri!r} names no place; give what comes after the scheme")
+        raise ValueError(f"{uri!r} names no place: nothing comes after the scheme")
     return uri
 
 

@@ -207,7 +207,7 @@ def _denoise(
                 column = coded(column, given)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
                 continue  # more values than the dictionary's type can count: the column stays as it is
-        columns[place] = column
+        columns[place] = column if column.type == given.type else column.cast(given.type)
         fixes = wrong[rows, index]
         repaired += int((told & fixes).sum())
         imputed += int((told & ~fixes).sum())

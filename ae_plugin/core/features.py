@@ -162,6 +162,8 @@ class TableEncoder:
                     found = _encode_number(numbers, nulls, spec)
                 else:
                     found = _encode_column(column, spec, reference)
+            except UnicodeError as error:
+                raise not_text(spec.name) from error
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
                 raise DataError(
                     f"column {spec.name!r} is {column.type}, but the model learned {spec.type}",
@@ -256,6 +258,11 @@ def _column(batch: pa.RecordBatch | pa.Table, name: str) -> pa.Array:
         raise DataError(f"column {name!r} is missing", mend="Bring it back, or train anew without it")
     column = batch.column(index)
     return decoded(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
+
+
+def not_text(name: str) -> DataError:
+    """The error of a text column that holds bytes which are no UTF-8."""
+    return DataError(f"column {name!r} holds text that is not UTF-8", mend="Write it as UTF-8, or exclude it")
 
 
 def _unseen_error(spec: ColumnSpec) -> float:

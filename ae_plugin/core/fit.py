@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ae_plugin.core.columns import CategorySpec, ColumnSpec, NumberSpec, TextSpec, TimeSpec
-from ae_plugin.core.features import SECONDS, partition_time
+from ae_plugin.core.features import SECONDS, not_text, partition_time
 from ae_plugin.core.ngrams import embed_strings
 from ae_plugin.core.values import Doubles, as_floats, as_seconds, as_strings, decoded
 from ae_plugin.schemas import ColumnNote
@@ -58,7 +58,10 @@ def learn_columns(
             continue
         column = sample.column(field.name).combine_chunks()
         column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        spec, note = _learn(field, decoded(column), groups, len(names), anchors)
+        try:
+            spec, note = _learn(field, decoded(column), groups, len(names), anchors)
+        except UnicodeError as error:
+            raise not_text(field.name) from error
         role = "learned" if spec is not None else "passed through"
         notes.append(ColumnNote(column=field.name, type=kind, role=role, kind=spec.kind if spec else "", note=note))
         if spec is not None:
@@ -140,9 +143,17 @@ def _fence(values: Doubles) -> Doubles:
     return np.asarray(values[(values >= q1 - reach) & (values <= q3 + reach)])
 
 
+def _unit(values: Doubles) -> float:
+    """A power of two in which values can be squared and summed without overflow: 1 but for the very largest."""
+    _, exponent = np.frexp(np.abs(values).max())
+    return float(2.0 ** max(0, int(exponent) - 400))
+
+
 def _digits(values: Doubles) -> int | None:
     for digits in range(5):
-        if np.allclose(values, np.round(values, digits), rtol=0, atol=1e-9 + 1e-7 * 10.0**-digits):
+        with np.errstate(over="ignore"):
+            rounded = np.round(values, digits)
+        if np.allclose(values, rounded, rtol=0, atol=1e-9 + 1e-7 * 10.0**-digits):
             return digits
     return None
 
@@ -164,10 +175,11 @@ def _learn_number(
         return None, skip
     if whole and pa.types.is_integer(kind) and _is_sequence(finite, groups):
         return None, "a running number: every value is new"
-    inner = _fence(finite)
-    std = float(inner.std())
-    low, high = float(inner.min()), float(inner.max())
-    digits = 0 if pa.types.is_integer(kind) else _digits(inner)
+    unit = _unit(finite)
+    inner = _fence(finite / unit)
+    std, mean = float(inner.std()) * unit, float(inner.mean()) * unit
+    low, high = float(inner.min()) * unit, float(inner.max()) * unit
+    digits = 0 if pa.types.is_integer(kind) else _digits(inner * unit)
     if pa.types.is_decimal(kind):
         digits = max(kind.scale, 0)
     missing = float(1 - (len(finite) + np.isinf(values).sum()) / len(values))
@@ -175,8 +187,8 @@ def _learn_number(
         name=field.name,
         type=str(field.type),
         null_rate=max(0.0, missing),
-        mean=float(inner.mean()),
-        std=std if std > 0 else 1.0,
+        mean=mean,
+        std=min(std, float(np.finfo(np.float64).max)) if std > 0 else 1.0,
         low=low,
         high=high,
         digits=digits,

@@ -12,6 +12,7 @@ training partition had.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -214,4 +215,4 @@ def schema_notes(seen: pa.Schema, learned: dict[str, str], known: set[str]) -> l
 
 
 def _plain(kind: str) -> str:
-    return kind.replace("large_", "").replace("string_view", "string")
+    return re.sub(r"decimal\d+", "decimal", kind).replace("large_", "").replace("string_view", "string")

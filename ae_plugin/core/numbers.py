@@ -80,8 +80,9 @@ def decode_numbers(
     out = np.empty(z.shape, dtype)
     for part in tiles(z.shape[1]):
         values = unsquash(z[:, part]).astype(dtype, copy=False)
-        values *= std
-        values += mean
+        with np.errstate(over="ignore"):  # what is beyond all numbers is cut to low..high too
+            values *= std
+            values += mean
         np.maximum(values, low, out=values)
         np.minimum(values, high, out=out[:, part])
     for row, spec in zip(out, specs, strict=True):

@@ -23,7 +23,7 @@ def as_floats(column: pa.Array) -> tuple[Doubles | Floats, Bools | None]:
     if pa.types.is_decimal(column.type) or pa.types.is_duration(column.type):
         if pa.types.is_duration(column.type):
             column = column.cast(pa.int64())
-        column = column.cast(pa.float64())
+        column = column.cast(pa.float64(), safe=False)  # of huge numbers a float keeps fewer digits
     values = column.to_numpy(zero_copy_only=False)
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64)
@@ -36,8 +36,46 @@ def as_floats(column: pa.Array) -> tuple[Doubles | Floats, Bools | None]:
 
 
 def decoded(column: pa.Array) -> pa.Array:
-    """Return a dictionary column as its plain values; any other column as it is."""
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    """Return a column in a type that all of Arrow's kernels know, its dictionary spelt out."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kind = plain_type(column.type)
+    return column if kind == column.type else column.cast(kind)
+
+
+def take(column: pa.Array, rows: pa.Array) -> pa.Array:
+    """Return rows of a column of any type."""
+    plain = plain_type(column.type)
+    return column.take(rows) if plain == column.type else column.cast(plain).take(rows).cast(column.type)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type that holds the same values and that all of Arrow's kernels know: no views, no small decimals."""
+    if kind in _PLAIN:
+        return _PLAIN[kind]
+    if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
+        return pa.decimal128(kind.precision, kind.scale)
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(plain_type(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
+    for is_list, make in _LISTS:
+        if is_list(kind):
+            inner = kind.value_field
+            plain = plain_type(inner.type)
+            sized = (kind.list_size,) if pa.types.is_fixed_size_list(kind) else ()
+            return kind if plain == inner.type else make(inner.with_type(plain), *sized)
+    return kind
+
+
+_PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+_LISTS = (
+    (pa.types.is_list, pa.list_),
+    (pa.types.is_list_view, pa.list_),
+    (pa.types.is_fixed_size_list, pa.list_),
+    (pa.types.is_large_list, pa.large_list),
+    (pa.types.is_large_list_view, pa.large_list),
+)
 
 
 def coded(values: pa.Array, like: pa.Array) -> pa.Array:
@@ -54,10 +92,17 @@ def coded(values: pa.Array, like: pa.Array) -> pa.Array:
 
 
 def as_strings(column: pa.Array) -> pa.Array:
-    """Return a bool or string column as plain strings."""
-    if pa.types.is_boolean(column.type):
-        return column.cast(pa.string())
-    return column if pa.types.is_string(column.type) else column.cast(pa.string())
+    """Return a bool or string column as plain strings.
+
+    Raises:
+        UnicodeError: it holds bytes that are no UTF-8, which Parquet does not check.
+    """
+    strings = column if pa.types.is_string(column.type) else column.cast(pa.string())
+    try:
+        strings.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise UnicodeError(str(error)) from error
+    return strings
 
 
 def as_seconds(column: pa.Array) -> tuple[Doubles, Bools | None]:

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ae_plugin.core.values import Doubles
+from ae_plugin.core.values import Doubles, plain_type
 from ae_plugin.engines.local import open_input, read_file, reading, schema_of, unify
 from ae_plugin.errors import DataError
 from ae_plugin.store.files import SourceFile
@@ -208,7 +208,8 @@ def history_schema(groups: dict[str, list[SourceFile]], format: str) -> tuple[pa
                 mend="Bring it back, or train on partitions with one schema: see train.partitions",
             )
         later |= {new.name: new for new in schema if first.get_field_index(new.name) < 0}
-    return unify(found), list(later.values())
+    plain = [field.with_type(plain_type(field.type)) for field in unify(found)]
+    return pa.schema(plain, metadata=first.metadata), list(later.values())
 
 
 def _units(files: list[SourceFile], format: str, schema: pa.Schema) -> list[_Unit]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from ae_plugin.config import Pipeline
 from ae_plugin.core.explain import Options, score_batches
 from ae_plugin.core.features import partition_time
+from ae_plugin.core.values import as_strings, decoded
 from ae_plugin.engines.local import Reader, batch_rows, prefetch
 from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.jobs.versions import ModelVersion, load_version
@@ -85,15 +86,21 @@ def _scored(
 
 
 def truths_of(column: pa.Array) -> np.ndarray:
-    """Labels as booleans [n]; null is normal."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_decimal(column.type):
-        column = column.cast(pa.float64())
-    if pa.types.is_boolean(column.type):
+    """Labels as booleans [n]; null is normal.
+
+    Raises:
+        DataError: they are of a type that says neither yes nor no, or text that is not UTF-8.
+    """
+    column = decoded(column)
+    kind = column.type
+    if pa.types.is_boolean(kind):
         return np.asarray(column.fill_null(False).to_numpy(zero_copy_only=False), bool)
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        numbers = column.cast(pa.float64()).fill_null(0).to_numpy(zero_copy_only=False)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        numbers = column.cast(pa.float64(), safe=False).fill_null(0).to_numpy(zero_copy_only=False)
         return np.asarray(np.nan_to_num(numbers) != 0)
-    texts = column.cast(pa.string()).fill_null("").to_pylist()
+    try:
+        texts = as_strings(column).fill_null("").to_pylist()
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid, UnicodeError) as error:
+        reason = "text that is not UTF-8" if isinstance(error, UnicodeError) else str(kind)
+        raise DataError(f"labels cannot be {reason}", where="--label", mend="Name a column of flags") from error
     return np.array([text.strip().lower() not in ("", "0", "false", "no", "normal") for text in texts], bool)

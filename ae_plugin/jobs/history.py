@@ -70,6 +70,13 @@ def learn_history(pipeline: Pipeline) -> History:
             mend="Bring more rows, or raise train.partitions",
         )
     log.info("history: %d partitions, %d rows, %d used", len(groups), found.rows_total, found.table.num_rows)
+    try:
+        return _learn_sample(pipeline, groups, found)
+    except DataError as error:
+        raise error.placed(pipeline.source.uri) from error
+
+
+def _learn_sample(pipeline: Pipeline, groups: dict[str, list[SourceFile]], found: Sample) -> History:
     split, encoder, columns = _learn(pipeline, found)
     cap = max(2_000, CELL_BUDGET // encoder.features)
     if cap < found.table.num_rows:

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from ae_plugin.config import Pipeline
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.decode import as_text
+from ae_plugin.core.values import take
 from ae_plugin.engines.local import open_input, reading
 from ae_plugin.errors import DataError, UserError
 from ae_plugin.jobs.versions import read_report
@@ -253,8 +254,7 @@ def _cells(folder: Folder, runs: Sequence[RunRecord]) -> Cells:
 def _batches(
     folder: Folder, run: RunRecord, dataset: str, limit: int, columns: list[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Stream at most `limit` rows (to the next batch) of what a run wrote; nothing when that was withdrawn."""
-    # The run says what it wrote: a file of an earlier run may lie there still.
+    """Stream at most `limit` rows (to the next batch) of what this run wrote; nothing when that was withdrawn."""
     for name in (name for name in run.outputs if name.startswith(f"{dataset}/")):
         where = f"{folder.uri}/{name}"
         with reading(where), open_input(where) as handle:
@@ -273,9 +273,9 @@ def _worst(batch: pa.RecordBatch, partition: str) -> list[WorstCell]:
     p, error = _floats(batch.column(-1)), _floats(batch.column(-2))
     order = np.lexsort((-error, p))
     picked = order[_few_alike(columns[index] for index in order)]
-    rows = batch.take(pa.array(picked))
-    keys = [[(name, text) for text in _texts(rows.column(i))] for i, name in enumerate(batch.schema.names[:first])]
-    cells = [rows.column(first + i).to_pylist() for i in range(len(_CELL))]
+    rows = [take(column, pa.array(picked)) for column in batch.columns]
+    keys = [[(name, text) for text in _texts(rows[i])] for i, name in enumerate(batch.schema.names[:first])]
+    cells = [rows[first + i].to_pylist() for i in range(len(_CELL))]
     return [
         WorstCell(partition, [key[i] for key in keys], **{name: cells[j][i] for j, name in enumerate(_CELL)})
         for i in range(len(picked))
@@ -308,6 +308,8 @@ def _texts(values: pa.Array) -> list[str | None]:
         return list(as_text(values).to_pylist())
     except pa.ArrowException:
         return [None if value is None else str(value) for value in values.to_pylist()]
+    except UnicodeDecodeError:  # row keys are passed through as they are
+        return [value and value.decode(errors="replace") for value in values.cast(pa.binary()).to_pylist()]
 
 
 def _p_value_shares(folder: Folder, run: RunRecord) -> list[float] | None:

@@ -21,6 +21,7 @@ from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.explain import Options, ScoredBatch, score_batch
 from ae_plugin.core.features import partition_time
 from ae_plugin.core.guard import Guard, schema_notes
+from ae_plugin.core.values import take
 from ae_plugin.engines.local import Reader, Writer, batch_rows, parallel, prefetch
 from ae_plugin.errors import ConfigError, DataError, StoreError, UnfamiliarError
 from ae_plugin.jobs.machine import peak_memory_mb
@@ -260,8 +261,7 @@ class _Run:
                 self.guard.watch(batch.bin_counts, batch.rows.p_value)
                 yield batch
         except DataError as error:
-            where = self.reader.files[0].uri
-            raise (error if error.where else DataError(error.what, where=where, mend=error.mend)) from error
+            raise error.placed(self.reader.files[0].uri) from error
 
     def _scores(self, batch: ScoredBatch, schema: pa.Schema) -> pa.RecordBatch:
         n = batch.source.num_rows
@@ -280,9 +280,9 @@ class _Run:
 
     def _cells(self, batch: ScoredBatch, schema: pa.Schema) -> pa.Table:
         found = batch.cells
-        rows = found.column("row")
+        rows = found.column("row").combine_chunks()
         keys = [
-            pa.chunked_array([batch.source.column(batch.source.schema.get_field_index(name))]).take(rows)
+            take(batch.source.column(batch.source.schema.get_field_index(name)), rows)
             for name in self.version.card.keys
         ]
         shifted = pa.chunked_array([pa.array(rows.to_numpy() + self.tally.rows, pa.int64())])

@@ -20,7 +20,7 @@ from fsspec.utils import glob_translate
 
 from ae_plugin.config import Source
 from ae_plugin.errors import ConfigError, DataError, StoreError, is_io, is_transient
-from ae_plugin.places import MAGIC, check_uri, fixed_part, local_path
+from ae_plugin.places import MAGIC, check_place, check_uri, fixed_part, local_path
 from ae_plugin.store.owner import hold, mark
 
 SUFFIXES = {"parquet": (".parquet", ".pq"), "csv": (".csv", ".csv.gz")}
@@ -46,7 +46,7 @@ def open_fs(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     if path is not None:  # as it is: fsspec would cut it at `::`
         return fsspec.filesystem("file"), path
     try:
-        fs, path = fsspec.core.url_to_fs(uri)
+        fs, path = fsspec.core.url_to_fs(check_place(uri))
     except Exception as error:
         known = isinstance(error, (ValueError, ImportError))
         mend = "Install the package that speaks this scheme" if known else "Check the address"
@@ -208,7 +208,8 @@ class Folder:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/") or "/"
-        self.fs, self.path = open_fs(self.uri)
+        self.fs, path = open_fs(uri)
+        self.path = path.rstrip("/") or path
         self.local = isinstance(self.fs, LocalFileSystem)
 
     def at(self, name: str) -> str:
@@ -217,25 +218,19 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """Read a small file whole; FileNotFoundError when it is not there, StoreError when it cannot be read."""
-        try:
+        with _looking(f"{self.uri}/{name}"):
             return bytes(self.fs.cat_file(self.at(name)))
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            reason, transient = error.strerror or error, is_transient(error)
-            raise StoreError(f"cannot be read ({reason})", where=f"{self.uri}/{name}", transient=transient) from error
 
     def exists(self, name: str) -> bool:
         """Whether a file or folder is there."""
         return bool(self.fs.exists(self.at(name)))
 
     def names(self, name: str = "") -> list[str]:
-        """Names in a folder, sorted; empty when it is not there."""
+        """Names in a folder, sorted; empty when it is not there, StoreError when it cannot be listed."""
         self.fs.invalidate_cache()
-        try:
+        listed: list[str] = []
+        with _looking(f"{self.uri}/{name}"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             listed = self.fs.ls(self.at(name), detail=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
         return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in listed)
 
     def write(self, name: str, data: bytes) -> None:
@@ -317,6 +312,20 @@ class Folder:
                 path = self.at(f"{name}/{entry}")
                 with contextlib.suppress(BlockingIOError), open(hold(path, wait=False), "rb"):  # else its writer lives
                     Path(path).unlink()
+
+
+@contextmanager
+def _looking(where: str) -> Iterator[None]:
+    """Turn what keeps a filesystem from reading into one clear line; what is not there stays what it is."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        if not is_io(error):
+            raise
+        reason, transient = getattr(error, "strerror", None) or str(error) or type(error).__name__, is_transient(error)
+        raise StoreError(f"cannot be read ({reason})", where=where, transient=transient) from error
 
 
 @contextmanager
