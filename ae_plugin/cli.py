@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from pydantic import BaseModel
 
 from ae_plugin import __version__
-from ae_plugin.errors import AeError, UnfamiliarError, UserError
+from ae_plugin.errors import AeError, StoreError, UnfamiliarError, UserError
 
 app = typer.Typer(
     name="ae", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 PipelineArg = Annotated[str, typer.Argument(metavar="PIPELINE", help="A YAML's path, or its name in dags/pipelines/.")]
+_INTERRUPTED = "interrupted; nothing was changed that was not finished"
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
@@ -27,26 +30,74 @@ def main() -> None:
     try:
         app()
     except AeError as error:
-        if "--json" in sys.argv:
-            print(json.dumps({"error": str(error), "exit_code": error.exit_code}))
-        _complain(error)
-        sys.exit(error.exit_code)
+        sys.exit(_fail(str(error), error.exit_code))
     except SystemExit as stop:
-        if stop.code == 130:  # typer has caught it already
-            print("ae: interrupted; nothing was changed that was not finished", file=sys.stderr)
-        raise
+        sys.exit(_stopped(stop))
     except KeyboardInterrupt:
-        print("ae: interrupted; nothing was changed that was not finished", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(_fail(_INTERRUPTED, 130))
+    except OSError as error:
+        if not _stdout_is_gone():
+            raise
+        sys.exit(_fail(f"stdout: cannot be written ({error.strerror})", StoreError.exit_code))
+    except Exception as error:
+        _tell_json(f"our bug: {type(error).__name__}: {error}", AeError.exit_code)
+        raise
 
 
-def _complain(error: AeError) -> None:
-    print(f"ae: {error}", file=sys.stderr)
+def _stopped(stop: SystemExit) -> Any:
+    """The exit code for what typer has caught already: Ctrl-C, a wrong option, a reader that went away."""
+    why = stop.__context__
+    if stop.code == 130:
+        return _fail(_INTERRUPTED, 130)
+    if isinstance(why, BrokenPipeError) and _stdout_is_gone():
+        return 128 + signal.SIGPIPE
+    told = getattr(why, "format_message", None)
+    if told is not None:
+        _tell_json(told(), int(stop.code or 0))
+    return stop.code
+
+
+def _fail(text: str, code: int) -> int:
+    _tell_json(text, code)
+    _complain(text)
+    return code
+
+
+def _tell_json(error: str, code: int) -> None:
+    """What every failure prints on stdout where `--json` asks for an object."""
+    if "--json" in sys.argv:
+        try:
+            print(json.dumps({"error": error, "exit_code": code}), flush=True)
+        except OSError:
+            _stdout_is_gone()
+
+
+def _complain(text: object) -> None:
+    try:
+        print(f"ae: {text}", file=sys.stderr, flush=True)
+    except OSError:  # nobody listens
+        _let_go(sys.__stderr__)
+
+
+def _stdout_is_gone() -> bool:
+    """Whether nothing can be written on stdout; if so it is let go."""
+    try:
+        print(file=sys.__stdout__, flush=True)
+    except OSError:
+        _let_go(sys.__stdout__)
+        return True
+    return False
+
+
+def _let_go(stream: TextIO | None) -> None:
+    """Write no more to a stream that fails, or Python would complain of it once more at its end."""
+    if stream is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(__version__)
+        print(__version__, flush=True)
         raise typer.Exit
 
 
@@ -69,9 +120,9 @@ def _setup(
 def _print(record: BaseModel | dict[str, Any], as_json: bool, lines: list[str]) -> None:
     if as_json:
         data = record.model_dump(mode="json") if isinstance(record, BaseModel) else record
-        print(json.dumps(data))
+        print(json.dumps(data), flush=True)
     elif lines:
-        print("\n".join(lines))
+        print("\n".join(lines), flush=True)
 
 
 @app.command()
@@ -177,11 +228,15 @@ def score(
     lines = [_run_line(record) for record in records]
     if not (lines or refused or failed):
         lines = ["nothing to do: no partition is new or changed"]
-    _print({"pipeline": loaded.name, "runs": records, "refused": refused, "failed": failed}, as_json, lines)
-    if failed:
-        raise typer.Exit(UserError.exit_code)
-    if refused:
-        raise typer.Exit(UnfamiliarError.exit_code)
+    code = UserError.exit_code if failed else UnfamiliarError.exit_code if refused else 0
+    whole: dict[str, Any] = {"pipeline": loaded.name, "runs": records, "refused": refused, "failed": failed}
+    if code:
+        first = [*failed, *refused][0]
+        told = f"{len(failed)} partitions failed, {len(refused)} were refused; the first: {first}"
+        whole |= {"error": told if len(failed + refused) > 1 else first, "exit_code": code}
+    _print(whole, as_json, lines)
+    if code:
+        raise typer.Exit(code)
 
 
 def _run_line(record: dict[str, Any]) -> str:
