@@ -668,7 +668,7 @@ BAD_CSV: dict[str, bytes] = {
     "a column twice": HEADER.replace(b"price", b"weight") + ROW * 60,
     "an open quote": HEADER + b'1,"apple' + ROW * 60,
     "binary": np.random.default_rng(2).bytes(20_000),
-    "another separator": (HEADER + ROW * 60).replace(b",", b";"),
+    "a separator of its own": (HEADER + ROW * 60).replace(b",", b"~"),
 }
 
 

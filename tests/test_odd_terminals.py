@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -75,7 +76,9 @@ def test_our_own_bug_is_one_object_and_a_traceback(
 
 
 def test_interrupted_is_one_object_too(shop: Shop) -> None:
-    process = ae_process("train", shop.set(train={"steps": 100_000}).yaml, "--json")
+    # A shell that starts this test in the background has told it to ignore SIGINT; `ae` would inherit that.
+    listening = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    process = ae_process("train", shop.set(train={"steps": 100_000}).yaml, "--json", preexec_fn=listening)
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("history"):
