@@ -92,7 +92,12 @@ def _first_history(registry: Registry) -> dict[str, str]:
 
 
 def score(
-    pipeline: Pipeline, partition: str | None = None, *, source: str | None = None, output: str | None = None
+    pipeline: Pipeline,
+    partition: str | None = None,
+    *,
+    source: str | None = None,
+    output: str | None = None,
+    version: ModelVersion | None = None,
 ) -> RunRecord:
     """Score one partition with the champion.
 
@@ -101,6 +106,7 @@ def score(
         partition: its hive path (`date=2013-01-29`) or value; absent for a source without partitions.
         source: a file or folder to score instead of the pipeline's source.
         output: where to write instead of the pipeline's output; the model still comes from there.
+        version: what to score with, when it is loaded already; else the champion.
 
     Returns:
         The run's record, as stored under `_runs/`.
@@ -111,14 +117,24 @@ def score(
         UserError: the source, the output or the model is not what it should be.
     """
     clock = time.perf_counter()
-    registry = Registry(pipeline.output)
-    version = load_version(registry, registry.champion(), pipeline.score.alert_rate, pipeline.score.method)
+    version = version or load_champion(pipeline)
     kind = "csv" if source and source.lower().endswith((".csv", ".csv.gz")) else pipeline.source.format
     where, files = _files(pipeline, partition, source, kind)
     target = _target(pipeline, files, source, output)
     reader = Reader(files, kind, version.schema, batch_rows(version.scorer.encoder.features))
     run = _Run(pipeline, version, where, reader, target, clock)
     return run.execute()
+
+
+def load_champion(pipeline: Pipeline) -> ModelVersion:
+    """Load what a pipeline scores with.
+
+    Raises:
+        NoChampionError: there is none.
+        StoreError: it was tampered with, or cannot be read.
+    """
+    registry = Registry(pipeline.output)
+    return load_version(registry, registry.champion(), pipeline.score.alert_rate, pipeline.score.method)
 
 
 def _files(

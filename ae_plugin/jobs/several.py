@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ae_plugin.config import Pipeline
 from ae_plugin.errors import AeError, UnfamiliarError, UserError
-from ae_plugin.jobs.score import score
+from ae_plugin.jobs.score import load_champion, score
 from ae_plugin.schemas import RunRecord
 
 
@@ -46,12 +46,14 @@ def score_several(
 
     Raises:
         NoChampionError: there is nothing to score with.
+        StoreError: the champion was tampered with, or cannot be read.
     """
-    done = Several()
+    done, version = Several(), None
     for partition in partitions:
         name = partition or ""
+        version = version or load_champion(pipeline)
         try:
-            done.scored[name] = score(pipeline, partition or None, output=output)
+            done.scored[name] = score(pipeline, partition or None, output=output, version=version)
         except UnfamiliarError as error:
             tell(error)
             done.refused[name] = error

@@ -567,7 +567,7 @@ def kill_after_a_checkpoint(shop: Shop) -> Path:
 
 
 def test_two_trainings_that_race_make_two_versions(tmp_path: Path) -> None:
-    shop = orders_to_train_on(tmp_path / "shop", 40)
+    shop = orders_to_train_on(tmp_path / "shop", 300)
     racing = [ae_process("train", shop.yaml, "--json") for _ in range(2)]
     reports = []
     for process in racing:
