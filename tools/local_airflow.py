@@ -289,6 +289,8 @@ def main() -> None:
         print(error, file=sys.stderr)
         sys.exit(1)
     finally:
+        for name in (signal.SIGINT, signal.SIGTERM):  # make passes a second one on: what is being stopped must stop
+            signal.signal(name, signal.SIG_IGN)
         airflow.stop()
 
 

@@ -155,8 +155,8 @@ def _strings(values: list[str | None], kind: pa.DataType) -> pa.Array:
 
 def _times(spec: TimeSpec, features: Floats, kind: pa.DataType, reference: float | None) -> pa.Array:
     lost = spec.relative and reference is None
-    if lost or not (spec.relative or spec.cycles) or pa.types.is_null(kind):
-        # An absolute time without a cycle would always be the middle of training: that is no answer.
+    if lost or not (spec.relative or pa.types.is_time(kind)) or pa.types.is_null(kind):
+        # An absolute moment does not follow from a row's other cells, and who sorts by it would sort by a guess.
         return pa.nulls(len(features), kind)
     start = (reference or 0.0) if spec.relative else 0.0
     low, high = _whole_steps(spec.low + start, spec.high + start, spec.step)

@@ -80,9 +80,12 @@ class Encoded:
 
 
 def partition_time(partition: str) -> float | None:
-    """Seconds since 1970 of a partition's own date or month (`date=2013-01-29`, `ym=2013-01`, `year=2013/month=1`)."""
+    """Seconds since 1970 of a partition's own date or month.
+
+    As in `date=2013-01-29`, `ym=2013-01`, `year=2013/month=1`, or the value alone: `2013-01-29`.
+    """
     parts = dict(part.split("=", 1) for part in partition.split("/") if "=" in part)
-    texts = list(parts.values())
+    texts = [part.rpartition("=")[2] for part in partition.split("/")]
     if {"year", "month"} <= parts.keys():
         texts.append(f"{parts['year']:0>4}-{parts['month']:0>2}-{parts.get('day', '1'):0>2}")
     for text in (f"{text}-01" if _MONTH.fullmatch(text) else text for text in texts):

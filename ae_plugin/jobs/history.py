@@ -16,7 +16,7 @@ from ae_plugin.core.fit import learn_columns
 from ae_plugin.engines.sample import Sample, evenly, sample, stretches
 from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.schemas import ColumnNote
-from ae_plugin.store.files import SourceFile, list_source, partition_id, partitions_of
+from ae_plugin.store.files import SourceFile, in_order, list_source, partition_id, partitions_of
 
 log = logging.getLogger(__name__)
 MIN_ROWS = 50
@@ -96,7 +96,7 @@ def training_partitions(pipeline: Pipeline) -> dict[str, list[SourceFile]]:
     names = list(groups)
     if pipeline.train.until is not None:
         last = partition_id(pipeline.train.until, pipeline.source.partition_by)
-        names = [name for name in names if name <= last]
+        names = [name for name in names if in_order(name) <= in_order(last)]
     if pipeline.train.partitions is not None:
         names = names[-pipeline.train.partitions :]
     if not names:

@@ -29,7 +29,16 @@ from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.places import check_apart, check_uri
 from ae_plugin.schemas import GuardVerdict, RunRecord, cells_schema, scores_schema
 from ae_plugin.store.commit import Commit, recover
-from ae_plugin.store.files import Folder, SourceFile, fingerprint, list_source, open_fs, partition_id, partitions_of
+from ae_plugin.store.files import (
+    Folder,
+    SourceFile,
+    fingerprint,
+    in_order,
+    list_source,
+    open_fs,
+    partition_id,
+    partitions_of,
+)
 from ae_plugin.store.registry import Registry
 from ae_plugin.store.runs import LATEST, RUNS, latest, slug_of
 from ae_plugin.store.staging import sweep
@@ -59,7 +68,7 @@ def due(pipeline: Pipeline) -> list[str]:
     champion = registry.champion()
     recover(registry.folder)
     first = _first_history(registry)
-    oldest = min(first, default="")
+    oldest = in_order(min(first, key=in_order, default=""))
     done = latest(registry.folder)
     out = []
     for partition, files in partitions_of(list_source(pipeline.source)).items():
@@ -73,7 +82,7 @@ def due(pipeline: Pipeline) -> list[str]:
         elif partition in first:
             if first[partition] != now or not pipeline.source.partition_by:
                 out.append(partition)
-        elif partition >= oldest:
+        elif in_order(partition) >= oldest:
             out.append(partition)
     return out
 

@@ -79,7 +79,7 @@ def list_source(source: Source) -> list[SourceFile]:
         raise DataError(
             f"no {' or '.join(suffixes)} files here", where=source.uri, mend="Check source.uri and source.format"
         )
-    return sorted(files, key=lambda file: (file.partition, file.uri))
+    return sorted(files, key=lambda file: (in_order(file.partition), file.uri))
 
 
 def list_files(uri: str) -> tuple[str, dict[str, dict[str, Any]]]:
@@ -176,6 +176,12 @@ def fingerprint(files: list[SourceFile]) -> str:
     """sha256 of a partition's listing: names, sizes and change stamps."""
     listing = [[file.uri.rsplit("/", 1)[-1], file.size, file.stamp] for file in files]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def in_order(partition: str) -> list[str | int]:
+    """What partitions are ordered by: their text, whole numbers in it by size, so that `month=10` follows `month=9`."""
+    # Text and numbers take turns in the split, so that like is compared with like.
+    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", partition)]
 
 
 def partition_id(text: str, keys: list[str]) -> str:

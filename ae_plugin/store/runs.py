@@ -8,7 +8,7 @@ import zlib
 from pydantic import ValidationError
 
 from ae_plugin.schemas import RunRecord
-from ae_plugin.store.files import Folder
+from ae_plugin.store.files import Folder, in_order
 
 RUNS, LATEST = "_runs", "_runs/_latest"
 
@@ -32,4 +32,4 @@ def latest(folder: Folder) -> dict[str, RunRecord]:
         except (ValidationError, FileNotFoundError):
             continue  # written by another version of this package: the partition counts as never scored
         records[record.partition] = record
-    return dict(sorted(records.items()))
+    return {name: records[name] for name in sorted(records, key=in_order)}

@@ -169,7 +169,8 @@ def test_a_source_that_changes_meanwhile_is_for_the_next_run(answers: dict[str, 
 
 def test_a_store_that_does_not_answer_is_tried_again(answers: dict[str, Any]) -> None:
     ran: Ran = answers["flaky"]
-    assert ran.tasks["score 0"] == ["success", 2]
+    tries = [ran.tasks[f"score {at}"] for at in (0, 1)]
+    assert sorted(tries) == [["success", 1], ["success", 2]], "which of the two comes first is Airflow's choice"
     assert ran.tasks["summary"] == ["success", 1]
     assert "cannot be read (no answer within 60 s). Try again" in ran.log
 

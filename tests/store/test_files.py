@@ -156,15 +156,15 @@ def test_files_come_in_the_order_of_partitions_and_names(tmp_path: Path) -> None
     put(tmp_path, "day=10/b.parquet", "day=10/a.parquet", "day=09/z.parquet", "day=2/a.PARQUET", "day=2/sub/c.pq")
     files = list_source(Source(uri=str(tmp_path), partition_by=["day"]))
     assert names_of(tmp_path, files) == [
+        "day=2/a.PARQUET",
+        "day=2/sub/c.pq",
         "day=09/z.parquet",
         "day=10/a.parquet",
         "day=10/b.parquet",
-        "day=2/a.PARQUET",
-        "day=2/sub/c.pq",
     ]
     grouped = partitions_of(files)
-    assert list(grouped) == ["day=09", "day=10", "day=2"]
-    assert [len(group) for group in grouped.values()] == [1, 2, 2]
+    assert list(grouped) == ["day=2", "day=09", "day=10"]
+    assert [len(group) for group in grouped.values()] == [2, 1, 2]
 
 
 @pytest.mark.parametrize("hidden", ["_SUCCESS.parquet", ".tmp.parquet", "_temporary/0/a.parquet", ".git/a.parquet"])
