@@ -198,9 +198,10 @@ def partition_id(text: str, keys: list[str]) -> str:
         whole = "/".join(named)
         if all(n.split("=", 1)[0] == key for n, key in zip(named, keys, strict=True)):
             try:
-                return check_uri(whole)
+                check_uri(whole.replace("=", "/"))  # a value may climb out too
             except ValueError as error:
                 raise ConfigError(str(error), where="--partition") from error
+            return whole
     wanted = "/".join(f"{key}=VALUE" for key in keys) or "none: this source has no partition_by"
     raise ConfigError(f"{text!r} names no partition", where="--partition", mend=f"Wanted: {wanted}")
 
