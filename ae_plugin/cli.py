@@ -213,7 +213,7 @@ def score(
 ) -> None:
     """Score what is new or changed, or one partition, or one input."""
     from ae_plugin import config
-    from ae_plugin.jobs.score import due
+    from ae_plugin.jobs.due import due
     from ae_plugin.jobs.score import score as job
     from ae_plugin.jobs.several import score_several
 

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from ae_plugin import config
 from ae_plugin.errors import AeError, NoChampionError
+from ae_plugin.jobs.due import due, runs
 from ae_plugin.jobs.models import report_of
-from ae_plugin.jobs.score import due, runs
 from ae_plugin.jobs.summary import train_lines
 from ae_plugin.schemas import RunRecord
 from tools.local_airflow import AirflowError, LocalAirflow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import re
@@ -23,7 +22,7 @@ from ae_plugin.core.features import partition_time
 from ae_plugin.core.guard import Guard, schema_notes
 from ae_plugin.core.values import take
 from ae_plugin.engines.local import Reader, Writer, batch_rows, parallel, prefetch
-from ae_plugin.errors import ConfigError, DataError, StoreError, UnfamiliarError
+from ae_plugin.errors import ConfigError, DataError, UnfamiliarError
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.places import check_apart, check_uri
@@ -33,71 +32,17 @@ from ae_plugin.store.files import (
     Folder,
     SourceFile,
     fingerprint,
-    in_order,
     list_source,
     open_fs,
     partition_id,
     partitions_of,
 )
 from ae_plugin.store.registry import Registry
-from ae_plugin.store.runs import LATEST, RUNS, latest, slug_of
+from ae_plugin.store.runs import LATEST, RUNS, slug_of
 from ae_plugin.store.staging import sweep
 
 log = logging.getLogger(__name__)
 DATASETS = ("scores", "cells", "denoised", "quarantine")
-
-
-def runs(pipeline: Pipeline) -> list[RunRecord]:
-    """The newest run of each partition, in partition order."""
-    folder = Folder(pipeline.output)
-    recover(folder)
-    return list(latest(folder).values())
-
-
-def due(pipeline: Pipeline) -> list[str]:
-    """Partitions that are new or changed since they were last scored, in order.
-
-    A partition is due when it was never scored, its files changed, or another champion refused it. Partitions that
-    the first champion of all was trained on, or that are older than those, are due only when they changed since.
-
-    Raises:
-        NoChampionError: there is nothing to score with.
-        DataError: the source cannot be listed.
-    """
-    registry = Registry(pipeline.output)
-    champion = registry.champion()
-    recover(registry.folder)
-    first = _first_history(registry)
-    oldest = in_order(min(first, key=in_order, default=""))
-    done = latest(registry.folder)
-    out = []
-    for partition, files in partitions_of(list_source(pipeline.source)).items():
-        now = fingerprint(files)
-        run = done.get(partition)
-        if run is not None:
-            fresh = run.input_fingerprint == now
-            refused = run.outcome != "scored" and run.model_version != champion
-            if not fresh or refused:
-                out.append(partition)
-        elif partition in first:
-            if first[partition] != now or not pipeline.source.partition_by:
-                out.append(partition)
-        elif in_order(partition) >= oldest:
-            out.append(partition)
-    return out
-
-
-def _first_history(registry: Registry) -> dict[str, str]:
-    """The partitions that the first champion of all was trained on, and their fingerprints then.
-
-    Not today's champion: what is new would be trained on before it is scored, and never be due.
-    """
-    pointer = registry.pointer("champion")
-    for move in pointer.history if pointer else []:
-        # A version that somebody removed, or that was harmed since, says nothing: the next one does.
-        with contextlib.suppress(ConfigError, StoreError):
-            return dict(registry.read(move.version)[0].get("partitions", {}))
-    return {}
 
 
 def score(

@@ -107,7 +107,7 @@ class DiscoverPartitionsOperator(_PipelineOperator):
     """List what is new or changed since it was last scored, in groups for mapped tasks."""
 
     def execute(self, context: Any) -> list[list[str]]:  # noqa: ARG002, D102
-        from ae_plugin.jobs.score import due
+        from ae_plugin.jobs.due import due
 
         with one_line():
             found = due(self._loaded())

@@ -35,8 +35,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from ae_plugin.errors import StoreError, UnfamiliarError
+from ae_plugin.jobs.due import runs
 from ae_plugin.jobs.history import learn_history
-from ae_plugin.jobs.score import runs, score
+from ae_plugin.jobs.score import score
 from ae_plugin.jobs.train import checkpoint_folder
 from ae_plugin.models.checkpoint import Checkpoint
 from ae_plugin.store.files import Folder

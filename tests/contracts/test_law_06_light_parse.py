@@ -165,7 +165,8 @@ FOUND = {
 def test_a_job_scores_without_them_what_it_scores_with_them(fresh: Shop, trained: Trained, tmp_path: Path) -> None:
     code = """
 from ae_plugin import config
-from ae_plugin.jobs.score import due, score
+from ae_plugin.jobs.due import due
+from ae_plugin.jobs.score import score
 pipeline = config.load(sys.argv[1])
 FOUND = [due(pipeline), score(pipeline, sys.argv[2]).model_dump(mode="json")]
 """

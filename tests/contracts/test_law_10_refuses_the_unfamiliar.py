@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ae_plugin.errors import UnfamiliarError
-from ae_plugin.jobs.score import due, runs, score
+from ae_plugin.jobs.due import due, runs
+from ae_plugin.jobs.score import score
 from ae_plugin.schemas import RunRecord
 from tests.conftest import Trained
 from tests.running import Outcome, run_ae, tree

@@ -20,8 +20,9 @@ import pytest
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.errors import StoreError, UnfamiliarError
 from ae_plugin.jobs import report as module
+from ae_plugin.jobs.due import runs
 from ae_plugin.jobs.report import report
-from ae_plugin.jobs.score import runs, score
+from ae_plugin.jobs.score import score
 from ae_plugin.jobs.versions import REPORT, read_report
 from ae_plugin.schemas import RunRecord, cells_schema
 from ae_plugin.store.registry import Registry

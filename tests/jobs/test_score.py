@@ -19,7 +19,8 @@ import pytest
 
 from ae_plugin.core.guard import Guard
 from ae_plugin.errors import AeError, ConfigError, DataError, NoChampionError, UnfamiliarError
-from ae_plugin.jobs.score import due, runs, score
+from ae_plugin.jobs.due import due, runs
+from ae_plugin.jobs.score import score
 from ae_plugin.schemas import cells_schema, scores_schema
 from ae_plugin.store.files import fingerprint, list_source, partitions_of
 from ae_plugin.store.registry import Registry

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ae_plugin.jobs.score import due
+from ae_plugin.jobs.due import due
 from tests.conftest import Trained
 from tests.running import ROOT
 from tests.shop import FRESH, Shop, day

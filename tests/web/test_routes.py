@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from ae_plugin.jobs.due import runs
 from ae_plugin.jobs.models import models
-from ae_plugin.jobs.score import runs, score
+from ae_plugin.jobs.score import score
 from ae_plugin.schemas import ModelEntry, RunRecord
 from ae_plugin.store.commit import Commit
 from ae_plugin.store.files import Folder

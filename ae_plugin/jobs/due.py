@@ -1,0 +1,66 @@
+"""Which partitions are due to be scored, and what the newest run said of each."""
+
+from __future__ import annotations
+
+import contextlib
+
+from ae_plugin.config import Pipeline
+from ae_plugin.errors import ConfigError, StoreError
+from ae_plugin.schemas import RunRecord
+from ae_plugin.store.commit import recover
+from ae_plugin.store.files import Folder, fingerprint, in_order, list_source, partitions_of
+from ae_plugin.store.registry import Registry
+from ae_plugin.store.runs import latest
+
+
+def runs(pipeline: Pipeline) -> list[RunRecord]:
+    """The newest run of each partition, in partition order."""
+    folder = Folder(pipeline.output)
+    recover(folder)
+    return list(latest(folder).values())
+
+
+def due(pipeline: Pipeline) -> list[str]:
+    """Partitions that are new or changed since they were last scored, in order.
+
+    A partition is due when it was never scored, its files changed, or another champion refused it. Partitions that
+    the first champion of all was trained on, or that are older than those, are due only when they changed since.
+
+    Raises:
+        NoChampionError: there is nothing to score with.
+        DataError: the source cannot be listed.
+    """
+    registry = Registry(pipeline.output)
+    champion = registry.champion()
+    recover(registry.folder)
+    first = _first_history(registry)
+    oldest = in_order(min(first, key=in_order, default=""))
+    done = latest(registry.folder)
+    out = []
+    for partition, files in partitions_of(list_source(pipeline.source)).items():
+        now = fingerprint(files)
+        run = done.get(partition)
+        if run is not None:
+            fresh = run.input_fingerprint == now
+            refused = run.outcome != "scored" and run.model_version != champion
+            if not fresh or refused:
+                out.append(partition)
+        elif partition in first:
+            if first[partition] != now or not pipeline.source.partition_by:
+                out.append(partition)
+        elif in_order(partition) >= oldest:
+            out.append(partition)
+    return out
+
+
+def _first_history(registry: Registry) -> dict[str, str]:
+    """The partitions that the first champion of all was trained on, and their fingerprints then.
+
+    Not today's champion: what is new would be trained on before it is scored, and never be due.
+    """
+    pointer = registry.pointer("champion")
+    for move in pointer.history if pointer else []:
+        # A version that somebody removed, or that was harmed since, says nothing: the next one does.
+        with contextlib.suppress(ConfigError, StoreError):
+            return dict(registry.read(move.version)[0].get("partitions", {}))
+    return {}
