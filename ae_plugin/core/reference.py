@@ -44,13 +44,11 @@ def fit_reference(
         cells: also calibrate single cells, which costs a pass a column.
     """
     some = train.take(np.arange(min(len(train), LATENT_ROWS)))
-    visible = encoder.visible(some)
-    codes = embed(network, encoder.hide(some.x, visible), visible)
+    codes = embed(network, *encoder.inputs(some))
     center, whitener = fit_latent(codes)
     held_out = validation.take(np.arange(min(len(validation), TAIL_ROWS)))
     groups = column_groups(encoder, train.x[:5000])
-    visible = encoder.visible(held_out)
-    reconstruction = reconstruct(network, encoder.hide(held_out.x, visible), visible)
+    reconstruction = reconstruct(network, *encoder.inputs(held_out))
     blank = Reference(
         center=center,
         whitener=whitener,

@@ -64,7 +64,7 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
         scorer = _calibrate(pipeline, history, job.network)
         held_out = scorer.score(history.encoded.take(history.split.calibration))[0].p_value
         gate = run_gate(scorer, job.untrained, history, registry)
-        report = _report(pipeline, history, job, held_out, gate, started)
+        report = _report(pipeline, history, job, scorer, held_out, gate, started)
         files = pack(scorer.reference, _fit_guard(history, held_out), job.weights, job.flat)
         files[REPORT] = report.model_dump_json(indent=1).encode()
         card = _card(pipeline, history, job, scorer, report.created_at)
@@ -121,7 +121,7 @@ def _card(pipeline: Pipeline, history: History, job: _Fitted, scorer: Scorer, cr
 
 
 def _report(
-    pipeline: Pipeline, history: History, job: _Fitted, held_out: Floats, gate: Gate, started: float
+    pipeline: Pipeline, history: History, job: _Fitted, scorer: Scorer, held_out: Floats, gate: Gate, started: float
 ) -> TrainReport:
     return TrainReport(
         pipeline=pipeline.name,
@@ -145,7 +145,7 @@ def _report(
         loss_curve=job.curve,
         export_difference=job.export_difference,
         gate=gate,
-        notes=_notes(pipeline, history, held_out),
+        notes=_notes(pipeline, history, len(scorer.reference.calibration), held_out),
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 
@@ -249,8 +249,8 @@ def _judge_texts(encoder: TableEncoder, network: Network, validation: Encoded) -
     return specs
 
 
-def _notes(pipeline: Pipeline, history: History, held_out: Floats) -> list[str]:
-    notes, calibration = [], len(held_out)
+def _notes(pipeline: Pipeline, history: History, calibration: int, held_out: Floats) -> list[str]:
+    notes = []
     needed = rows_needed(pipeline.score.alert_rate)
     if calibration < needed:
         notes.append(
