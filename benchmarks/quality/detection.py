@@ -2,7 +2,7 @@
 
 Every detector sees the same splits, by the protocol of DTE (see `protocol`); one configuration for all tables, no
 labels but in the metric. Results are kept in `.bench/detection.csv` as they come, so that a stopped run goes on.
-Writes `docs/benchmarks/detection.md` with `--write`.
+Writes `docs/benchmarks/detection.md` with `--write`. The peers need the extra `bench`.
 """
 
 from __future__ import annotations
