@@ -2,7 +2,7 @@
 
 Every detector sees the same splits, by the protocol of DTE (see `protocol`); one configuration for all tables, no
 labels but in the metric. Results are kept in `.bench/detection.csv` as they come, so that a stopped run goes on.
-Writes `docs/benchmarks/detection.md` with `--write`. The peers need the extra `bench`.
+Rewrites its section of `docs/quality.md` with `--write`. The peers need the extra `bench`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import argparse
 import csv
 import logging
 import warnings
-from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +18,10 @@ import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmarks.quality.detectors import DETECTORS
+from benchmarks.quality.page import ROOT, rewrite
 from benchmarks.quality.protocol import Setting, split, tables
 
-ROOT = Path(__file__).resolve().parents[2]
 FOUND = ROOT / ".bench/detection.csv"
-PAGE = ROOT / "docs/benchmarks/detection.md"
 SETTINGS: tuple[Setting, ...] = ("semi", "unsup")
 PUBLISHED = {"semi": ("KNN", 86.70), "unsup": ("IForest", 79.21)}
 FIELDS = ["setting", "table", "detector", "seed", "auroc", "ap", "f1", "bootstrapped"]
@@ -111,18 +109,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder with the tables and their label column")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--detectors", nargs="+", default=list(DETECTORS), choices=list(DETECTORS))
-    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--write", action="store_true", help="rewrite docs/quality.md")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     found = collect(args.data, args.detectors, args.seeds)
     lines = []
     for setting, title in (("semi", "Trained on normal rows"), ("unsup", "Trained on everything")):
-        lines += [f"## {title}", "", *table_of(found, setting), ""]
+        lines += [f"### {title}", "", *table_of(found, setting), ""]
     print("\n".join(lines))
     if args.write:
-        head = f"# Detection\n\n`python -m benchmarks.quality.detection --data FOLDER --write`, {date.today()}.\n"
-        PAGE.write_text("\n".join([head, *lines]), encoding="utf-8")
+        rewrite("detection", "python -m benchmarks.quality.detection --data FOLDER --write", lines)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from benchmarks.quality.protocol import Floats, Setting, Split
 
@@ -18,28 +17,13 @@ Detect = Callable[[Split, Setting, int], Floats]
 
 def ours(split: Split, setting: Setting, seed: int) -> Floats:
     """Train and score through the product's jobs at the defaults; `train.contamination` alone tells the setting."""
-    from ae_plugin.config import Pipeline
-    from ae_plugin.jobs.promote import promote
-    from ae_plugin.jobs.score import score
-    from ae_plugin.jobs.train import train
+    from benchmarks.quality.product import fit, run
 
+    contamination = 0 if setting == "semi" else "auto"
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        for name, values in (("train", split.train), ("test", split.test)):
-            pq.write_table(_table(values), work / f"{name}.parquet")
-        pipeline = Pipeline.model_validate(
-            {
-                "name": "bench",
-                "source": {"uri": str(work / "train.parquet")},
-                "model": {"seed": seed},
-                "train": {"contamination": 0 if setting == "semi" else "auto"},
-                "score": {"on_unfamiliar": "score"},
-                "output": str(work / "out"),
-            }
-        )
-        promote(pipeline, train(pipeline).model_version, force=True)
-        score(pipeline, source=str(work / "test.parquet"), output=str(work / "found"))
-        return np.asarray(pq.read_table(work / "found/scores/part-0.parquet")["anomaly_score"], np.float64)
+        pipeline, _ = fit(_table(split.train), work, model={"seed": seed}, train={"contamination": contamination})
+        return np.asarray(run(pipeline, _table(split.test), work / "test").scores["anomaly_score"], np.float64)
 
 
 def _table(values: Floats) -> pa.Table:
