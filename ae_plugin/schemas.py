@@ -124,6 +124,25 @@ class ColumnNote(_Record):
     note: str = ""
 
 
+class Explained(_Record):
+    """Shares of what differs between rows that a reconstruction accounts for: 1 is all of it, 0 what the mean does."""
+
+    column: str = Field(description="Empty for all columns together.")
+    network: float = Field(description="The network, every cell visible.")
+    pca: float = Field(description="PCA, every cell visible.")
+    network_hidden: float = Field(description="The network, the cell's group hidden.")
+    pca_hidden: float = Field(description="PCA, the cell's group hidden.")
+
+
+class Comparison(_Record):
+    """The network beside PCA of the same dimension, on rows that neither was fitted to."""
+
+    rows: int
+    dimension: int = Field(description="Components of PCA: latent_dim, or as many as there are features.")
+    overall: Explained
+    columns: list[Explained] = Field(description="Where the two differ most with the cell hidden; at most 40.")
+
+
 class TrainReport(_Record):
     """One training's report; stored as `report.json` beside the weights."""
 
@@ -148,6 +167,7 @@ class TrainReport(_Record):
     loss_curve: list[tuple[int, float, float]] = Field(description="(step, training loss, validation loss).")
     export_difference: float = Field(description="Largest |LiteRT - Keras| on real rows.")
     gate: Gate
+    comparison: Comparison | None = Field(None, description="Absent in versions from before it was measured.")
     notes: list[str]
     created_at: str
 

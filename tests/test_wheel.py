@@ -37,7 +37,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 def test_the_wheel_holds_the_package_its_licence_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"ae_plugin", wheel.name.split("-py3")[0] + ".dist-info"}
-    assert "ae_plugin/jobs/report.html.j2" in names
+    assert "ae_plugin/jobs/report/page.html.j2" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     shipped = {str(path.relative_to(ROOT)) for path in (ROOT / "ae_plugin").rglob("*.py")}
     assert shipped <= set(names)

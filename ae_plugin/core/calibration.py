@@ -159,6 +159,17 @@ def is_anomaly(p: Floats, alert_rate: float) -> np.ndarray[tuple[int], np.dtype[
     return p <= np.float32(alert_rate)
 
 
+def threshold(calibration: Floats, alert_rate: float) -> float | None:
+    """Score that a row must exceed to be flagged; None when no row can be.
+
+    Args:
+        calibration: float32 [m], scores of calibration rows in increasing order.
+        alert_rate: share of normal rows that may be flagged.
+    """
+    allowed = math.floor(alert_rate * (len(calibration) + 1) + 1e-9) - 1
+    return float(calibration[len(calibration) - 1 - allowed]) if allowed >= 0 and len(calibration) else None
+
+
 def rows_needed(alert_rate: float) -> int:
     """Smallest calibration set in which an alarm at this rate can ever fire."""
     return math.ceil(1.0 / alert_rate - 1e-9) - 1

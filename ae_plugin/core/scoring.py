@@ -120,10 +120,15 @@ class Scorer:
         self.encoder, self.network, self.reference = encoder, network, reference
         self.alert_rate, self.contaminated, self.method = alert_rate, contaminated, method
 
+    @property
+    def calibration(self) -> Floats:
+        """Scores of the calibration rows by this scorer's method, float32 [m], increasing."""
+        known = self.reference
+        return known.calibration if self.method == "combined" else known.calibration_errors
+
     @cached_property
     def _p_values(self) -> PValues:
-        known = self.reference
-        return PValues(known.calibration if self.method == "combined" else known.calibration_errors)
+        return PValues(self.calibration)
 
     @cached_property
     def _tails(self) -> Floats:

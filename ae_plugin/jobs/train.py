@@ -30,6 +30,7 @@ from ae_plugin.core.reference import fit_reference
 from ae_plugin.core.scoring import Network, Scorer
 from ae_plugin.core.values import Floats
 from ae_plugin.errors import StoreError
+from ae_plugin.jobs.compare import compare
 from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.history import History, learn_history
 from ae_plugin.jobs.machine import peak_memory_mb
@@ -145,6 +146,7 @@ def _report(
         loss_curve=job.curve,
         export_difference=job.export_difference,
         gate=gate,
+        comparison=compare(scorer, history, job.latent_dim),
         notes=_notes(pipeline, history, len(scorer.reference.calibration), held_out),
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )

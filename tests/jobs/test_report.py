@@ -19,9 +19,9 @@ import pytest
 
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.errors import StoreError, UnfamiliarError
-from ae_plugin.jobs import report as module
 from ae_plugin.jobs.due import runs
-from ae_plugin.jobs.report import report
+from ae_plugin.jobs.report import charts, report, stored
+from ae_plugin.jobs.report import page as page_module
 from ae_plugin.jobs.score import score
 from ae_plugin.jobs.versions import REPORT, read_report
 from ae_plugin.schemas import RunRecord, cells_schema
@@ -29,13 +29,13 @@ from ae_plugin.store.registry import Registry
 from ae_plugin.store.runs import LATEST, slug_of
 from tests.conftest import Trained
 from tests.running import ROOT, run_ae, unchanged
-from tests.shop import FRESH, LAST_TRAINED, Shop, day, make_orders, spoil, write_day
+from tests.shop import FRESH, LAST_TRAINED, Shop, day, make_orders, spoil, train_and_promote, write_day
 
 VOID = {"meta", "br", "hr", "img", "link", "input", "base", "source"}
 ALLOWED = set(
     "html head meta title style body header main nav section h1 h2 h3 p a ul li dl dt dd div span i b br code "
     "figure figcaption table caption thead tbody tr th td details summary svg g defs path rect text "
-    "use clippath".split()
+    "use clippath article circle".split()
 )
 SCRIPT = "<script>alert(1)</script>"
 IMAGE = '"><img src=x onerror="alert(1)">'
@@ -101,6 +101,11 @@ class Page(HTMLParser):
         (found,) = [table for table in self.tables if caption in table.caption]
         names, *rows = [[" ".join(cell.split()) for cell in row] for row in found.rows]
         return [dict(zip(names, row, strict=True)) for row in rows]
+
+    @property
+    def charts(self) -> list[dict[str, str]]:
+        """The charts of the page; lanes, the small pictures of cells, are none."""
+        return [svg for svg in self.named("svg") if "lane" not in svg.get("class", "")]
 
     def named(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.elements if name == tag]
@@ -171,10 +176,10 @@ def test_worst_cells_are_the_most_surprising_ones(scored: Shop, page: Page) -> N
     wanted = []
     for cell in cells:
         seen[cell["day"], cell["column"]] += 1
-        if seen[cell["day"], cell["column"]] <= module.ALIKE:
+        if seen[cell["day"], cell["column"]] <= stored.ALIKE:
             wanted.append(cell)
     assert len(cells) > len(wanted) > 10, "nothing to leave out"
-    assert len(rows) == min(len(wanted), module.WORST)
+    assert len(rows) == min(len(wanted), stored.WORST)
     for row, cell in zip(rows, wanted, strict=False):
         assert row["Row"] == f"order_id {cell['order_id']}, row {cell['row']:,}"
         assert row["Column"] == cell["column"]
@@ -187,8 +192,8 @@ def test_worst_cells_are_the_most_surprising_ones(scored: Shop, page: Page) -> N
 def test_columns_are_counted_over_all_cells(scored: Shop, page: Page) -> None:
     counts = Counter(cell["column"] for cell in all_cells(scored, FRESH, FRESH + 1))
     rows = page.table("named most often")
-    assert {row["Column"]: int(row["Cells"]) for row in rows} == dict(counts.most_common(module.NAMED))
-    assert [int(row["Cells"]) for row in rows] == sorted(counts.values(), reverse=True)[: module.NAMED]
+    assert {row["Column"]: int(row["Cells"]) for row in rows} == dict(counts.most_common(page_module.NAMED))
+    assert [int(row["Cells"]) for row in rows] == sorted(counts.values(), reverse=True)[: page_module.NAMED]
 
 
 def test_the_model_card_is_the_champions(scored: Shop, page: Page) -> None:
@@ -226,10 +231,13 @@ def test_the_page_is_one_file_that_reads_well_aloud(page: Page) -> None:
     assert page.named("html")[0]["lang"] == "en" and page.named("title")
     assert any("width=device-width" in meta.get("content", "") for meta in page.named("meta"))
     assert "prefers-color-scheme: dark" in page.html
-    assert all(table.caption.strip() for table in page.tables) and len(page.tables) == 6
+    assert all(table.caption.strip() for table in page.tables) and len(page.tables) == 8
     assert all(th.get("scope") in ("col", "row") for th in page.named("th"))
-    charts = [div["aria-label"] for div in page.named("div") if div.get("role") == "img"]
-    assert len(charts) == 2 == len(page.named("svg")) and "of 2 partitions" in charts[0]
+    told = [div["aria-label"] for div in page.named("div") if div.get("role") == "img"]
+    assert len(told) == 4 == len(page.charts) and "of 2 partitions" in told[0]
+    assert all(
+        svg.get("aria-label") or svg.get("aria-hidden") for svg in page.named("svg") if "lane" in svg.get("class", "")
+    )
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
@@ -264,6 +272,125 @@ def test_nothing_but_the_file_is_written(scored: Shop, tmp_path: Path) -> None:
         report(scored.pipeline, tmp_path / "new" / "page.html")
     assert [path.name for path in tmp_path.rglob("*")] == ["new", "page.html"]
     assert dict(mpl.rcParams) == before
+
+
+def articles(page: Page) -> list[str]:
+    """Text of each explained row."""
+    parts = re.findall(r"(?s)<article.*?</article>", page.html)
+    return [" ".join(Page(part).text.split()) for part in parts]
+
+
+def test_the_verdict_is_the_first_thing_said(shop: Shop) -> None:
+    shop = spoilt(shop)
+    score(shop.pipeline, day(FRESH))
+    record = runs(shop.pipeline)[0]
+    said = " ".join(page_of(shop.pipeline).text.split("state of")[1].split("Champion")[0].split())
+    assert f"date={day(FRESH)}: {record.anomalies} of 300 rows are anomalous" in " ".join(said.split())
+    assert "where 1% was chosen: more than chance explains" in said
+    assert f"{record.cells_flagged} cells were found wrong, most in" in said
+    score(shop.pipeline, day(FRESH + 1))
+    said = page_of(shop.pipeline).text.split("Champion")[0]
+    assert "no more than chance explains" in said
+    assert f"Of the 1 partition before it 1 had more alarms than chance explains, last date={day(FRESH)}" in said
+
+
+def test_every_worst_row_says_why(scored: Shop, page: Page) -> None:
+    """What the sentences say is what scoring found: the values, what was expected, and how rare that is."""
+    told = articles(page)
+    faulty = scored.read("scores", FRESH).to_pylist()
+    flagged = sorted((r for r in faulty if r["is_anomaly"]), key=lambda r: (r["p_value"], -r["anomaly_score"]))
+    normal = [r for r in scored.read("scores", FRESH + 1).to_pylist() if r["is_anomaly"]]
+    assert len(told) == len(normal) + min(len(flagged), stored.PARTITION_ROWS)
+    assert f"the worst {stored.PARTITION_ROWS} of {len(flagged)} anomalous rows" in page.text
+    cells = {(c["row"], c["column"]): c for c in scored.read("cells", FRESH).to_pylist()}
+    checked = 0
+    for text in told[len(normal) :]:
+        row = int(re.match(r"row ([\d,]+), order_id", text).group(1).replace(",", ""))
+        assert next(r for r in faulty if r["row"] == row)["is_anomaly"]
+        for (number, column), cell in cells.items():
+            if number != row:
+                continue
+            checked += 1
+            observed = "null" if cell["observed"] is None else cell["observed"].partition(".000000")[0]
+            assert f"{column} is {observed}" in text
+            if cell["expected"] is not None and column != "ordered_at":
+                assert re.search(rf"{column} is .*?from the rest of the row .*? was expected", text)
+    assert checked > 8
+    assert any(
+        "quantity is -9999; from the rest of the row" in text and "normal rows lie between" in text for text in told
+    )
+    assert any("store is Zwickau, which training never saw" in text for text in told)
+    assert any("% likely" in text for text in told)
+
+
+def test_wrong_cells_lie_outside_their_band(page: Page) -> None:
+    dots = [dot for dot in page.named("circle") if "class" in dot][1:]  # the first explains the picture
+    wrong = [dot for dot in dots if "bad" in dot["class"]]
+    fine = [dot for dot in dots if "bad" not in dot["class"] and dot["cx"].startswith(("-", *"0123456789"))]
+    assert len(wrong) > 8 and all(abs(float(circle["cx"])) > 30 for circle in wrong)
+    assert len(fine) > 50 and sum(abs(float(circle["cx"])) <= 30 for circle in fine) > 0.9 * len(fine)
+
+
+@pytest.mark.parametrize("loss", ["source gone", "source changed", "partition gone", "version gone", "fewer rows"])
+def test_what_cannot_be_asked_again_is_said(shop: Shop, loss: str) -> None:
+    shop = spoilt(shop)
+    score(shop.pipeline, day(FRESH))
+    before = articles(page_of(shop.pipeline))
+    file = shop.source / f"date={day(FRESH)}" / "part-0.parquet"
+    if loss == "source gone":
+        shop.source.rename(shop.root / "elsewhere")
+    elif loss == "partition gone":
+        file.unlink()
+    elif loss == "version gone":
+        (shop.output / "_models/v0001/network.tflite").unlink()
+    elif loss == "source changed":
+        write_day(shop.source, FRESH, make_orders(300, day(FRESH), seed=5))
+    else:
+        stat = file.stat()
+        file.write_bytes(b"x" * stat.st_size)
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    page = page_of(shop.pipeline)
+    told = articles(page)
+    assert len(told) == len(before) > 5 and "No picture, and only what was stored" in page.text
+    assert not [svg for svg in page.named("svg") if svg.get("role") == "img" and "lane" in svg.get("class", "")]
+    assert any("quantity is -9999; from the rest of the row" in text and "p-value" in text for text in told)
+
+
+def test_the_calibration_table_is_what_scoring_does(scored: Shop, page: Page) -> None:
+    rows = {row["Alarm rate"]: row for row in page.table("what each alarm rate means")}
+    assert list(rows) == ["10%", "5%", "1% (chosen)", "0.1%"]
+    scores = [r for n in (FRESH, FRESH + 1) for r in scored.read("scores", n).to_pylist()]
+    for text, rate in (("10%", 0.1), ("5%", 0.05), ("1% (chosen)", 0.01)):
+        flagged = [r for r in scores if r["p_value"] <= rate]
+        assert rows[text]["Observed"] == f"{len(flagged) / len(scores):.2%}" and rows[text]["Can fire"] == "yes"
+        limit = float(rows[text]["Score above"])
+        assert all((r["anomaly_score"] > limit - 1e-3) for r in flagged)
+        assert all((r["anomaly_score"] < limit + 1e-3) for r in scores if r["p_value"] > rate)
+    assert rows["0.1%"]["Can fire"] == "no: too few" and rows["0.1%"]["Rows needed"] == "999"
+
+
+def test_the_network_stands_beside_pca(scored: Shop, page: Page) -> None:
+    found = read_report(Registry(str(scored.output)), "v0001").comparison
+    assert found is not None and found.rows > 100 and found.dimension <= 64
+    rows = page.table("Beside PCA of the same dimension")
+    assert (
+        rows[0]["Column"] == "all columns"
+        and rows[0]["Hidden: network"] == f"{100 * found.overall.network_hidden:.0f}%"
+    )
+    assert [row["Column"] for row in rows[1:]] == [column.column for column in found.columns[:12]]
+    # What the columns share can be told from the others, whoever tells it; nobody can tell all of it.
+    assert 0 < found.overall.pca_hidden < found.overall.pca <= 1
+    assert 0 < found.overall.network_hidden < 1
+
+
+def test_versions_from_before_the_comparison_can_be_read(shop: Shop) -> None:
+    registry = Registry(str(shop.output))
+    card, files = registry.read("v0001")
+    content = json.loads(files[REPORT])
+    del content["comparison"]
+    version = registry.register({**files, REPORT: json.dumps(content).encode()}, card)
+    registry.point("champion", version, by="me", why="old")
+    assert "trained before the comparison with PCA" in page_of(shop.pipeline).text
 
 
 def test_ae_report_says_where(shop: Shop, tmp_path: Path) -> None:
@@ -301,7 +428,7 @@ def test_promoted_but_not_scored(shop: Shop) -> None:
     page = page_of(shop.pipeline)
     assert "No partition was scored yet." in page.text and "no champion" not in page.text
     assert "Nothing was scored, so there are no cells." in page.text
-    assert page.table("Every column") and not page.named("svg")
+    assert page.table("Every column") and len(page.charts) == 2, "only the model's own charts"
 
 
 def foreign(number: int) -> pa.Table:
@@ -348,7 +475,7 @@ def test_only_refused_partitions(shop: Shop) -> None:
     with pytest.raises(UnfamiliarError):
         score(shop.pipeline, day(FRESH))
     page = page_of(shop.pipeline)
-    assert len(page.table("All partitions")) == 1 and len(page.named("svg")) == 1
+    assert len(page.table("All partitions")) == 1 and len(page.charts) == 3
     assert "Nothing was scored, so there are no cells." in page.text
 
 
@@ -382,7 +509,7 @@ def test_lost_outputs_are_said_to_be_lost(shop: Shop) -> None:
     page = page_of(shop.pipeline)
     assert f"{cells}: cannot be read" in page.text
     assert cell_partitions(page) == {f"date={day(FRESH)}"}
-    assert len(page.named("svg")) == 1
+    assert len(page.charts) == 3 and "scores" in page.text.split("Anomalous rows")[2][:300]
 
 
 def test_a_version_that_was_tampered_with(shop: Shop) -> None:
@@ -403,8 +530,8 @@ def test_only_recent_partitions_and_versions_are_shown(shop: Shop, monkeypatch: 
         registry.register(files, card)
     for number in (FRESH, FRESH + 1):
         score(shop.pipeline, day(number))
-    monkeypatch.setattr(module, "RECENT", 1)
-    monkeypatch.setattr(module, "VERSIONS", 2)
+    monkeypatch.setattr(page_module, "RECENT", 1)
+    monkeypatch.setattr(stored, "VERSIONS", 2)
     page = page_of(shop.pipeline)
     (row,) = page.table("The newest 1 of 2 partitions")
     assert row["Partition"] == f"date={day(FRESH + 1)}"
@@ -420,8 +547,8 @@ def test_reading_cells_stops_at_a_bound(shop: Shop, monkeypatch: pytest.MonkeyPa
         score(shop.pipeline, day(number))
     newest = shop.read("cells", FRESH + 1)
     assert newest.num_rows > 20
-    monkeypatch.setattr(module, "ROWS_READ", 20)
-    monkeypatch.setattr(module, "BATCH_ROWS", 10)
+    monkeypatch.setattr(stored, "ROWS_READ", 20)
+    monkeypatch.setattr(stored, "BATCH_ROWS", 10)
     page = page_of(shop.pipeline)
     assert "20 wrong cells" in page.text and "the newest ones, there are more" in page.text
     counts = Counter(newest.column("column").slice(0, 20).to_pylist())
@@ -493,6 +620,46 @@ def test_hostile_names_and_values_are_only_text(shop: Shop) -> None:
     assert "49" not in page.text.split("Autoencoder report")[0]
 
 
+def test_a_hostile_source_is_only_text(tmp_path: Path) -> None:
+    """Stored attacks, all the way: columns, values and keys of the source are learned, scored, explained and drawn."""
+    import numpy as np
+
+    def table(rows: int, seed: int) -> dict[str, list[Any]]:
+        rng = np.random.default_rng(seed)
+        kind = rng.integers(0, 2, rows)
+        numbers = (kind * 10 + rng.normal(0, 0.3, rows)).tolist()
+        return {
+            SCRIPT: numbers,
+            SVG: [(IMAGE, TEMPLATE)[k] for k in kind],
+            IMAGE: [f"{SCRIPT}{i}" for i in range(rows)],
+        }
+
+    source = tmp_path / "source"
+    source.mkdir()
+    pq.write_table(pa.table(table(800, 0)), source / "a.parquet")
+    settings = {
+        "name": "hostile",
+        "source": {"uri": "source", "keys": [IMAGE]},
+        "train": {"contamination": 0, "steps": 200},
+        "score": {"on_unfamiliar": "score"},
+        "output": "out",
+    }
+    shop = Shop(tmp_path, settings).write()
+    train_and_promote(shop)
+    fresh = table(200, 1)
+    fresh[SCRIPT][7], fresh[SVG][9], fresh[SVG][11] = 99.0, SVG, None
+    pq.write_table(pa.table(fresh), source / "a.parquet")
+    score(shop.pipeline)
+    page = page_of(shop.pipeline)
+    assert {tag for tag, _ in page.elements} <= ALLOWED
+    names = {name for _, attributes in page.elements for name in attributes}
+    assert not {name for name in names if name.startswith("on") or name in ("src", "srcdoc", "action")}
+    told = articles(page)
+    assert any(f"{SCRIPT} is 99" in text for text in told) and any(f"{SVG} is {SVG}" in text for text in told)
+    drawn = [svg["aria-label"] for svg in page.named("svg") if svg.get("role") == "img" and svg.get("class") == "lane"]
+    assert any(label.startswith(f"{SCRIPT}: ") for label in drawn) and any(label.startswith(SVG) for label in drawn)
+
+
 def test_page_reader_sees_an_attack_that_is_not_escaped(page: Page) -> None:
     """The tests above can fail: an attack put into the page is found."""
     bad = Page(page.html.replace("<h1>", f"<h1>{SCRIPT}", 1))
@@ -519,7 +686,7 @@ def test_the_band_of_chance_is_honest() -> None:
 
     def limit(rows: int, calibration: int = 4857, rate: float = 0.01) -> float:
         record = RunRecord.model_construct(rows=rows, alert_rate=rate)
-        return module._chance_limit(record, calibration)
+        return charts.chance_limit(record, calibration)
 
     rng = np.random.default_rng(0)
     for rows, calibration in ((900, 4857), (50, 500), (5000, 200)):

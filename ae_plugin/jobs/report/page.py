@@ -1,0 +1,185 @@
+"""The page: everything that the template shows, put together.
+
+It is made from what is stored, and from the source rows of the worst rows, without the clock: the same output gives
+the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files as package_files
+from pathlib import Path
+
+import jinja2
+
+from ae_plugin.config import Pipeline
+from ae_plugin.core.calibration import rows_needed, threshold
+from ae_plugin.core.values import Floats
+from ae_plugin.jobs.report import charts, words
+from ae_plugin.jobs.report.rows import Explainer
+from ae_plugin.jobs.report.stored import (
+    ALIKE,
+    RATES,
+    Scores,
+    Version,
+    read_cells,
+    read_scores,
+    read_versions,
+    worst_rows,
+)
+from ae_plugin.schemas import RunRecord
+from ae_plugin.store.commit import recover
+from ae_plugin.store.files import Folder
+from ae_plugin.store.registry import Move, Registry
+from ae_plugin.store.runs import latest
+
+RECENT, NAMED = 60, 12
+
+
+def report(pipeline: Pipeline, path: Path | None = None) -> str:
+    """Write the report of a pipeline.
+
+    Args:
+        pipeline: from `config.load`.
+        path: of the HTML file, or a folder to put `report.html` into; absent: `report.html` in the output.
+
+    Returns:
+        Where it was written.
+
+    Raises:
+        StoreError: the file cannot be written, or a pointer file is not one.
+    """
+    folder = Folder(pipeline.output)
+    recover(folder)
+    html = _page(pipeline, folder).encode("utf-8", "replace")
+    if path is None:
+        folder.write("report.html", html)
+        return f"{folder.uri}/report.html"
+    if path.is_dir():
+        path = path / "report.html"
+    Folder(str(path.absolute().parent)).write(path.name, html)
+    return str(path)
+
+
+@dataclass(frozen=True)
+class Promise:
+    """One line of the calibration table.
+
+    Attributes:
+        rate: an alert rate.
+        needed: calibration rows that an alarm at this rate needs.
+        threshold: the score that an alarm must exceed; None when none can fire.
+        rows: rows scored by the champion that were looked at.
+        alarms: how many of them are flagged at this rate.
+        chosen: it is the pipeline's own.
+    """
+
+    rate: float
+    needed: int
+    threshold: float | None
+    rows: int
+    alarms: int
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The champion's calibration set, beside what was scored with it; `problem` says why there is none."""
+
+    rows: int
+    chart: str
+    partition: str | None
+    promises: list[Promise]
+    problem: str
+
+
+def _page(pipeline: Pipeline, folder: Folder) -> str:
+    registry = Registry(pipeline.output)
+    everything = list(latest(folder).values())
+    runs = everything[-RECENT:]
+    pointer = registry.pointer("champion")
+    names = registry.versions()
+    versions = read_versions(registry, names, pointer.version if pointer else None)
+    champion = next((version for version in versions if "champion" in version.pointers), None)
+    card = champion.report if champion else None
+    scored = [run for run in runs if run.outcome == "scored" and run.rows]
+    newest = scored[-1] if scored else None
+    scores, problems = read_scores(folder, runs)
+    worst = worst_rows(scores)
+    cells = read_cells(folder, runs, worst)
+    explainer = Explainer(pipeline, registry)
+    limits = [charts.chance_limit(run, card.rows_calibration if card else 0) for run in runs]
+    loud = {run.run_id for run, limit in zip(runs, limits, strict=True) if (run.observed_alert_rate or 0) > limit}
+    needed = rows_needed(pipeline.score.alert_rate)
+    move = pointer.history[-1] if pointer and pointer.history else None
+    shares = charts.p_value_shares(scores[0].p_value) if newest and scores and scores[0].run is newest else None
+    return _template().render(
+        pipeline=pipeline,
+        champion=champion,
+        card=card,
+        move=move,
+        needed=needed,
+        state_of=_state_of(runs, versions, move),
+        runs=runs,
+        partitions=len(everything),
+        scored=scored,
+        newest=newest,
+        rate=sum(run.anomalies for run in scored) / sum(run.rows for run in scored) if scored else None,
+        verdict=words.verdict(runs, loud, cells.newest) if runs else None,
+        news=words.news(pipeline, runs, champion, needed, len(names)),
+        rate_chart=charts.rate_chart(runs, limits) if runs else "",
+        loud=loud,
+        shares=shares,
+        p_value_chart=None if shares is None else charts.p_value_chart(shares),
+        explained=explainer.explain(worst, runs),
+        rows_left=sum(run.anomalies for run in scored) - len(worst),
+        problems=problems,
+        cells=cells,
+        alike=ALIKE,
+        named=sorted(cells.named.items(), key=lambda item: (-item[1], item[0]))[:NAMED],
+        calibration=_calibration(pipeline, explainer, champion, scores) if champion and card else None,
+        loss_chart=charts.loss_chart(card.loss_curve) if card and card.loss_curve else "",
+        versions=versions,
+        versions_total=len(names),
+    )
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters |= {"percent": words.percent, "rate": "{:.2%}".format, "number": "{:,}".format}
+    environment.filters |= {"moment": words.moment, "place": words.place, "short": words.short}
+    environment.globals |= {"value": words.value, "many": words.many, "reasons": words.reasons, "beside": words.beside}
+    environment.globals |= {"lane_x": charts.lane_x}
+    text = package_files("ae_plugin.jobs.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(text)
+
+
+def _state_of(runs: Sequence[RunRecord], versions: Sequence[Version], move: Move | None) -> str | None:
+    """When the newest thing on the page happened: no clock, so that nothing new means the same bytes."""
+    moments = [run.started_at for run in runs] + [version.report.created_at for version in versions if version.report]
+    return max(moments + ([move.at] if move else []), default=None)
+
+
+def _calibration(pipeline: Pipeline, explainer: Explainer, champion: Version, scores: Sequence[Scores]) -> Calibration:
+    """What the champion promises at several alert rates, and what came of it on the partitions it scored."""
+    chosen, method = pipeline.score.alert_rate, pipeline.score.method
+    version = explainer.version(champion.name, chosen, method)
+    if isinstance(version, str):
+        return Calibration(0, "", None, [], version)
+    known: Floats = version.scorer.calibration
+    own = [found for found in scores if found.run.model_version == champion.name and found.run.method == method]
+    rows = sum(len(found.p_value) for found in own)
+    promises = [
+        Promise(
+            rate,
+            rows_needed(rate),
+            threshold(known, rate),
+            rows,
+            sum(found.alarms(rate) for found in own),
+            rate == chosen,
+        )
+        for rate in sorted({*RATES, chosen}, reverse=True)
+    ]
+    chart = charts.score_chart(known, own[0].anomaly_score if own else None, threshold(known, chosen))
+    return Calibration(len(known), chart, own[0].run.partition if own else None, promises, "")
