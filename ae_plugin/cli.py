@@ -145,12 +145,14 @@ def check(pipeline: PipelineArg, as_json: JsonFlag = False) -> None:
     """Read everything a pipeline needs; run nothing."""
     from ae_plugin import config
     from ae_plugin.jobs.check import check as job
+    from ae_plugin.jobs.summary import many
 
     found = job(config.load(pipeline))
     lines = [
-        f"{found.pipeline}: {found.files} files, {found.partitions} partitions, {found.bytes / 1e6:.1f} MB",
+        f"{found.pipeline}: {many(found.files, 'file')}, {many(found.partitions, 'partition')}, "
+        f"{found.bytes / 1e6:.1f} MB",
         f"columns: {', '.join(found.columns)}",
-        f"trains on {len(found.train_partitions)} partitions; champion: {found.champion or 'none'}",
+        f"trains on {many(len(found.train_partitions), 'partition')}; champion: {found.champion or 'none'}",
         *found.notes,
     ]
     _print(found, as_json, lines)
@@ -240,11 +242,14 @@ def score(
 
 
 def _run_line(record: dict[str, Any]) -> str:
+    from ae_plugin.jobs.summary import many
+
     rate = record["observed_alert_rate"]
     return (
-        f"{record['partition'] or record['pipeline']}: {record['rows']} rows, {record['anomalies']} anomalies"
-        f"{f' ({rate:.2%})' if rate is not None else ''}, {record['cells_repaired']} cells repaired, "
-        f"{record['cells_imputed']} nulls filled, {record['guard']['verdict']}, {record['seconds']:.2f} s"
+        f"{record['partition'] or record['pipeline']}: {many(record['rows'], 'row')}, "
+        f"{many(record['anomalies'], 'anomaly', 'anomalies')}{f' ({rate:.2%})' if rate is not None else ''}, "
+        f"{many(record['cells_repaired'], 'cell')} repaired, "
+        f"{many(record['cells_imputed'], 'null')} filled, {record['guard']['verdict']}, {record['seconds']:.2f} s"
     )
 
 

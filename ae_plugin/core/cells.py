@@ -22,7 +22,7 @@ from ae_plugin.core.values import Bools, Floats
 MAX_WRONG = 8
 SUSPECT = float(-np.log(0.1))
 """Surprise, in nats, that a tenth of normal cells reach."""
-_CHUNK_ROWS = 16_384
+_CHUNK_ROWS, _CHUNK_CELLS = 16_384, 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,9 @@ def hidden_cell_errors(scorer: Scorer, encoded: Encoded, also_hidden: Bools, ask
     visible = encoder.visible(encoded) * ~also_hidden
     out = np.zeros(asked.shape, np.float32)
     rows, turns = np.nonzero(asked)
-    for start in range(0, len(rows), _CHUNK_ROWS):
-        row, turn = rows[start : start + _CHUNK_ROWS], turns[start : start + _CHUNK_ROWS]
+    chunk = min(_CHUNK_ROWS, max(1024, _CHUNK_CELLS // encoder.features // 1024 * 1024))
+    for start in range(0, len(rows), chunk):
+        row, turn = rows[start : start + chunk], turns[start : start + chunk]
         seen = visible[row]
         seen[np.arange(len(row)), turn] = 0
         part = Encoded(encoded.x[row], encoded.state[row], encoded.bins[:, :0])

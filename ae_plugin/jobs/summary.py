@@ -1,8 +1,13 @@
-"""Training reports in five lines, and versions in one, for people."""
+"""Training reports in five lines, and versions and runs in one, for people."""
 
 from __future__ import annotations
 
 from ae_plugin.schemas import ModelEntry, TrainReport
+
+
+def many(count: int, one: str, more: str = "") -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
 def train_lines(report: TrainReport) -> list[str]:
@@ -12,9 +17,10 @@ def train_lines(report: TrainReport) -> list[str]:
     by_name = {result.scorer: result for result in report.gate.results}
     others = [name for name in ("pca", "untrained", "champion") if name in by_name]
     versus = ", ".join(f"{name} {by_name[name].mean:.3f}" for name in others)
-    days = f"{len(report.partitions)} partition{'s' if len(report.partitions) != 1 else ''}"
+    days = many(len(report.partitions), "partition")
     lines = [
-        f"model {report.model_version}: {len(learned)} of {len(report.columns)} columns, {report.features} features",
+        f"model {report.model_version}: {len(learned)} of {many(len(report.columns), 'column')}, "
+        f"{many(report.features, 'feature')}",
         f"rows: {report.rows_train} to train, {report.rows_validation} to stop early, of {report.rows_total} in {days}",
         f"steps: {report.steps} of {report.steps_budget}{early} in {report.seconds:.1f} s, "
         f"{report.rows_per_second:.0f} rows/s, peak {report.peak_memory_mb:.0f} MB",

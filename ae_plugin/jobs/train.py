@@ -27,13 +27,14 @@ from ae_plugin.core.columns import ColumnSpec, TextSpec
 from ae_plugin.core.features import Encoded, TableEncoder
 from ae_plugin.core.guard import GuardReference
 from ae_plugin.core.reference import fit_reference
-from ae_plugin.core.scoring import Network, Scorer
+from ae_plugin.core.scoring import Network, Reference, Scorer
 from ae_plugin.core.values import Floats
 from ae_plugin.errors import StoreError
 from ae_plugin.jobs.compare import compare
 from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.history import History, learn_history
 from ae_plugin.jobs.machine import peak_memory_mb
+from ae_plugin.jobs.promises import limits
 from ae_plugin.jobs.versions import REPORT, ModelCard, pack, pack_schema
 from ae_plugin.models.checkpoint import held
 from ae_plugin.schemas import Gate, TrainReport
@@ -147,7 +148,7 @@ def _report(
         export_difference=job.export_difference,
         gate=gate,
         comparison=compare(scorer, history, job.latent_dim),
-        notes=_notes(pipeline, history, len(scorer.reference.calibration), held_out),
+        notes=_notes(pipeline, history, scorer.reference, held_out),
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 
@@ -251,8 +252,9 @@ def _judge_texts(encoder: TableEncoder, network: Network, validation: Encoded) -
     return specs
 
 
-def _notes(pipeline: Pipeline, history: History, calibration: int, held_out: Floats) -> list[str]:
+def _notes(pipeline: Pipeline, history: History, reference: Reference, held_out: Floats) -> list[str]:
     notes = []
+    calibration = len(reference.calibration)
     needed = rows_needed(pipeline.score.alert_rate)
     if calibration < needed:
         notes.append(
@@ -264,6 +266,7 @@ def _notes(pipeline: Pipeline, history: History, calibration: int, held_out: Flo
         why = ", then ".join(history.sample.limits)
         notes.append(f"history holds {held} rows; {used} were sampled, each partition by its share ({why})")
     notes += _uneven(history, held_out, pipeline.score.alert_rate)
+    notes += limits(history, reference, held_out, pipeline.score.alert_rate)
     passed = [f"{c.column} ({c.note})" for c in history.columns if c.role == "passed through"]
     if passed:
         notes.append("passed through untouched: " + ", ".join(passed))

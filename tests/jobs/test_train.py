@@ -174,8 +174,10 @@ def test_the_report_says_what_was_done(trained: Trained) -> None:
     assert list(steps) == sorted(set(steps)) and steps[-1] == report.steps
     assert losses[-1] < losses[0], "it learned"
     assert report.validation_loss == pytest.approx(min(validation), abs=1e-3)
-    assert len(report.notes) == 1 and report.notes[0].startswith("passed through untouched: currency (constant), ")
-    assert "receipt (binary is not a type that can be learned)" in report.notes[0]
+    few, passed = report.notes
+    assert few.startswith(f"alert_rate 0.01 rests on {report.rows_calibration} calibration rows")
+    assert passed.startswith("passed through untouched: currency (constant), ")
+    assert "receipt (binary is not a type that can be learned)" in passed
 
 
 def test_the_report_has_a_note_on_every_column(trained: Trained) -> None:

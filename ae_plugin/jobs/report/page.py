@@ -28,6 +28,7 @@ from ae_plugin.jobs.report.stored import (
     read_versions,
     worst_rows,
 )
+from ae_plugin.jobs.summary import many
 from ae_plugin.schemas import RunRecord
 from ae_plugin.store.commit import recover
 from ae_plugin.store.files import Folder
@@ -149,7 +150,7 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"percent": words.percent, "rate": "{:.2%}".format, "number": "{:,}".format}
     environment.filters |= {"moment": words.moment, "place": words.place, "short": words.short}
-    environment.globals |= {"value": words.value, "many": words.many, "reasons": words.reasons, "beside": words.beside}
+    environment.globals |= {"value": words.value, "many": many, "reasons": words.reasons, "beside": words.beside}
     environment.globals |= {"lane_x": charts.lane_x}
     text = package_files("ae_plugin.jobs.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     return environment.from_string(text)

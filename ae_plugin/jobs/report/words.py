@@ -13,6 +13,7 @@ from ae_plugin.config import Pipeline
 from ae_plugin.core.bands import Lane
 from ae_plugin.jobs.report.rows import ExplainedRow
 from ae_plugin.jobs.report.stored import Version, WorstCell
+from ae_plugin.jobs.summary import many
 from ae_plugin.schemas import RunRecord
 
 LONG = 60
@@ -22,11 +23,6 @@ _NO_FRACTION = re.compile(r"(?<=\d\d:\d\d:\d\d)\.0+(?=\D|$)")
 def percent(share: float) -> str:
     """A share with three digits."""
     return f"{100 * share:.3g}%"
-
-
-def many(count: int, one: str, more: str = "") -> str:
-    """`1 row`, `2 rows`."""
-    return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
 def place(partition: str) -> str:
