@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from ae_plugin.core.calibration import ColumnPValues
 from ae_plugin.core.cells import fill, hidden_cell_errors, judge_cells, recovered_share
+from ae_plugin.core.columns import NumberSpec
 from ae_plugin.core.explain import Options, ScoredBatch, score_batch
-from ae_plugin.core.features import IMPOSSIBLE, NULL, UNJUDGED, Encoded, partition_time
+from ae_plugin.core.features import IMPOSSIBLE, NULL, UNJUDGED, Encoded, TableEncoder, partition_time
 from ae_plugin.core.scoring import Scorer, reconstruct
 from ae_plugin.jobs.versions import load_version
 from ae_plugin.store.registry import Registry
@@ -290,3 +291,24 @@ def test_no_rows_give_no_cells(scorer: Scorer, table: pa.Table) -> None:
     assert found.cells.num_rows == found.denoised.num_rows == len(found.top_column) == 0
     assert found.denoised.schema.equals(table.schema)
     assert (found.bin_counts == 0).all()
+
+
+def test_cells_of_wide_rows_are_judged_in_bounded_memory() -> None:
+    """A pass a cell: those of few wide rows are as many as rows of a long table, each a hundred times as wide."""
+    import tracemalloc
+
+    columns, rows = 1500, 11
+    encoder = TableEncoder(
+        [NumberSpec(name=f"c{i}", type="double", null_rate=0, mean=0, std=1, low=-9, high=9) for i in range(columns)]
+    )
+    blank: Any = None
+    scorer = Scorer(encoder, lambda x, _: (x * np.float32(0.5), x[:, :4]), blank, 0.01, False)
+    x = np.random.default_rng(0).normal(size=(rows, columns)).astype(np.float32)
+    encoded = Encoded(x, np.zeros((rows, columns), np.uint8), np.zeros((columns, rows), np.int16))
+    asked = np.ones((rows, columns), bool)
+    tracemalloc.start()
+    errors = hidden_cell_errors(scorer, encoded, ~asked, asked)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_allclose(errors, x**2, rtol=1e-6)  # a hidden cell is told to be 0
+    assert peak < 150e6, peak
