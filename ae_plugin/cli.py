@@ -315,6 +315,39 @@ def rollback(pipeline: PipelineArg, version: VersionArg = None, as_json: JsonFla
 
 
 @app.command()
+def feedback(
+    pipeline: PipelineArg,
+    partition: Annotated[str | None, typer.Option(help="Of the row.")] = None,
+    row: Annotated[int | None, typer.Option(help="Place in the partition, as in scores/.")] = None,
+    key: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; once for each of source.keys.")] = None,
+    verdict: Annotated[str | None, typer.Option(help="false_alarm or confirmed.")] = None,
+    column: Annotated[str | None, typer.Option(help="The cell that it is about; absent: the whole row.")] = None,
+    note: Annotated[str | None, typer.Option(help="Why.")] = None,
+    who: Annotated[str | None, typer.Option(help="Absent: you.")] = None,
+    source: Annotated[str | None, typer.Option("--from", help="A Parquet or CSV file of verdicts.")] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Show what was said; add nothing.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say of rows that they are false alarms, or confirmed; the next training honours it."""
+    from ae_plugin import config
+    from ae_plugin.jobs import feedback as job
+
+    loaded = config.load(pipeline)
+    if listed:
+        done = job.standing(loaded)
+    elif source is not None:
+        done = job.feedback(loaded, job.said_in(source, loaded.source.keys))
+    else:
+        said = job.Said(verdict or "", partition, row, job.keys_of(key or []), column, note, who=who)
+        done = job.feedback(loaded, [said])
+    lines = [
+        f"{mark.partition or loaded.name}, row {mark.row}: {mark.verdict}{f' ({mark.note})' if mark.note else ''}"
+        for mark in done.marks
+    ]
+    _print(done, as_json, lines or ["no feedback"])
+
+
+@app.command()
 def report(
     pipeline: PipelineArg,
     path: Annotated[Path | None, typer.Option(help="Of the HTML file; absent: report.html in the output.")] = None,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 Verdict = Literal["familiar", "drifted", "unfamiliar"]
+RowVerdict = Literal["false_alarm", "confirmed"]
 
 
 def scores_schema(keys: list[pa.Field]) -> pa.Schema:
@@ -38,6 +40,22 @@ def cells_schema(keys: list[pa.Field]) -> pa.Schema:
             pa.field("expected", pa.string()),
             pa.field("cell_error", pa.float32()),
             pa.field("p_value", pa.float32()),
+        ]
+    )
+
+
+def feedback_schema(keys: list[pa.Field]) -> pa.Schema:
+    """Schema of `feedback/`: one row per verdict that a person gave on a source row."""
+    return pa.schema(
+        [
+            *keys,
+            pa.field("partition", pa.string(), nullable=False),
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("verdict", pa.string(), nullable=False),
+            pa.field("column", pa.string()),
+            pa.field("note", pa.string()),
+            pa.field("when", pa.timestamp("us", "UTC"), nullable=False),
+            pa.field("who", pa.string()),
         ]
     )
 
@@ -143,6 +161,36 @@ class Comparison(_Record):
     columns: list[Explained] = Field(description="Where the two differ most with the cell hidden; at most 40.")
 
 
+class FeedbackMark(_Record):
+    """A person's verdict on one source row; `keys` as text."""
+
+    partition: str = ""
+    row: int
+    keys: dict[str, str | None] = Field(default_factory=dict)
+    verdict: RowVerdict
+    column: str | None = Field(None, description="The cell that it is about; null: the whole row.")
+    note: str | None = None
+    when: datetime
+    who: str | None = None
+
+
+class FeedbackRecord(_Record):
+    """`ae feedback`: what was added, or (with `--list`) the last word on each row."""
+
+    pipeline: str
+    path: str | None = Field(description="The file written; null when only listed.")
+    marks: list[FeedbackMark]
+
+
+class FeedbackUse(_Record):
+    """What became of the verdicts on rows of the partitions trained on."""
+
+    confirmed: int = Field(0, description="Rows left out of everything.")
+    false_alarms: int = Field(0, description="Rows trained on, each several times.")
+    copies: int = Field(0, description="How many times each false alarm is trained on.")
+    not_found: int = Field(0, description="Verdicts on rows that are no longer in their partition.")
+
+
 class TrainReport(_Record):
     """One training's report; stored as `report.json` beside the weights."""
 
@@ -168,6 +216,7 @@ class TrainReport(_Record):
     export_difference: float = Field(description="Largest |LiteRT - Keras| on real rows.")
     gate: Gate
     comparison: Comparison | None = Field(None, description="Absent in versions from before it was measured.")
+    feedback: FeedbackUse = Field(default_factory=FeedbackUse)
     notes: list[str]
     created_at: str
 

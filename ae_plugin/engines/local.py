@@ -71,10 +71,14 @@ class Reader:
                 )
         self.schema = unify(found)
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Stream all rows in order."""
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Stream all rows in order, whole or some columns of them."""
+        names = self.schema.names if columns is None else list(columns)
+        # CSV is parsed whole: the types of all columns must be known, also of those that are not wanted.
+        narrow = self.schema if self.format == "csv" else pa.schema([self.schema.field(name) for name in names])
         for file in self.files:
-            yield from read_file(file.uri, self.format, self.schema, self._rows)
+            for batch in read_file(file.uri, self.format, narrow, self._rows):
+                yield batch if columns is None else batch.select(names)
 
 
 def batch_rows(features: int) -> int:

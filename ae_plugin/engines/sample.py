@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ae_plugin.core.values import Doubles, plain_type
+from ae_plugin.core.values import Bools, Doubles, plain_type
 from ae_plugin.engines.local import open_input, read_file, reading, schema_of, unify
 from ae_plugin.errors import DataError
 from ae_plugin.store.files import SourceFile
@@ -25,6 +26,14 @@ from ae_plugin.store.files import SourceFile
 SAMPLE_BYTES = 512 * 2**20
 CHOICE = 4
 """Row groups are drawn from a partition until they hold so many times the rows that it is to give."""
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Rows of one partition, by their place in it, that a person has judged: known to be normal, known to be wrong."""
+
+    normal: frozenset[int] = frozenset()
+    wrong: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,7 @@ class Sample:
         rows_total: rows in the history, sampled or not.
         later: columns that only later files have.
         limits: what kept the sample from being all of history, in words.
+        vouched: bool [n], rows that a person knows to be normal; None when there are none.
     """
 
     table: pa.Table
@@ -48,10 +58,17 @@ class Sample:
     rows_total: int
     later: list[pa.Field]
     limits: tuple[str, ...] = ()
+    vouched: Bools | None = None
 
     def thinned(self, rows: int, why: str) -> Sample:
-        """Return that many of the rows, of each partition its share, in source order."""
-        kept = np.sort(np.argsort(evenly(self.partitions, self.odds), kind="stable")[:rows])
+        """Return that many of the rows, of each partition its share, in source order; those vouched for come first."""
+        places = evenly(self.partitions, self.odds)
+        if self.vouched is not None:
+            places[self.vouched] = -1
+        return self.taken(np.sort(np.argsort(places, kind="stable")[:rows]), why)
+
+    def taken(self, kept: npt.NDArray[np.intp], why: str) -> Sample:
+        """Return some of the rows, and say why not all."""
         return Sample(
             self.table.take(pa.array(kept)),
             [self.partitions[i] for i in kept],
@@ -60,6 +77,7 @@ class Sample:
             self.rows_total,
             self.later,
             (*self.limits, why),
+            None if self.vouched is None else self.vouched[kept],
         )
 
 
@@ -85,11 +103,18 @@ def stretches(partitions: Sequence[str]) -> Iterator[tuple[str, slice]]:
     return ((str(names[a]), slice(a, b)) for a, b in pairwise(edges))
 
 
-def sample(groups: dict[str, list[SourceFile]], format: str, max_rows: int, seed: int) -> Sample:
+def sample(
+    groups: dict[str, list[SourceFile]],
+    format: str,
+    max_rows: int,
+    seed: int,
+    marks: Mapping[str, Marked] | None = None,
+) -> Sample:
     """Read history, or, when it is longer than `max_rows`, a seeded sample in which each partition has its share.
 
     Row groups are drawn from each partition until they hold four times its share, then rows are drawn from them. All
-    that is drawn is read, and what is held of it at any time is bounded by the budget and by SAMPLE_BYTES.
+    that is drawn is read, and what is held of it at any time is bounded by the budget and by SAMPLE_BYTES. Rows that
+    are marked as wrong are never drawn, rows that are marked as normal always.
 
     Raises:
         DataError: a file cannot be read, lacks a column that the first one has, or has it in quite another type; or
@@ -103,19 +128,30 @@ def sample(groups: dict[str, list[SourceFile]], format: str, max_rows: int, seed
         raise DataError("the history holds no rows", where=where, mend="Check source.uri and train.until")
     kept = _Kept(schema)
     for partition, own in units.items():
-        share, drawn = 1.0, own
+        share, drawn, marked = 1.0, own, (marks or {}).get(partition, Marked())
         if total > max_rows:
             wanted = max_rows * sum(unit.rows for unit in own) / total
-            drawn = _draw(own, wanted, seed)
+            drawn = _draw(own, wanted, seed, marked.normal)
             # A few more than wanted, so that chance leaves no partition out; the surplus is thinned away.
             share = min(1.0, (1.2 * wanted + 5) / max(sum(unit.rows for unit in drawn), 1))
         for unit in drawn:
-            rng = unit.generator(seed)
+            rng, first = unit.generator(seed), unit.first
             for batch in read_file(unit.file.uri, format, schema, group=unit.group):
                 odds, lots = rng.random((batch.num_rows, 2)).T
-                kept.add(batch, partition, odds / share, lots)
+                odds = _judged(odds / share, first, marked)
+                kept.add(batch, partition, odds, lots)
+                first += batch.num_rows
     found = kept.sample(total, later)
     return found.thinned(max_rows, f"train.max_rows {max_rows}") if len(found.odds) > max_rows else found
+
+
+def _judged(odds: Doubles, first: int, marked: Marked) -> Doubles:
+    """The odds of rows from `first` on: below all others for those known to be normal, beyond all for the wrong."""
+    for rows, value in ((marked.normal, -1.0), (marked.wrong, np.inf)):
+        for row in rows:
+            if 0 <= row - first < len(odds):
+                odds[row - first] = value
+    return odds
 
 
 @dataclass
@@ -154,14 +190,17 @@ class _Kept:
 
     def sample(self, total: int, later: list[pa.Field]) -> Sample:
         """What was kept."""
+        odds = np.concatenate([odds for _, odds, _ in self.dealt])
+        vouched = odds < 0
         return Sample(
             pa.Table.from_batches(self.parts, self.schema),
             [name for name, odds, _ in self.dealt for _ in odds],
-            np.concatenate([odds for _, odds, _ in self.dealt]),
+            odds,
             np.concatenate([lots for _, _, lots in self.dealt]),
             total,
             later,
             () if self.limit == 1 else (f"{SAMPLE_BYTES >> 20} MB of memory",),
+            vouched if vouched.any() else None,
         )
 
 
@@ -169,13 +208,15 @@ class _Kept:
 class _Unit:
     """What can be drawn by itself: a row group of a Parquet file, or (group None) a whole CSV file.
 
-    `twin` counts the files of the same partition and name before this one: they lie in folders of their own.
+    `twin` counts the files of the same partition and name before this one: they lie in folders of their own. `first` is
+    the place of its first row in the partition.
     """
 
     file: SourceFile
     twin: int
     group: int | None
     rows: int
+    first: int
 
     def generator(self, seed: int) -> np.random.Generator:
         """What deals this unit's rows."""
@@ -183,12 +224,20 @@ class _Unit:
         return np.random.default_rng([seed, 7, *names, self.twin, self.group or 0])
 
 
-def _draw(units: list[_Unit], wanted: float, seed: int) -> list[_Unit]:
-    """Units of one partition in random order until they hold CHOICE times the wanted rows; in source order again."""
+def _draw(units: list[_Unit], wanted: float, seed: int, needed: frozenset[int]) -> list[_Unit]:
+    """Units of one partition in random order until they hold CHOICE times the wanted rows; in source order again.
+
+    Those that hold a needed row are drawn as well.
+    """
     order = np.argsort([unit.generator(seed).random() for unit in units], kind="stable")
     held = np.cumsum([units[index].rows for index in order])
     enough = int(np.searchsorted(held, CHOICE * wanted)) + 1
-    return [units[index] for index in np.sort(order[:enough])]
+    drawn = set(order[:enough].tolist())
+    return [
+        unit
+        for index, unit in enumerate(units)
+        if index in drawn or any(unit.first <= row < unit.first + unit.rows for row in needed)
+    ]
 
 
 def history_schema(groups: dict[str, list[SourceFile]], format: str) -> tuple[pa.Schema, list[pa.Field]]:
@@ -215,17 +264,23 @@ def history_schema(groups: dict[str, list[SourceFile]], format: str) -> tuple[pa
 def _units(files: list[SourceFile], format: str, schema: pa.Schema) -> list[_Unit]:
     units: list[_Unit] = []
     names: Counter[str] = Counter()
+    first = 0
     for file in files:
         twin = names[_name(file)]
         names[_name(file)] += 1
-        if format == "csv":
-            rows = sum(batch.num_rows for batch in read_file(file.uri, format, schema))
-            units.append(_Unit(file, twin, None, rows))
-            continue
-        with reading(file.uri), open_input(file.uri) as handle:
-            meta = pq.ParquetFile(handle).metadata
-            units += [_Unit(file, twin, group, meta.row_group(group).num_rows) for group in range(meta.num_row_groups)]
+        for group, rows in _parts(file, format, schema):
+            units.append(_Unit(file, twin, group, rows, first))
+            first += rows
     return units
+
+
+def _parts(file: SourceFile, format: str, schema: pa.Schema) -> list[tuple[int | None, int]]:
+    """A file's row groups and their rows; (None, rows) for a whole CSV file."""
+    if format == "csv":
+        return [(None, sum(batch.num_rows for batch in read_file(file.uri, format, schema)))]
+    with reading(file.uri), open_input(file.uri) as handle:
+        meta = pq.ParquetFile(handle).metadata
+        return [(group, meta.row_group(group).num_rows) for group in range(meta.num_row_groups)]
 
 
 def _name(file: SourceFile) -> str:

@@ -15,22 +15,29 @@ from ae_plugin.core.features import Encoded, TableEncoder, partition_time
 from ae_plugin.core.fit import learn_columns
 from ae_plugin.engines.sample import Sample, evenly, sample, stretches
 from ae_plugin.errors import ConfigError, DataError
-from ae_plugin.schemas import ColumnNote
+from ae_plugin.jobs.feedback import honoured
+from ae_plugin.schemas import ColumnNote, FeedbackUse
 from ae_plugin.store.files import SourceFile, in_order, list_source, partition_id, partitions_of
 
 log = logging.getLogger(__name__)
 MIN_ROWS = 50
 CELL_BUDGET = 64_000_000
+VOUCHED_EACH, VOUCHED_ALL = 0.01, 0.1
+"""Share of the training rows that one row which a person vouched for stands for, and all of them at most."""
 Indices = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Row indices: training, validation (early stopping), calibration (p-values); no row is in two of them."""
+    """Row indices: training, validation (early stopping), calibration (p-values); no row is in two of them.
+
+    `weighted` is `train` with the rows that a person vouched for repeated: what the network sees.
+    """
 
     train: Indices
     validation: Indices
     calibration: Indices
+    weighted: Indices
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class History:
         encoder: turns the rows into features.
         columns: what became of each source column.
         encoded: the rows, encoded.
+        feedback: what became of people's verdicts on rows.
     """
 
     groups: dict[str, list[SourceFile]]
@@ -52,6 +60,7 @@ class History:
     encoder: TableEncoder
     columns: list[ColumnNote]
     encoded: Encoded
+    feedback: FeedbackUse
 
 
 def learn_history(pipeline: Pipeline) -> History:
@@ -62,7 +71,8 @@ def learn_history(pipeline: Pipeline) -> History:
         ConfigError: train.until or train.partitions leave nothing.
     """
     groups = training_partitions(pipeline)
-    found = sample(groups, pipeline.source.format, pipeline.train.max_rows, pipeline.model.seed)
+    said = honoured(pipeline, groups)
+    found = sample(groups, pipeline.source.format, pipeline.train.max_rows, pipeline.model.seed, said.marks)
     if found.table.num_rows < MIN_ROWS:
         raise DataError(
             f"history holds {found.table.num_rows} rows; at least {MIN_ROWS} are needed to train and calibrate",
@@ -71,12 +81,12 @@ def learn_history(pipeline: Pipeline) -> History:
         )
     log.info("history: %d partitions, %d rows, %d used", len(groups), found.rows_total, found.table.num_rows)
     try:
-        return _learn_sample(pipeline, groups, found)
+        return _learn_sample(pipeline, groups, found, said.use)
     except DataError as error:
         raise error.placed(pipeline.source.uri) from error
 
 
-def _learn_sample(pipeline: Pipeline, groups: dict[str, list[SourceFile]], found: Sample) -> History:
+def _learn_sample(pipeline: Pipeline, groups: dict[str, list[SourceFile]], found: Sample, use: FeedbackUse) -> History:
     split, encoder, columns = _learn(pipeline, found)
     cap = max(2_000, CELL_BUDGET // encoder.features)
     if cap < found.table.num_rows:
@@ -87,7 +97,9 @@ def _learn_sample(pipeline: Pipeline, groups: dict[str, list[SourceFile]], found
         log.info("column %s (%s): %s%s", note.column, note.type, note.role, f", {note.note}" if note.note else "")
     present = {name for name, _ in stretches(found.partitions)}
     groups = {name: files for name, files in groups.items() if name in present}
-    return History(groups, found, split, encoder, columns, encode_sample(encoder, found))
+    copies = 1 + (len(split.weighted) - len(split.train)) // max(use.false_alarms, 1)
+    use = use.model_copy(update={"copies": copies if use.false_alarms else 0})
+    return History(groups, found, split, encoder, columns, encode_sample(encoder, found), use)
 
 
 def training_partitions(pipeline: Pipeline) -> dict[str, list[SourceFile]]:
@@ -112,14 +124,25 @@ def split_rows(history: Sample, alert_rate: float) -> Split:
     """Deal rows at random: a fifth to calibration (more when alarms need it, at most 40%), a tenth to validation.
 
     Each partition gives its share, and a row's use depends on the row alone as far as the shares allow: what one
-    training holds out, the trainings before it did not train on.
+    training holds out, the trainings before it did not train on. Rows that a person vouched for are all trained on.
     """
     rows = history.table.num_rows
-    order = np.argsort(evenly(history.partitions, history.lots), kind="stable")
+    places = evenly(history.partitions, history.lots)
+    if history.vouched is not None:
+        places[history.vouched] = 1
+    order = np.argsort(places, kind="stable")
     calibration = min(max(rows // 5, min(2 * rows_needed(alert_rate), rows * 2 // 5)), 20_000)
     validation = min(max(rows // 10, 50 if rows >= 250 else 5), 10_000)
     cut = calibration + validation
-    return Split(np.sort(order[cut:]), np.sort(order[calibration:cut]), np.sort(order[:calibration]))
+    train = np.sort(order[cut:])
+    vouched = train[:0] if history.vouched is None else train[history.vouched[train]]
+    repeated = np.repeat(vouched, _copies(len(vouched), len(train)) - 1)
+    return Split(train, np.sort(order[calibration:cut]), np.sort(order[:calibration]), np.sort(np.r_[train, repeated]))
+
+
+def _copies(vouched: int, train: int) -> int:
+    """How often each row that was vouched for is trained on: often enough to be no rare thing, all together a tenth."""
+    return max(1, round(train * min(VOUCHED_EACH, VOUCHED_ALL / max(vouched, 1))))
 
 
 def _learn(pipeline: Pipeline, history: Sample) -> tuple[Split, TableEncoder, list[ColumnNote]]:
@@ -131,8 +154,8 @@ def _learn(pipeline: Pipeline, history: Sample) -> tuple[Split, TableEncoder, li
                 f"no column {name!r} in the source", where="source.keys, source.exclude", mend="Check the spelling"
             )
     specs, columns = learn_columns(
-        history.table.take(pa.array(split.train)),
-        [history.partitions[i] for i in split.train],
+        history.table.take(pa.array(split.weighted)),
+        [history.partitions[i] for i in split.weighted],
         keys=source.keys,
         exclude=source.exclude,
         partition_by=source.partition_by,

@@ -37,7 +37,7 @@ from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.promises import limits
 from ae_plugin.jobs.versions import REPORT, ModelCard, pack, pack_schema
 from ae_plugin.models.checkpoint import held
-from ae_plugin.schemas import Gate, TrainReport
+from ae_plugin.schemas import FeedbackUse, Gate, TrainReport
 from ae_plugin.store.files import Folder, fingerprint, writing
 from ae_plugin.store.registry import MODELS, Registry
 
@@ -86,7 +86,7 @@ def _calibrate(pipeline: Pipeline, history: History, network: Network) -> Scorer
     reference = fit_reference(
         encoder,
         network,
-        encoded.take(split.train),
+        encoded.take(split.weighted),
         validation,
         calibration,
         contaminated=share != 0,
@@ -148,6 +148,7 @@ def _report(
         export_difference=job.export_difference,
         gate=gate,
         comparison=compare(scorer, history, job.latent_dim),
+        feedback=history.feedback,
         notes=_notes(pipeline, history, scorer.reference, held_out),
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
@@ -183,7 +184,7 @@ def _fit_network(
     encoder, encoded, split = history.encoder, history.encoded, history.split
     kind, (width, latent) = resolve(pipeline.model.kind), size_of(encoder.features)
     model, untrained = build_pair(kind, encoder.features, len(encoder.specs), width, latent, pipeline.model.seed)
-    rows = training.Rows(encoder, encoded.take(split.train))
+    rows = training.Rows(encoder, encoded.take(split.weighted))
     validation = training.Rows(encoder, encoded.take(split.validation))
     budget = training.Budget.auto(len(rows))
     if pipeline.train.steps != "auto":
@@ -222,7 +223,7 @@ def checkpoint_folder(pipeline: Pipeline, history: History) -> Path:
     about = [config, specs, __version__, {name: package_version(name) for name in ("keras", "tensorflow")}]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     split, encoded = history.split, history.encoded
-    for array in (split.train, split.validation, split.calibration, encoded.x, encoded.state):
+    for array in (split.weighted, split.validation, split.calibration, encoded.x, encoded.state):
         digest.update(np.ascontiguousarray(array).data)
     folder = Folder(pipeline.output)
     base = Path(folder.path) / MODELS if folder.local else _own_folder()
@@ -267,9 +268,21 @@ def _notes(pipeline: Pipeline, history: History, reference: Reference, held_out:
         notes.append(f"history holds {held} rows; {used} were sampled, each partition by its share ({why})")
     notes += _uneven(history, held_out, pipeline.score.alert_rate)
     notes += limits(history, reference, held_out, pipeline.score.alert_rate)
+    notes += _feedback(history.feedback)
     passed = [f"{c.column} ({c.note})" for c in history.columns if c.role == "passed through"]
     if passed:
         notes.append("passed through untouched: " + ", ".join(passed))
+    return notes
+
+
+def _feedback(use: FeedbackUse) -> list[str]:
+    notes = []
+    if use.confirmed:
+        notes.append(f"feedback: {use.confirmed} confirmed rows were left out")
+    if use.false_alarms:
+        notes.append(f"feedback: {use.false_alarms} false alarms are trained on as normal, {use.copies} times each")
+    if use.not_found:
+        notes.append(f"feedback: {use.not_found} verdicts are on rows that are no longer in their partition")
     return notes
 
 

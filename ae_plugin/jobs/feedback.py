@@ -1,0 +1,330 @@
+"""Feedback: what people say of rows is kept, and honoured by the next training.
+
+A verdict names a row by its partition and its place in it. Where the source has keys they are kept beside it, and the
+row is found again when its partition was rewritten in another order.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from ae_plugin.config import Pipeline
+from ae_plugin.core.decode import as_text
+from ae_plugin.engines.local import Reader, reading
+from ae_plugin.engines.sample import Marked
+from ae_plugin.errors import ConfigError, DataError, StoreError
+from ae_plugin.schemas import FeedbackMark, FeedbackRecord, FeedbackUse, RowVerdict, feedback_schema
+from ae_plugin.store import feedback as store
+from ae_plugin.store.files import Folder, SourceFile, list_source, partition_id, partitions_of
+
+VERDICTS = get_args(RowVerdict)
+Keys = tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class Said:
+    """One verdict as somebody gave it: on a row by its place, by its keys, or by both.
+
+    Attributes:
+        verdict: `false_alarm` or `confirmed`.
+        partition: its value or hive path; absent for a source without partitions.
+        row: place in the partition, from 0.
+        keys: key column -> value, as text.
+        column: the cell that it is about; None: the whole row.
+        note: why.
+        when: None: now.
+        who: None: the user that runs this.
+        origin: what to name when something is wrong with it.
+    """
+
+    verdict: str
+    partition: str | None = None
+    row: int | None = None
+    keys: Mapping[str, str | None] = field(default_factory=dict)
+    column: str | None = None
+    note: str | None = None
+    when: datetime | None = None
+    who: str | None = None
+    origin: str = "ae feedback"
+
+
+def feedback(pipeline: Pipeline, said: Sequence[Said]) -> FeedbackRecord:
+    """Keep verdicts on rows, all of them in one file or none; the next training honours them.
+
+    Raises:
+        ConfigError: a partition, row, column or verdict is not there, or keys do not tell one row from another.
+        UserError: the source cannot be read, or the output not written.
+    """
+    taken = set(feedback_schema([]).names) & set(pipeline.source.keys)
+    if taken:
+        raise ConfigError(f"key {min(taken)!r} is named like a column of feedback/", where="source.keys")
+    groups = partitions_of(list_source(pipeline.source))
+    by_partition: dict[str, list[Said]] = defaultdict(list)
+    for one in said:
+        by_partition[_partition(pipeline, one, groups)].append(one)
+    now = datetime.now(timezone.utc)
+    tables, marks = [], []
+    for partition, own in by_partition.items():
+        reader = Reader(groups[partition], pipeline.source.format)
+        keys = [reader.schema.field(_known(name, reader.schema)) for name in pipeline.source.keys]
+        found = _look_up(reader, pipeline.source.keys, _rows(own), _keys(own, pipeline.source.keys))
+        for one in own:
+            mark = _mark(one, pipeline.source.keys, partition, found, reader.schema, now)
+            marks.append(mark)
+            tables.append(_table(mark, found.kept[mark.row], feedback_schema(keys)))
+    folder = Folder(pipeline.output)
+    folder.makedirs()
+    name = store.append(folder, pa.concat_tables(tables, promote_options="permissive"), now) if tables else None
+    return FeedbackRecord(pipeline=pipeline.name, path=name and f"{folder.uri}/{name}", marks=marks)
+
+
+def standing(pipeline: Pipeline) -> FeedbackRecord:
+    """The last word on each row, oldest first.
+
+    Raises:
+        StoreError: a file of feedback cannot be read.
+    """
+    last: dict[tuple[Any, ...], FeedbackMark] = {}
+    for mark in sorted(_stored(pipeline), key=lambda mark: mark.when):
+        # The keys are the row's name; its place is one when there are none, and tells twins apart.
+        name = (mark.partition, *sorted(mark.keys.items()), mark.row)
+        last.pop(name, None)
+        last[name] = mark
+    return FeedbackRecord(pipeline=pipeline.name, path=None, marks=list(last.values()))
+
+
+def _stored(pipeline: Pipeline) -> Iterable[FeedbackMark]:
+    folder = Folder(pipeline.output)
+    own = feedback_schema([]).names
+    for table in store.read(folder):
+        keys = [name for name in table.column_names if name not in own]
+        texts = {name: as_text(table.column(name).combine_chunks()).to_pylist() for name in keys}
+        try:
+            for index, row in enumerate(table.select(own).to_pylist()):
+                yield FeedbackMark(**row, keys={name: texts[name][index] for name in keys})
+        except (KeyError, ValueError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise StoreError(f"holds no feedback ({reason})", where=f"{folder.uri}/{store.FEEDBACK}") from error
+
+
+@dataclass(frozen=True)
+class Honoured:
+    """Verdicts as training uses them: which rows of which partition, and how many there were."""
+
+    marks: dict[str, Marked]
+    use: FeedbackUse
+
+
+def honoured(pipeline: Pipeline, groups: Mapping[str, list[SourceFile]]) -> Honoured:
+    """Find the rows that people judged in the partitions to train on.
+
+    Args:
+        pipeline: from `config.load`.
+        groups: the partitions to train on, and their files.
+    """
+    by_partition: dict[str, list[FeedbackMark]] = defaultdict(list)
+    for mark in standing(pipeline).marks:
+        if mark.partition in groups:
+            by_partition[mark.partition].append(mark)
+    marks, lost = {}, 0
+    for partition, own in by_partition.items():
+        reader = Reader(groups[partition], pipeline.source.format)
+        names = [name for name in pipeline.source.keys if name in reader.schema.names]
+        found = _look_up(reader, names, {mark.row for mark in own}, {_of(mark.keys, names) for mark in own})
+        last: dict[int, str] = {}
+        for mark in own:
+            row = found.row_of(mark.row, _of(mark.keys, names) if mark.keys else None)
+            if row is None:
+                lost += 1
+            else:
+                last[row] = mark.verdict
+        marks[partition] = Marked(*(frozenset(r for r, v in last.items() if v == verdict) for verdict in VERDICTS))
+    confirmed = sum(len(marked.wrong) for marked in marks.values())
+    false_alarms = sum(len(marked.normal) for marked in marks.values())
+    return Honoured(marks, FeedbackUse(confirmed=confirmed, false_alarms=false_alarms, not_found=lost))
+
+
+@dataclass
+class _Found:
+    """What a partition holds of the rows and keys that were asked for.
+
+    Attributes:
+        rows: rows of the partition.
+        kept: row -> its keys, a table of one row.
+        keys: row -> its keys as text.
+        places: keys as text -> the rows that have them.
+    """
+
+    rows: int = 0
+    kept: dict[int, pa.Table] = field(default_factory=dict)
+    keys: dict[int, Keys] = field(default_factory=dict)
+    places: dict[Keys, list[int]] = field(default_factory=lambda: defaultdict(list))
+
+    def row_of(self, row: int, keys: Keys | None) -> int | None:
+        """The row at a place, if it has (still) these keys, or else the one row that has them; None: there is none."""
+        if not keys:
+            return row if 0 <= row < self.rows else None
+        if self.keys.get(row) == keys:
+            return row
+        places = self.places.get(keys, [])
+        return places[0] if len(places) == 1 else None
+
+
+def _look_up(reader: Reader, names: Sequence[str], rows: set[int], keys: set[Keys]) -> _Found:
+    """Stream a partition's key columns, and keep what was asked for."""
+    found, wanted = _Found(), {key for key in keys if key}
+    for batch in reader.batches(names or reader.schema.names[:1]):
+        own = batch.select(list(names))
+        here = {row - found.rows for row in rows if 0 <= row - found.rows < batch.num_rows}
+        texts = [as_text(column) for column in own.columns] if wanted else []
+        if wanted:
+            for index, key in enumerate(zip(*(text.to_pylist() for text in texts), strict=True)):
+                if key in wanted:
+                    found.places[key].append(found.rows + index)
+                    here.add(index)
+        for index in sorted(here):
+            one = pa.Table.from_batches([own.slice(index, 1)])
+            found.kept[found.rows + index] = one
+            found.keys[found.rows + index] = tuple(
+                as_text(column.combine_chunks())[0].as_py() for column in one.columns
+            )
+        found.rows += batch.num_rows
+    return found
+
+
+def _partition(pipeline: Pipeline, one: Said, groups: Mapping[str, object]) -> str:
+    keys = pipeline.source.partition_by
+    if one.verdict not in VERDICTS:
+        raise ConfigError(f"verdict {one.verdict!r} is none", where=one.origin, mend=f"Say {' or '.join(VERDICTS)}")
+    if one.partition is None and keys:
+        raise ConfigError("which partition?", where=one.origin, mend=f"The newest is {list(groups)[-1]}")
+    partition = partition_id(one.partition or "", keys)
+    if partition not in groups:
+        raise ConfigError(f"no partition {partition}", where=one.origin, mend=f"The newest is {list(groups)[-1]}")
+    return partition
+
+
+def _known(name: str, schema: pa.Schema) -> str:
+    if name not in schema.names:
+        raise ConfigError(f"no column {name!r} in the source", where="source.keys", mend="Check the spelling")
+    return name
+
+
+def _rows(said: Iterable[Said]) -> set[int]:
+    return {one.row for one in said if one.row is not None}
+
+
+def _keys(said: Iterable[Said], names: Sequence[str]) -> set[Keys]:
+    for one in said:
+        if one.keys and set(one.keys) != set(names):
+            wanted = ", ".join(names) or "none: the source has no keys"
+            raise ConfigError(f"keys are {', '.join(one.keys)}", where=one.origin, mend=f"Wanted: {wanted}")
+    return {_of(one.keys, names) for one in said if one.keys}
+
+
+def _of(keys: Mapping[str, str | None], names: Sequence[str]) -> Keys:
+    """The keys' values in the source's order; () when they are others than the source's."""
+    return tuple(keys[name] for name in names) if set(keys) == set(names) else ()
+
+
+def _mark(
+    one: Said, names: Sequence[str], partition: str, found: _Found, schema: pa.Schema, now: datetime
+) -> FeedbackMark:
+    if one.column is not None and one.column not in schema.names:
+        raise ConfigError(f"no column {one.column!r} in the source", where=one.origin, mend="Check the spelling")
+    row = _place(one, names, partition or "the source", found)
+    return FeedbackMark(
+        partition=partition,
+        row=row,
+        keys=dict(zip(names, found.keys[row], strict=True)),
+        verdict=cast("RowVerdict", one.verdict),
+        column=one.column,
+        note=one.note,
+        when=one.when or now,
+        who=one.who or _user(),
+    )
+
+
+def _place(one: Said, names: Sequence[str], where: str, found: _Found) -> int:
+    """The place of the row that is meant."""
+    wanted = _of(one.keys, names) if one.keys else None
+    if one.row is None:
+        if wanted is None:
+            raise ConfigError("which row?", where=one.origin, mend="Give its place in the partition, or its keys")
+        places = found.places.get(wanted, [])
+        if len(places) != 1:
+            have, mend = ("several rows", "Give the row's place too") if places else ("no row", "Check the keys")
+            raise ConfigError(f"{have} of {where} with these keys", where=one.origin, mend=mend)
+        return places[0]
+    if not 0 <= one.row < found.rows:
+        raise ConfigError(f"no row {one.row} in {where}", where=one.origin, mend=f"It holds {found.rows} rows, from 0")
+    if wanted is not None and found.keys[one.row] != wanted:
+        raise ConfigError(f"row {one.row} of {where} has other keys", where=one.origin, mend="Leave one of the two out")
+    return one.row
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "unknown"
+
+
+def _table(mark: FeedbackMark, keys: pa.Table, schema: pa.Schema) -> pa.Table:
+    own = feedback_schema([])
+    columns = [pa.array([getattr(mark, name)], own.field(name).type) for name in own.names]
+    return pa.Table.from_arrays([*(column.combine_chunks() for column in keys.columns), *columns], schema=schema)
+
+
+def keys_of(texts: Sequence[str]) -> dict[str, str | None]:
+    """Keys from `NAME=VALUE` texts.
+
+    Raises:
+        ConfigError: one is not of that form.
+    """
+    for text in texts:
+        if "=" not in text:
+            raise ConfigError(f"{text!r} is not NAME=VALUE", where="--key")
+    return {name: value for name, _, value in (text.partition("=") for text in texts)}
+
+
+def said_in(path: str, keys: Sequence[str]) -> list[Said]:
+    """Read verdicts from a Parquet or CSV file with the columns of `feedback/`; all but the verdict may be missing.
+
+    Raises:
+        DataError: it cannot be read.
+        ConfigError: it holds a column that is none of feedback's.
+    """
+    with reading(path):
+        table = pyarrow.csv.read_csv(path) if Path(path).suffix == ".csv" else pq.ParquetFile(path).read()
+    own = feedback_schema([]).names
+    for name in table.column_names:
+        if name not in (*own, *keys):
+            raise ConfigError(f"{name!r} is no column of feedback", where=path, mend=f"Known: {', '.join(own)}, keys")
+    if "verdict" not in table.column_names:
+        raise DataError("column 'verdict' is missing", where=path)
+    texts = {name: as_text(table.column(name).combine_chunks()).to_pylist() for name in table.column_names}
+    said = []
+    for index, row in enumerate(zip(*texts.values(), strict=True)):
+        values = {name: value for name, value in zip(texts, row, strict=True) if value not in (None, "")}
+        origin = f"{path}, row {index}"
+        own_keys = {name: values.pop(name) for name in keys if name in values}
+        try:
+            place, when = values.pop("row", None), values.pop("when", None)
+            at = None if when is None else datetime.fromisoformat(when.replace("Z", "+00:00"))
+            number = None if place is None else int(place)
+        except ValueError as error:
+            raise ConfigError(str(error), where=origin) from error
+        at = at if at is None or at.tzinfo else at.replace(tzinfo=timezone.utc)
+        said.append(Said(**{"verdict": "", **values}, row=number, keys=own_keys, when=at, origin=origin))
+    return said

@@ -1,0 +1,254 @@
+"""Feedback: verdicts on rows are kept, wrong ones are one line, and the next training honours them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from ae_plugin.jobs.feedback import Said, feedback, honoured, said_in, standing
+from ae_plugin.jobs.history import learn_history, training_partitions
+from ae_plugin.schemas import feedback_schema
+from tests.running import run_ae, unchanged
+from tests.shop import ORDERS, Shop, day, make_orders, write_day, write_days
+
+DAYS, ROWS = 6, 60
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Shop:
+    """Days of orders with keys, nothing trained."""
+    shop = Shop(tmp_path, ORDERS).write()
+    write_days(shop.source, DAYS, ROWS)
+    return shop
+
+
+@pytest.fixture
+def nameless(orders: Shop) -> Shop:
+    """The same without keys."""
+    return orders.set(source={"keys": [], "exclude": ["order_id"]})
+
+
+def said(verdict: str, number: int, row: int | None, **rest: object) -> Said:
+    return Said(verdict, f"date={day(number)}", row, **rest)
+
+
+def ids_of(history, rows) -> set[int]:  # noqa: ANN001
+    return set(history.sample.table.column("order_id").to_numpy()[rows].tolist())
+
+
+# --- the dataset ---
+
+
+def test_a_verdict_is_kept_with_the_row_s_keys(orders: Shop) -> None:
+    done = run_ae("feedback", orders.yaml, "--partition", day(2), "--row", 17, "--verdict", "false_alarm", "--note",
+                  "a fair", "--who", "ada", "--column", "price", "--json")  # fmt: skip
+    assert done.code == 0
+    table = pq.read_table(done.json["path"])
+    assert table.schema.equals(feedback_schema([pa.field("order_id", pa.int64())]))
+    row = table.to_pylist()[0]
+    assert datetime.now(timezone.utc) - row.pop("when") < timedelta(minutes=5)
+    assert row == {"order_id": 200_017, "partition": f"date={day(2)}", "row": 17, "verdict": "false_alarm",
+                   "column": "price", "note": "a fair", "who": "ada"}  # fmt: skip
+    mark = done.json["marks"][0]
+    assert (mark["row"], mark["keys"], mark["verdict"]) == (17, {"order_id": "200017"}, "false_alarm")
+
+
+def test_a_key_alone_names_a_row(orders: Shop) -> None:
+    done = run_ae("feedback", orders.yaml, "--partition", day(1), "--key", "order_id=100003", "--verdict", "confirmed",
+                  "--json")  # fmt: skip
+    assert done.json["marks"][0]["row"] == 3
+
+
+def test_each_call_adds_one_file_and_the_last_word_wins(orders: Shop) -> None:
+    for verdict in ("false_alarm", "confirmed", "false_alarm"):
+        feedback(orders.pipeline, [said(verdict, 0, 5), said("confirmed", 1, 5)])
+    assert len(list((orders.output / "feedback").glob("*.parquet"))) == 3
+    marks = run_ae("feedback", orders.yaml, "--list", "--json").json["marks"]
+    assert {(m["partition"], m["row"]): m["verdict"] for m in marks} == {
+        (f"date={day(0)}", 5): "false_alarm",
+        (f"date={day(1)}", 5): "confirmed",
+    }
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_many_come_from_a_file(orders: Shop, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"marks.{suffix}"
+    table = pa.table({"partition": [day(0), day(1)], "order_id": [4, 100_006], "verdict": ["confirmed", "false_alarm"],
+                      "note": ["pump", None]})  # fmt: skip
+    if suffix == "csv":
+        pa.csv.write_csv(table, path)
+    else:
+        pq.write_table(table, path)
+    done = run_ae("feedback", orders.yaml, "--from", path, "--json")
+    assert [(m["row"], m["verdict"], m["note"]) for m in done.json["marks"]] == [
+        (4, "confirmed", "pump"),
+        (6, "false_alarm", None),
+    ]
+    assert len(list((orders.output / "feedback").glob("*.parquet"))) == 1
+
+
+def test_what_was_written_can_be_read_back_as_a_file(orders: Shop) -> None:
+    first = feedback(
+        orders.pipeline, [said("confirmed", 0, 5, note="x", when=datetime(2024, 3, 1, tzinfo=timezone.utc))]
+    )
+    again = said_in(str(first.path), ["order_id"])
+    assert again[0].when == datetime(2024, 3, 1, tzinfo=timezone.utc)
+    assert feedback(orders.pipeline, again).marks == first.marks
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--partition", "2031-01-01", "--row", 1, "--verdict", "confirmed"], "no partition date=2031-01-01"),
+        (["--row", 1, "--verdict", "confirmed"], "which partition?"),
+        (["--partition", day(0), "--row", ROWS, "--verdict", "confirmed"], f"no row {ROWS}"),
+        (["--partition", day(0), "--row", -1, "--verdict", "confirmed"], "no row -1"),
+        (["--partition", day(0), "--row", 1, "--verdict", "dunno"], "verdict 'dunno'"),
+        (["--partition", day(0), "--row", 1], "verdict ''"),
+        (["--partition", day(0), "--verdict", "confirmed"], "which row?"),
+        (["--partition", day(0), "--key", "order_id=99", "--verdict", "confirmed"], "no row of"),
+        (["--partition", day(0), "--key", "colour=red", "--verdict", "confirmed"], "keys are colour"),
+        (["--partition", day(0), "--key", "colour", "--verdict", "confirmed"], "not NAME=VALUE"),
+        (["--partition", day(0), "--row", 1, "--key", "order_id=2", "--verdict", "confirmed"], "has other keys"),
+        (["--partition", day(0), "--row", 1, "--verdict", "confirmed", "--column", "colour"], "no column 'colour'"),
+        (["--from", "nowhere.csv"], "nowhere.csv"),
+    ],
+)
+def test_what_is_wrong_is_one_line(orders: Shop, words: list[object], complaint: str) -> None:
+    with unchanged(orders.root):
+        done = run_ae("feedback", orders.yaml, *words)
+    assert done.code == 2
+    assert complaint in done.complaint
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "complaint"),
+    [
+        ({"verdict": ["confirmed"], "colour": ["red"]}, "'colour' is no column"),
+        ({"partition": [day(0)], "row": [1]}, "'verdict' is missing"),
+        ({"partition": [day(0)], "row": [99], "verdict": ["confirmed"]}, "row 0: no row 99"),
+        ({"partition": [day(0)], "row": ["x"], "verdict": ["confirmed"]}, "row 0"),
+        ({"partition": [day(0)], "row": [1], "verdict": ["confirmed"], "when": ["soon"]}, "row 0"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_one_line(
+    orders: Shop, tmp_path: Path, columns: dict[str, list[object]], complaint: str
+) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "marks.parquet")
+    done = run_ae("feedback", orders.yaml, "--from", tmp_path / "marks.parquet")
+    assert done.code == 2
+    assert complaint in done.complaint
+    assert not (orders.output / "feedback").exists()
+
+
+def test_a_row_that_shares_its_keys_is_told_apart_by_its_place(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, ORDERS).set(source={"keys": ["product"]})
+    write_days(shop.source, DAYS, ROWS)
+    product = make_orders(ROWS, day(0)).column("product")[7].as_py()
+    alike = run_ae(
+        "feedback", shop.yaml, "--partition", day(0), "--key", f"product={product}", "--verdict", "confirmed"
+    )
+    assert "several rows" in alike.complaint
+    for row in (7, 8):
+        feedback(shop.pipeline, [said("confirmed", 0, row)])
+    found = honoured(shop.pipeline, training_partitions(shop.pipeline))
+    assert found.marks[f"date={day(0)}"].wrong == {7, 8}
+
+
+# --- training ---
+
+
+def test_confirmed_rows_are_in_no_part_of_history(orders: Shop) -> None:
+    before = learn_history(orders.pipeline)
+    marks = [said("confirmed", number, row) for number in range(DAYS) for row in (3, 30)]
+    feedback(orders.pipeline, marks)
+    history = learn_history(orders.pipeline)
+    gone = {number * 100_000 + row for number in range(DAYS) for row in (3, 30)}
+    assert ids_of(before, slice(None)) - ids_of(history, slice(None)) == gone
+    assert history.feedback.confirmed == 2 * DAYS
+
+
+@pytest.mark.parametrize("max_rows", [200, 200_000])
+def test_false_alarms_are_always_trained_on_and_repeated(orders: Shop, max_rows: int) -> None:
+    shop = orders.set(train={"max_rows": max_rows})
+    marks = [said("false_alarm", number, row) for number in range(DAYS) for row in (3, 30)]
+    feedback(shop.pipeline, marks)
+    history = learn_history(shop.pipeline)
+    normal = {number * 100_000 + row for number in range(DAYS) for row in (3, 30)}
+    assert normal <= ids_of(history, history.split.train)
+    assert not normal & ids_of(history, history.split.calibration)
+    ids = history.sample.table.column("order_id").to_numpy()[history.split.weighted]
+    copies = {int((ids == row).sum()) for row in normal}
+    assert copies == {history.feedback.copies}
+    assert history.feedback.copies >= 1
+    assert len(ids) == len(history.split.train) + 2 * DAYS * (history.feedback.copies - 1)
+
+
+def test_other_rows_keep_their_use(orders: Shop) -> None:
+    before = learn_history(orders.pipeline)
+    feedback(orders.pipeline, [said("false_alarm", 0, 3), said("confirmed", 1, 4)])
+    after = learn_history(orders.pipeline)
+    moved = ids_of(before, before.split.calibration) ^ ids_of(after, after.split.calibration)
+    assert len(moved) <= 6, "only the judged rows, and a few at the edges"
+
+
+def test_a_row_is_found_again_by_its_keys(orders: Shop) -> None:
+    feedback(orders.pipeline, [said("confirmed", 0, 3), said("confirmed", 0, 4), said("false_alarm", 1, 0)])
+    table = make_orders(ROWS, day(0))
+    kept = np.delete(np.arange(ROWS), 4)[::-1]
+    write_day(orders.source, 0, table.take(pa.array(kept)))
+    found = honoured(orders.pipeline, training_partitions(orders.pipeline))
+    assert found.marks[f"date={day(0)}"].wrong == {int(np.flatnonzero(kept == 3)[0])}
+    assert (found.use.confirmed, found.use.false_alarms, found.use.not_found) == (1, 1, 1)
+
+
+def test_without_keys_a_row_is_its_place(nameless: Shop) -> None:
+    feedback(nameless.pipeline, [said("confirmed", 0, 3), said("confirmed", 0, ROWS - 1)])
+    assert standing(nameless.pipeline).marks[0].keys == {}
+    write_day(nameless.source, 0, make_orders(ROWS - 1, day(0)))
+    found = honoured(nameless.pipeline, training_partitions(nameless.pipeline))
+    assert found.marks[f"date={day(0)}"].wrong == {3}
+    assert found.use.not_found == 1
+
+
+def test_the_last_word_counts_also_when_the_row_has_moved(orders: Shop) -> None:
+    feedback(orders.pipeline, [said("confirmed", 0, 3)])
+    write_day(orders.source, 0, make_orders(ROWS, day(0)).take(pa.array(np.arange(ROWS)[::-1])))
+    feedback(orders.pipeline, [said("false_alarm", 0, ROWS - 1 - 3)])
+    marked = honoured(orders.pipeline, training_partitions(orders.pipeline)).marks[f"date={day(0)}"]
+    assert (marked.normal, marked.wrong) == ({ROWS - 1 - 3}, set())
+
+
+def test_the_report_says_what_was_honoured(orders: Shop) -> None:
+    feedback(orders.pipeline, [said("confirmed", 0, 3), said("false_alarm", 1, 4), said("confirmed", 2, ROWS - 1)])
+    write_day(orders.source, 2, make_orders(ROWS - 1, day(2), first_id=200_000))
+    report = run_ae("train", orders.set(train={"steps": 20}).yaml, "--json").json
+    use = report["feedback"]
+    assert (use["confirmed"], use["false_alarms"], use["not_found"]) == (1, 1, 1)
+    notes = [note for note in report["notes"] if note.startswith("feedback")]
+    assert len(notes) == 3
+    assert report["rows_seen"] == DAYS * ROWS - 2
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+def test_csv_sources_too(tmp_path: Path, format: str) -> None:
+    shop = Shop(tmp_path, ORDERS).set(source={"format": format})
+    for number in range(2):
+        table = make_orders(ROWS, day(number), first_id=number * 100_000).drop_columns(["lines", "receipt"])
+        path = shop.source / f"date={day(number)}" / f"part-0.{format}"
+        path.parent.mkdir(parents=True)
+        if format == "csv":
+            pa.csv.write_csv(table.set_column(2, "store", table.column("store").cast(pa.string())), path)
+        else:
+            pq.write_table(table, path)
+    feedback(shop.pipeline, [said("confirmed", 1, 9)])
+    history = learn_history(shop.pipeline)
+    assert 100_009 not in ids_of(history, slice(None))
+    assert history.sample.table.num_rows == 2 * ROWS - 1
