@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ae_plugin.errors import ConfigError, is_transient
 from ae_plugin.places import check_apart, check_uri, is_absolute
+from ae_plugin.schemas import AlertRateOf
 
 OUTPUT_COLUMNS = frozenset(
     [
@@ -148,6 +149,11 @@ class Score(_Section):
         "`reconstruction`: the reconstruction error alone; finds less, in half the time.",
     )
     alert_rate: float = Field(0.01, gt=0, lt=1, description="Share of normal rows that may be flagged.")
+    alert_rate_of: AlertRateOf = Field(
+        "rows",
+        description="What `alert_rate` is a share of. `rows`: of the normal rows, so many may be flagged. "
+        "`alarms`: of a partition's flagged rows, so many may be normal.",
+    )
     on_unfamiliar: Literal["score", "quarantine", "fail"] = Field(
         "quarantine", description="What to do with a partition that the model does not know."
     )

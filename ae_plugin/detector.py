@@ -5,17 +5,19 @@ from __future__ import annotations
 import numbers
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
 import pyarrow as pa
 
+from ae_plugin.core.alarms import flag_limit
 from ae_plugin.core.explain import Options, ScoredBatch, score_batches
 from ae_plugin.core.features import partition_time
 from ae_plugin.core.scoring import embed
 from ae_plugin.engines.local import batch_rows
 from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.jobs.versions import ModelVersion, load_version
+from ae_plugin.schemas import AlertRateOf
 from ae_plugin.store.registry import MODELS, Registry
 
 if TYPE_CHECKING:
@@ -27,11 +29,12 @@ if TYPE_CHECKING:
 class Detector:
     """One model version, ready to score tables in memory. Results come as what was given: pandas or Arrow.
 
+    With `alert_rate_of="alarms"` each table that is given counts as a partition: its rows are judged together.
     A partition's date (`partition="date=2013-01-29"`) is wanted only by columns whose age counts from it.
     """
 
-    def __init__(self, version: ModelVersion) -> None:
-        self._version = version
+    def __init__(self, version: ModelVersion, alert_rate_of: AlertRateOf = "rows") -> None:
+        self._version, self._alert_rate_of = version, alert_rate_of
 
     @property
     def version(self) -> str:
@@ -117,8 +120,10 @@ class Detector:
     def _scored(
         self, table: Table, partition: str, *, full: bool = False, explain: bool = True
     ) -> Iterator[ScoredBatch]:
-        options = Options(full, partition_time(partition), explain)
-        return score_batches(self._batches(table), self._version.scorer, options)
+        scorer, batches, at = self._version.scorer, self._batches(table), partition_time(partition)
+        first_look = (scorer.p_values(batch, at) for batch in batches)
+        limit = flag_limit(self._alert_rate_of, scorer.alert_rate, scorer.calibration_rows, first_look)
+        return score_batches(batches, scorer, Options(full, at, explain, limit))
 
     def _batches(self, table: Table) -> list[pa.RecordBatch]:
         """The table in record batches: what is worked on at a time stays small however many rows there are."""
@@ -178,21 +183,25 @@ def _with_values_of(column: pd.Series, dtype: Any) -> Any:
     return type(dtype)([*dtype.categories, *(value for value in new if value not in dtype.categories)], dtype.ordered)
 
 
-def load(uri: str | os.PathLike[str], *, alert_rate: float = 0.01) -> Detector:
+def load(uri: str | os.PathLike[str], *, alert_rate: float = 0.01, alert_rate_of: AlertRateOf = "rows") -> Detector:
     """Load a model.
 
     Args:
         uri: a pipeline's output (its champion is loaded), or one version's folder in its `_models/`.
         alert_rate: share of normal rows that may be flagged.
+        alert_rate_of: `alarms`: share of a table's flagged rows that may be normal.
 
     Raises:
         NoChampionError: the output holds no champion.
         StoreError: the model was tampered with.
-        ConfigError: there is no such version, or `alert_rate` is not a share.
+        ConfigError: there is no such version, `alert_rate` is not a share, or it is of neither rows nor alarms.
     """
     if not isinstance(alert_rate, numbers.Real) or not 0 < alert_rate < 1:
         raise ConfigError(f"alert_rate {alert_rate!r} is not a number between 0 and 1")
+    if alert_rate_of not in get_args(AlertRateOf):
+        raise ConfigError(f"alert_rate_of {alert_rate_of!r} is neither rows nor alarms")
     where = os.fspath(uri)
     base, mark, version = where.rstrip("/").partition(f"/{MODELS}/")
     registry = Registry(base if mark else where)
-    return Detector(load_version(registry, version if mark else registry.champion(), float(alert_rate)))
+    name = version if mark else registry.champion()
+    return Detector(load_version(registry, name, float(alert_rate)), alert_rate_of)

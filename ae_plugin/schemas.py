@@ -10,6 +10,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 Verdict = Literal["familiar", "drifted", "unfamiliar"]
+AlertRateOf = Literal["rows", "alarms"]
 RowVerdict = Literal["false_alarm", "confirmed"]
 
 
@@ -100,6 +101,8 @@ class RunRecord(_Record):
     rows: int
     anomalies: int
     alert_rate: float
+    alert_rate_of: AlertRateOf = "rows"
+    flagged_up_to: float | None = Field(None, description="Largest p-value that is flagged; 0: none is.")
     observed_alert_rate: float | None
     unreadable_rows: int
     cells_flagged: int

@@ -189,7 +189,11 @@ def test_exit_codes_are_named(path: Path) -> None:
 
 # --- outputs.md ---------------------------------------------------------------------------------------------------
 
-DATASETS = {"scores": schemas.scores_schema([]), "cells": schemas.cells_schema([])}
+DATASETS = {
+    "scores": schemas.scores_schema([]),
+    "cells": schemas.cells_schema([]),
+    "feedback": schemas.feedback_schema([]),
+}
 COLUMNS = [(name, field) for name, schema in DATASETS.items() for field in schema]
 
 
@@ -218,7 +222,8 @@ def test_each_field_of_the_run_record_has_a_row() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [ModelCard, schemas.TrainReport, schemas.Gate, schemas.GateResult, schemas.ColumnNote]
+    "model",
+    [ModelCard, schemas.TrainReport, schemas.Gate, schemas.GateResult, schemas.ColumnNote, schemas.FeedbackUse],
 )
 def test_each_field_of_a_model_s_files_is_named(model: type[BaseModel]) -> None:
     body = sections(OUTPUTS.read_text(encoding="utf-8"))["Model versions"]

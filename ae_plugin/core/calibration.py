@@ -154,9 +154,9 @@ def _keys(column: int | npt.NDArray[np.intp], errors: Floats) -> Longs:
     return np.asarray((np.int64(column) << 32) | bits, np.int64)
 
 
-def is_anomaly(p: Floats, alert_rate: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def is_anomaly(p: Floats, limit: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Return which p-values raise an alarm, bool [n]; compared in the p-values' own precision."""
-    return p <= np.float32(alert_rate)
+    return p <= np.float32(limit)
 
 
 def threshold(calibration: Floats, alert_rate: float) -> float | None:

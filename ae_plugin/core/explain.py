@@ -55,11 +55,13 @@ class Options:
         full: write the whole reconstruction rather than repairs.
         reference: seconds since 1970 of the partition's own date, when it has one.
         explain: look for wrong cells and denoise; without it only row scores are made.
+        limit: p-value up to which rows are flagged; None: the scorer's alert rate.
     """
 
     full: bool = False
     reference: float | None = None
     explain: bool = True
+    limit: float | None = None
 
 
 def score_batches(
@@ -73,7 +75,7 @@ def score_batches(
 def score_batch(batch: pa.RecordBatch, scorer: Scorer, options: Options) -> ScoredBatch:
     """Score one record batch."""
     encoded = scorer.encode(batch, options.reference)
-    rows, reconstruction = scorer.score(encoded)
+    rows, reconstruction = scorer.score(encoded, options.limit)
     flagged = np.flatnonzero(rows.is_anomaly)
     wrong = np.zeros(encoded.state.shape, bool, order="F")
     top = pa.nulls(len(encoded), pa.string())

@@ -130,6 +130,11 @@ class Scorer:
     def _p_values(self) -> PValues:
         return PValues(self.calibration)
 
+    @property
+    def calibration_rows(self) -> int:
+        """Rows that p-values are made of."""
+        return len(self.reference.calibration)
+
     @cached_property
     def _tails(self) -> Floats:
         return tail_table(self.encoder, self.reference.tails, self.contaminated)
@@ -200,15 +205,19 @@ class Scorer:
                 cell[odd] = np.maximum(cell[odd], self.reference.hidden.worst(hidden))
         return cell
 
-    def score(self, encoded: Encoded) -> tuple[RowScores, Floats]:
-        """Score rows.
+    def p_values(self, batch: pa.RecordBatch, reference: float | None = None) -> Floats:
+        """The p-values of a record batch's rows alone, float32 [n]."""
+        return self._p_values(self.raw_scores(self.encode(batch, reference))[0])
+
+    def score(self, encoded: Encoded, limit: float | None = None) -> tuple[RowScores, Floats]:
+        """Score rows, and flag those with a p-value up to a limit; None: the alert rate.
 
         Returns:
             Their scores, and the clean reconstruction float32 [n, F].
         """
         scores, reconstruction = self.raw_scores(encoded)
         p = self._p_values(scores)
-        return RowScores(scores, p, is_anomaly(p, self.alert_rate)), reconstruction
+        return RowScores(scores, p, is_anomaly(p, self.alert_rate if limit is None else limit)), reconstruction
 
 
 def mean_errors(errors: Floats) -> Floats:

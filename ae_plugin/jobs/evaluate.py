@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from ae_plugin.config import Pipeline
+from ae_plugin.core.alarms import flag_limit
+from ae_plugin.core.calibration import is_anomaly
 from ae_plugin.core.explain import Options, score_batches
 from ae_plugin.core.features import partition_time
 from ae_plugin.core.values import as_strings, decoded
@@ -79,10 +81,14 @@ def _scored(
         reader = Reader(files, pipeline.source.format, version.schema, batch_rows(version.scorer.encoder.features))
         if label not in reader.schema.names:
             raise ConfigError(f"no column {label!r} in the source", where="--label", mend="Check the spelling")
-        options = Options(reference=partition_time(partition), explain=False)
+        options, truths, rows = Options(reference=partition_time(partition), explain=False), [], []
         for batch in score_batches(prefetch(reader.batches()), version.scorer, options):
-            column = batch.source.column(batch.source.schema.get_field_index(label))
-            yield truths_of(column), batch.rows.anomaly_score, batch.rows.is_anomaly
+            truths.append(truths_of(batch.source.column(batch.source.schema.get_field_index(label))))
+            rows.append(batch.rows)
+        chosen, known = pipeline.score, version.scorer.calibration_rows
+        limit = flag_limit(chosen.alert_rate_of, chosen.alert_rate, known, (own.p_value for own in rows))
+        for truth, own in zip(truths, rows, strict=True):
+            yield truth, own.anomaly_score, is_anomaly(own.p_value, limit)
 
 
 def truths_of(column: pa.Array) -> np.ndarray:

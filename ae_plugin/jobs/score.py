@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from ae_plugin.config import Pipeline, Source
+from ae_plugin.core.alarms import few_calibration_rows, flag_limit
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.explain import Options, ScoredBatch, score_batch
 from ae_plugin.core.features import partition_time
@@ -179,6 +180,7 @@ class _Run:
                     mend="Bring it back, or exclude it and train anew",
                 )
         notes = schema_notes(self.reader.schema, learned, set(self.version.schema.names))
+        self.limit: float | None = None
         self.guard = Guard(self.version.scorer.encoder, self.version.guard, notes, skip=self._unjudged())
         self.commit = Commit(self.folder, slug_of(self.partition))
 
@@ -224,9 +226,11 @@ class _Run:
             raise
 
     def _scored(self) -> Iterator[ScoredBatch]:
-        options = Options(self.pipeline.score.denoise == "full", partition_time(self.partition))
+        scorer, chosen, at = self.version.scorer, self.pipeline.score, partition_time(self.partition)
+        first_look = parallel(lambda batch: scorer.p_values(batch, at), prefetch(self.reader.batches()))
         try:
-            scorer = self.version.scorer
+            self.limit = flag_limit(chosen.alert_rate_of, chosen.alert_rate, scorer.calibration_rows, first_look)
+            options = Options(chosen.denoise == "full", at, limit=self.limit)
             for batch in parallel(lambda batch: score_batch(batch, scorer, options), prefetch(self.reader.batches())):
                 self.guard.watch(batch.bin_counts, batch.rows.p_value)
                 yield batch
@@ -298,6 +302,8 @@ class _Run:
             rows=tally.rows,
             anomalies=tally.anomalies,
             alert_rate=self.pipeline.score.alert_rate,
+            alert_rate_of=self.pipeline.score.alert_rate_of,
+            flagged_up_to=self.limit,
             observed_alert_rate=round(tally.anomalies / tally.rows, 6) if tally.rows else None,
             unreadable_rows=0,
             cells_flagged=tally.flagged,
@@ -321,12 +327,14 @@ class _Run:
 
     def _notes(self) -> list[str]:
         notes = []
-        have, needed = len(self.version.scorer.reference.calibration), rows_needed(self.pipeline.score.alert_rate)
+        have, needed = self.version.scorer.calibration_rows, rows_needed(self.pipeline.score.alert_rate)
         if have < needed:
             notes.append(
                 f"no row can be flagged: {have} calibration rows, but alert_rate "
                 f"{self.pipeline.score.alert_rate:g} needs {needed}"
             )
+        elif self.pipeline.score.alert_rate_of == "alarms":
+            notes += few_calibration_rows(self.pipeline.score.alert_rate, have, self.tally.rows)
         for name in self._unjudged():
             notes.append(f"{name} is not judged: its age counts from a partition's date, and there is none")
         if not self.tally.rows:
@@ -339,7 +347,10 @@ class _Run:
         return [spec.name for spec in self.version.card.columns if spec.kind == "time" and spec.relative]
 
     def _story(self, record: RunRecord) -> None:
-        share = f" ({record.observed_alert_rate:.2%}, promised {record.alert_rate:.2%})" if record.rows else ""
+        promised = "of the normal rows" if record.alert_rate_of == "rows" else "of these are normal"
+        share = (
+            f" ({record.observed_alert_rate:.2%}, at most {record.alert_rate:.2%} {promised})" if record.rows else ""
+        )
         log.info("%d rows, %d anomalies%s", record.rows, record.anomalies, share)
         log.info("%d cells repaired, %d nulls filled", record.cells_repaired, record.cells_imputed)
         log.info("guard: %s%s", record.guard.verdict, "".join(f"; {reason}" for reason in record.guard.reasons[:5]))

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from ae_plugin import __version__
 from ae_plugin.config import Pipeline
+from ae_plugin.core.alarms import few_calibration_rows
 from ae_plugin.core.calibration import is_anomaly, rows_needed
 from ae_plugin.core.cells import recovered_share
 from ae_plugin.core.columns import ColumnSpec, TextSpec
@@ -262,6 +263,9 @@ def _notes(pipeline: Pipeline, history: History, reference: Reference, held_out:
             f"the calibration set holds {calibration} rows, but an alarm at alert_rate {pipeline.score.alert_rate:g} "
             f"needs {needed}: no row can be flagged until there is more history or a higher alert_rate"
         )
+    elif pipeline.score.alert_rate_of == "alarms":
+        typical = history.sample.rows_total // max(len(history.groups), 1)
+        notes += few_calibration_rows(pipeline.score.alert_rate, calibration, typical)
     used, held = history.sample.table.num_rows, history.sample.rows_total
     if used < held:
         why = ", then ".join(history.sample.limits)

@@ -1,0 +1,55 @@
+"""Up to which p-value is a row flagged? A rate of normal rows, or a rate of the alarms themselves.
+
+`alert_rate_of: rows` flags what has a p-value of at most `alert_rate`: so many of the normal rows are flagged.
+`alert_rate_of: alarms` looks at all p-values of a partition first, and flags as many rows as can be while at most
+`alert_rate` of the flagged are expected to be normal (Benjamini and Hochberg, 1995). Conformal p-values share their
+calibration set, and depend on one another in the way that the rule allows (Bates, Candès, Lei, Romano, Sesia, 2023).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from ae_plugin.core.values import Floats
+from ae_plugin.schemas import AlertRateOf
+
+
+def flag_limit(of: AlertRateOf, alert_rate: float, calibration: int, p_values: Iterable[Floats]) -> float:
+    """The p-value up to which rows of a partition are flagged; 0: no row is.
+
+    Args:
+        of: what `alert_rate` is a share of.
+        alert_rate: the share.
+        calibration: rows in the calibration set.
+        p_values: float32, all of the partition's in any order and cut; not looked at when it is a share of rows.
+    """
+    return alert_rate if of == "rows" else discovery_limit(alert_rate, calibration, p_values)
+
+
+def discovery_limit(share: float, calibration: int, p_values: Iterable[Floats]) -> float:
+    """The largest p-value at which at most `share` of the rows up to it are expected to be normal, 0 when none is.
+
+    There are as many different p-values as calibration rows: counting them needs no more memory for more rows.
+    """
+    steps = calibration + 1
+    counts = np.zeros(steps + 1, np.int64)
+    for part in p_values:
+        counts += np.bincount(np.rint(part * np.float64(steps)).astype(np.int64), minlength=steps + 1)
+    flagged = np.cumsum(counts)
+    # k/steps <= share * flagged/rows, in whole numbers as far as they go.
+    fits = np.flatnonzero((np.arange(steps + 1) * flagged[-1] <= share * steps * flagged * (1 + 1e-12)) & (flagged > 0))
+    return float(fits[-1] / steps) if len(fits) else 0.0
+
+
+def few_calibration_rows(share: float, calibration: int, rows: int) -> list[str]:
+    """Say so when one row alone, however odd, cannot be flagged in a partition of so many rows."""
+    fewest = math.ceil(rows / ((calibration + 1) * share) - 1e-9)
+    if fewest <= 1:
+        return []
+    return [
+        f"alert_rate_of: alarms at {share:g} with {calibration} calibration rows: among {rows} rows none is flagged "
+        f"unless {fewest} of them are odder than every calibration row"
+    ]
