@@ -205,6 +205,7 @@ class TrainReport(_Record):
     rows_validation: int
     rows_calibration: int
     partitions: list[str]
+    incidents: dict[str, str] = Field(default_factory=dict, description="Partition left out -> why.")
     columns: list[ColumnNote]
     features: int
     latent_dim: int

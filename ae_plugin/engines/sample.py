@@ -67,8 +67,8 @@ class Sample:
             places[self.vouched] = -1
         return self.taken(np.sort(np.argsort(places, kind="stable")[:rows]), why)
 
-    def taken(self, kept: npt.NDArray[np.intp], why: str) -> Sample:
-        """Return some of the rows, and say why not all."""
+    def taken(self, kept: npt.NDArray[np.intp], *limits: str) -> Sample:
+        """Return some of the rows, and what kept it from being all, if it is a budget."""
         return Sample(
             self.table.take(pa.array(kept)),
             [self.partitions[i] for i in kept],
@@ -76,7 +76,7 @@ class Sample:
             self.lots[kept],
             self.rows_total,
             self.later,
-            (*self.limits, why),
+            (*self.limits, *limits),
             None if self.vouched is None else self.vouched[kept],
         )
 

@@ -13,6 +13,7 @@ from ae_plugin.config import Pipeline
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.features import Encoded, TableEncoder, partition_time
 from ae_plugin.core.fit import learn_columns
+from ae_plugin.core.incidents import find_incidents
 from ae_plugin.engines.sample import Sample, evenly, sample, stretches
 from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.jobs.feedback import honoured
@@ -22,7 +23,8 @@ from ae_plugin.store.files import SourceFile, in_order, list_source, partition_i
 log = logging.getLogger(__name__)
 MIN_ROWS = 50
 CELL_BUDGET = 64_000_000
-VOUCHED_EACH, VOUCHED_ALL = 0.01, 0.1
+TOLD = 5
+VOUCHED_EACH, VOUCHED_ALL = 0.005, 0.1
 """Share of the training rows that one row which a person vouched for stands for, and all of them at most."""
 Indices = npt.NDArray[np.intp]
 
@@ -52,6 +54,8 @@ class History:
         columns: what became of each source column.
         encoded: the rows, encoded.
         feedback: what became of people's verdicts on rows.
+        incidents: partitions left out because they stand apart from all others, and why.
+        notes: what the user should know of it, in words.
     """
 
     groups: dict[str, list[SourceFile]]
@@ -61,6 +65,8 @@ class History:
     columns: list[ColumnNote]
     encoded: Encoded
     feedback: FeedbackUse
+    incidents: dict[str, str]
+    notes: list[str]
 
 
 def learn_history(pipeline: Pipeline) -> History:
@@ -93,13 +99,41 @@ def _learn_sample(pipeline: Pipeline, groups: dict[str, list[SourceFile]], found
         log.info("%d features a row: %d rows fit the memory budget", encoder.features, cap)
         found = found.thinned(cap, f"{encoder.features} features a row")
         split, encoder, columns = _learn(pipeline, found)
+    incidents, notes = _incidents(pipeline, found, encoder)
+    if incidents:
+        kept = ~np.isin(found.partitions, list(incidents))
+        found = found.taken(np.flatnonzero(kept if found.vouched is None else kept | found.vouched))
+        split, encoder, columns = _learn(pipeline, found)
     for note in columns:
         log.info("column %s (%s): %s%s", note.column, note.type, note.role, f", {note.note}" if note.note else "")
     present = {name for name, _ in stretches(found.partitions)}
     groups = {name: files for name, files in groups.items() if name in present}
     copies = 1 + (len(split.weighted) - len(split.train)) // max(use.false_alarms, 1)
     use = use.model_copy(update={"copies": copies if use.false_alarms else 0})
-    return History(groups, found, split, encoder, columns, encode_sample(encoder, found), use)
+    return History(groups, found, split, encoder, columns, encode_sample(encoder, found), use, incidents, notes)
+
+
+def _incidents(pipeline: Pipeline, history: Sample, encoder: TableEncoder) -> tuple[dict[str, str], list[str]]:
+    """Partitions that stand apart from all others, with the reason, and what to say of them.
+
+    Only where history may hold anomalies and partitions follow one another in time: regions differ by nature.
+    """
+    names, where = zip(*stretches(history.partitions), strict=True)
+    times = [partition_time(name) for name in names]
+    if pipeline.train.contamination == 0 or None in times or len(set(times)) < len(times):
+        return {}, []
+    found = find_incidents(encoder, encode_sample(encoder, history), np.array([0, *(own.stop for own in where)]))
+    left = {names[one.partition]: one.reason for one in found if not one.lasts}
+    lasting = [one for one in found if one.lasts]
+    notes = []
+    if left:
+        told = ", ".join(f"{name} ({reason})" for name, reason in list(left.items())[:TOLD])
+        more = f" and {len(left) - TOLD} more" if len(left) > TOLD else ""
+        notes.append(f"left out as incidents, since they stand apart from all other partitions: {told}{more}")
+    if lasting:
+        first = lasting[0]
+        notes.append(f"since {names[first.partition]} partitions differ ({first.reason}): learned, as a lasting change")
+    return left, notes
 
 
 def training_partitions(pipeline: Pipeline) -> dict[str, list[SourceFile]]:

@@ -135,6 +135,7 @@ def _report(
         rows_validation=len(history.split.validation),
         rows_calibration=len(held_out),
         partitions=list(history.groups),
+        incidents=history.incidents,
         columns=history.columns,
         features=history.encoder.features,
         latent_dim=job.latent_dim,
@@ -267,12 +268,12 @@ def _notes(pipeline: Pipeline, history: History, reference: Reference, held_out:
         typical = history.sample.rows_total // max(len(history.groups), 1)
         notes += few_calibration_rows(pipeline.score.alert_rate, calibration, typical)
     used, held = history.sample.table.num_rows, history.sample.rows_total
-    if used < held:
+    if history.sample.limits:
         why = ", then ".join(history.sample.limits)
         notes.append(f"history holds {held} rows; {used} were sampled, each partition by its share ({why})")
     notes += _uneven(history, held_out, pipeline.score.alert_rate)
     notes += limits(history, reference, held_out, pipeline.score.alert_rate)
-    notes += _feedback(history.feedback)
+    notes += [*_feedback(history.feedback), *history.notes]
     passed = [f"{c.column} ({c.note})" for c in history.columns if c.role == "passed through"]
     if passed:
         notes.append("passed through untouched: " + ", ".join(passed))
