@@ -1,11 +1,11 @@
 """Which partitions of history carry a fault? Those that stand apart from all others in one column.
 
 Two figures are taken of every column in every partition: the share of its cells that hold no value, and how badly its
-values fit their rows (the median squared error of a linear prediction from the row's other columns). Seasons, trends
+values fit their rows (the median squared error of a linear regression on the row's other columns). Seasons, trends
 and odd days spread such figures out without a gap; a fault puts partitions beyond one. A partition is left out when, in
 some column, it lies beyond a gap that is wider than half the way from the middle to the last partition before it.
 
-The prediction is fitted, column by column, to the partitions that fit best (least trimmed squares: Rousseeuw, 1984),
+The regression is fitted, column by column, to the partitions that fit best (least trimmed squares: Rousseeuw, 1984),
 or faults in a fifth of history would be taken for what is normal.
 """
 

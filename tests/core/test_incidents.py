@@ -32,11 +32,15 @@ def put(table: pa.Table, name: str, values: object) -> pa.Table:
     return table.set_column(table.schema.get_field_index(name), name, pa.array(values))
 
 
+def half_of(values: np.ndarray) -> pa.Array:
+    return pa.array(values, mask=np.arange(len(values)) % 2 == 0)
+
+
 FAULTS = {
     "units": lambda table: put(table, "used", table.column("used").to_numpy() * 2.54),
     "sentinel": lambda table: put(table, "warm", np.full(table.num_rows, -999.0)),
     "recoded": lambda table: put(table, "kind", ["W"] * table.num_rows),
-    "half nulls": lambda table: put(table, "used", pa.array(table.column("used").to_numpy(), mask=np.arange(table.num_rows) % 2 == 0)),
+    "half nulls": lambda table: put(table, "used", half_of(table.column("used").to_numpy())),
     "shuffled": lambda table: put(table, "used", np.random.default_rng(1).permutation(table.column("used").to_numpy())),
 }  # fmt: skip
 
