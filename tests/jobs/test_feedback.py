@@ -252,3 +252,13 @@ def test_csv_sources_too(tmp_path: Path, format: str) -> None:
     history = learn_history(shop.pipeline)
     assert 100_009 not in ids_of(history, slice(None))
     assert history.sample.table.num_rows == 2 * ROWS - 1
+
+
+def test_it_is_kept_on_an_object_store_too(orders: Shop) -> None:
+    """fsspec's memory:// knows neither rename nor lock, as object stores."""
+    shop = orders.set(output="memory://feedback-test/out")
+    shop = shop.set(source={"uri": str(orders.source)})
+    feedback(shop.pipeline, [said("confirmed", 0, 3)])
+    feedback(shop.pipeline, [said("false_alarm", 0, 3)])
+    assert [mark.verdict for mark in standing(shop.pipeline).marks] == ["false_alarm"]
+    assert learn_history(shop.pipeline).feedback.false_alarms == 1
