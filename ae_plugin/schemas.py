@@ -77,8 +77,8 @@ class ColumnReason(_Record):
 
     column: str
     reason: str
-    effect: float = Field(description="Largest difference between the two distribution functions, 0 to 1.")
-    limit: float = Field(description="What training partitions and chance allow, in the same unit.")
+    effect: float = Field(description="Share of values that lie elsewhere than in training, or do not fit their row.")
+    limit: float = Field(description="The share that training partitions and chance allow.")
 
 
 class GuardVerdict(_Record):

@@ -1,13 +1,15 @@
 """Is this partition the kind of data the model knows? A verdict with the columns that say so.
 
-Each column's distribution in the partition is compared with training by the largest difference between the two
-distribution functions (Kolmogorov-Smirnov distance, 0 to 1). A difference counts when it is beyond
+Three shares are compared with training, each from 0 to 1:
 
-    what chance allows      the Dvoretzky-Kiefer-Wolfowitz bound at 1%, Bonferroni-corrected over columns and scores
-    + what days differ by   the largest distance between any training partition and training as a whole
+    moved     share of a column's values that lie elsewhere than in training (total variation distance)
+    misfit    share of a column's cells that fit their row worse than 95% of held-out cells do
+    odd       share of rows that are odder than 95% of calibration rows
 
-Scores drift when more rows lie beyond the calibration set's 95% than chance allows at the largest share that any
-training partition had.
+Each is allowed what chance gives and what training partitions differ by among themselves. What remains is drift when
+it is more than luck. A partition is unfamiliar when half of its rows are odd, half of its columns are strange, or the
+two shares add up to 70%. A column is strange in full when 40% of its values moved or misfit, and in part when fewer
+did: another season moves a few columns far, another source moves most of them.
 """
 
 from __future__ import annotations
@@ -20,17 +22,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ae_plugin.core.columns import ColumnSpec, TextSpec
+from ae_plugin.core.columns import GRID, ColumnSpec, TextSpec
 from ae_plugin.core.features import TableEncoder
-from ae_plugin.core.values import Bins
+from ae_plugin.core.scoring import BEYOND
+from ae_plugin.core.values import Bins, Bools, Doubles
 from ae_plugin.schemas import ColumnReason, GuardVerdict, Verdict
 
 SIGNIFICANCE = 0.01
-SLACK = 0.05
-FAR = 0.6
-BEYOND = 0.05
+SLACK, MISFIT_SLACK = 0.05, 0.1
+HALF, TOGETHER = 0.5, 0.7
+STRANGE = 0.4
+FEW = 20
+"""So few rows can all be odd in a familiar world: they are judged one by one."""
 ENOUGH = 50
 """Held-out rows of a partition from which its share of odd ones says something."""
+PARTS = 8
+"""Equal shares of training that a number's range is cut into; what lies outside the range is a part of its own."""
+SURE = 2.6
+"""Standard errors that a share may be off by, one time in a hundred."""
 Counts = npt.NDArray[np.int64]
 
 
@@ -41,19 +50,19 @@ class GuardReference:
     Attributes:
         counts: int64 [total bins], training cells by bin.
         spread: float64 [C], largest distance of a training partition from the whole.
-        beyond: largest share of a partition's held-out rows that is odder than 95% of them all, less a standard error.
+        odd: float64 [1 + C], largest natural shares of odd rows and of each column's misfits.
     """
 
     counts: Counts
-    spread: npt.NDArray[np.float64]
-    beyond: float
+    spread: Doubles
+    odd: Doubles
 
     @staticmethod
     def fit(
         encoder: TableEncoder,
         bins: Bins,
         partitions: npt.NDArray[np.intp],
-        p_value: npt.NDArray[np.float32],
+        odd: Bools,
         held_out: npt.NDArray[np.intp],
     ) -> GuardReference:
         """Learn what is natural.
@@ -64,23 +73,39 @@ class GuardReference:
             encoder: of this version.
             bins: int16 [C, n], of training rows.
             partitions: int [n], the partition each of them came from.
-            p_value: float32 [m], of calibration rows.
+            odd: bool [m, 1 + C], of calibration rows, see `odd_cells`.
             held_out: int [m], the partition each of those came from.
         """
         whole = with_unseen(encoder, count_bins(encoder, bins))
+        scale = Scale(encoder, whole)
         spread = np.zeros(len(encoder.specs))
         for partition in np.unique(partitions):
             own = bins[:, partitions == partition]
-            apart = distances(encoder, with_unseen(encoder, count_bins(encoder, own)), whole)
+            apart = scale.distances(with_unseen(encoder, count_bins(encoder, own)))
             # A small partition differs by chance alone: that part is not its nature.
-            spread = np.maximum(spread, apart - chance(own.shape[1], 1))
-        beyond = BEYOND
-        for partition in np.unique(held_out):
-            odd = p_value[held_out == partition] <= BEYOND
-            share = float(odd.mean())
-            if len(odd) >= ENOUGH:
-                beyond = max(beyond, share - (share * (1 - share) / len(odd)) ** 0.5)
-        return GuardReference(whole, spread, beyond)
+            spread = np.maximum(spread, apart - scale.chance(own.shape[1]) - luck(own.shape[1], 1))
+        return GuardReference(whole, spread, _natural(odd, held_out))
+
+
+def _natural(odd: Bools, partitions: npt.NDArray[np.intp]) -> Doubles:
+    """Shares that fresh rows of the same kind may have: as all have, within their error, or as one partition has."""
+    share = np.maximum(odd.mean(axis=0), BEYOND)
+    largest = share + SURE * _error(share, len(odd))
+    for partition in np.unique(partitions):
+        own = odd[partitions == partition]
+        if len(own) >= ENOUGH:
+            share = own.mean(axis=0)
+            largest = np.maximum(largest, share - _error(share, len(own)))
+    return np.asarray(np.minimum(largest, 1.0))
+
+
+def _error(share: Doubles, rows: int) -> Doubles:
+    return np.asarray(np.sqrt(share * (1 - share) / rows))
+
+
+def odd_cells(p_value: npt.NDArray[np.float32], misfit: Bools) -> Bools:
+    """Which rows are odd, then which of their cells misfit, bool [n, 1 + C]."""
+    return np.column_stack([p_value <= BEYOND, misfit])
 
 
 def count_bins(encoder: TableEncoder, bins: Bins) -> Counts:
@@ -102,26 +127,65 @@ def with_unseen(encoder: TableEncoder, counts: Counts) -> Counts:
     return out
 
 
-def distances(encoder: TableEncoder, counts: Counts, reference: Counts) -> npt.NDArray[np.float64]:
-    """Kolmogorov-Smirnov distance of each column's counts from the reference, float64 [C]."""
-    out = np.zeros(len(encoder.specs))
-    for index, (spec, start) in enumerate(zip(encoder.specs, encoder.bin_offsets, strict=True)):
-        ours = counts[start : start + spec.bins] / max(counts[start : start + spec.bins].sum(), 1)
-        theirs = reference[start : start + spec.bins] / max(reference[start : start + spec.bins].sum(), 1)
-        out[index] = np.abs(np.cumsum(ours - theirs)).max()
-    return out
+class Scale:
+    """Measures how far counts by bin are from training's: numbers and times in a few parts, the rest value by value.
+
+    Args:
+        encoder: of this version.
+        reference: int64 [total bins], of training.
+    """
+
+    def __init__(self, encoder: TableEncoder, reference: Counts) -> None:
+        self._starts = encoder.bin_offsets
+        self._part = np.arange(encoder.total_bins)
+        for spec, start in zip(encoder.specs, self._starts, strict=True):
+            if spec.kind in ("number", "time"):
+                self._part[start : start + GRID] = start + _parts(reference[start : start + GRID])
+        self._shares = self._share(reference)
+        self._rows = int(np.add.reduceat(reference, self._starts).max())
+
+    def _share(self, counts: Counts) -> Doubles:
+        """Share of each column's cells in each part, float64 [total bins]."""
+        widths = np.diff(self._starts, append=len(counts))
+        cells = np.repeat(np.maximum(np.add.reduceat(counts, self._starts), 1), widths)
+        return np.bincount(self._part, counts / cells, len(counts)).astype(np.float64)
+
+    def distances(self, counts: Counts) -> Doubles:
+        """Share of each column's cells that lie elsewhere than in training (total variation), float64 [C]."""
+        return np.asarray(np.add.reduceat(np.abs(self._share(counts) - self._shares), self._starts) / 2)
+
+    def chance(self, rows: int) -> Doubles:
+        """Distance that so many rows have on average by chance alone (at most), float64 [C]."""
+        spread = np.sqrt(self._shares * (1 - self._shares))
+        error = (1 / max(rows, 1) + 1 / max(self._rows, 1)) ** 0.5
+        return np.asarray(np.minimum(np.add.reduceat(spread, self._starts) / 2 * error, 1.0))
 
 
-def chance(rows: int, columns: int) -> float:
-    """Distance that chance alone exceeds with probability at most SIGNIFICANCE over all columns together."""
-    return float(np.sqrt(np.log(2 * columns / SIGNIFICANCE) / (2 * max(rows, 1))))
+def _parts(counts: Counts) -> npt.NDArray[np.intp]:
+    """Cut bins into `PARTS` of about equal counts, and one more for what lies outside of all that was counted."""
+    middle = (np.cumsum(counts) - counts / 2) / max(counts.sum(), 1)
+    parts: npt.NDArray[np.intp] = np.minimum(middle * PARTS, PARTS - 1).astype(np.intp)
+    inside = np.flatnonzero(counts)
+    if len(inside):
+        parts[: inside[0]] = parts[inside[-1] + 1 :] = PARTS
+    return parts
 
 
-def _luck(beyond: int, rows: int, natural: float) -> float:
-    """Probability that at least so many of the rows lie beyond 95% of the calibration set by chance (binomial)."""
+def distances(encoder: TableEncoder, counts: Counts, reference: Counts) -> Doubles:
+    """Share of each column's cells that lie elsewhere than in the reference, float64 [C]."""
+    return Scale(encoder, reference).distances(counts)
+
+
+def luck(rows: int, tests: int) -> float:
+    """What a distance exceeds its mean by with probability at most SIGNIFICANCE over all tests (McDiarmid)."""
+    return float(np.sqrt(np.log(tests / SIGNIFICANCE) / (2 * max(rows, 1))))
+
+
+def _by_chance(odd: int, rows: int, natural: float) -> float:
+    """Probability that at least so many of the rows are odd by chance (binomial)."""
     from scipy.special import betainc
 
-    return float(betainc(beyond, rows - beyond + 1, natural)) if beyond else 1.0
+    return float(betainc(odd, rows - odd + 1, natural)) if odd else 1.0
 
 
 class Guard:
@@ -140,48 +204,77 @@ class Guard:
         self._judged = np.array([name not in skip for name in encoder.names])
         self.encoder, self.reference, self.schema_notes = encoder, reference, schema_notes
         self.counts: Counts = np.zeros(encoder.total_bins, np.int64)
-        self.rows = self.beyond = 0
+        self.odd: Counts = np.zeros(1 + len(encoder.specs), np.int64)
+        self.rows = 0
 
-    def watch(self, bin_counts: Counts, p_value: npt.NDArray[np.float32]) -> None:
-        """Take note of rows: their cells by bin int64 [total bins] and p-values float32 [n]."""
+    def watch(self, bin_counts: Counts, p_value: npt.NDArray[np.float32], misfit: Bools) -> None:
+        """Take note of n rows: cells by bin int64 [total bins], p-values float32 [n] and misfits bool [n, C]."""
         self.counts += bin_counts
         self.rows += len(p_value)
-        self.beyond += int((p_value <= BEYOND).sum())
+        self.odd[0] += np.count_nonzero(p_value <= BEYOND)
+        self.odd[1:] += np.count_nonzero(misfit, axis=0)
 
     def verdict(self) -> GuardVerdict:
         """Judge all rows watched so far."""
-        reasons, columns = list(self.schema_notes), []
         if not self.rows:
             return GuardVerdict(verdict="familiar", reasons=["no rows"], columns=[])
-        width = len(self.encoder.specs)
-        effect = distances(self.encoder, self.counts, self.reference.counts) * self._judged
-        limit = chance(self.rows, width + 1) + self.reference.spread + SLACK
-        for index in np.argsort(limit - effect):
-            if effect[index] > limit[index]:
-                columns.append(self._reason(int(index), float(effect[index]), float(limit[index])))
-        reasons += [f"{c.column}: {c.reason}" for c in columns]
-        share = self.beyond / self.rows
-        drifting = _luck(self.beyond, self.rows, self.reference.beyond) <= SIGNIFICANCE / (width + 1)
+        scale, natural = Scale(self.encoder, self.reference.counts), self.reference.odd
+        moved, share = scale.distances(self.counts), self.odd / self.rows
+        usual = scale.chance(self.rows) + self.reference.spread
+        # A cell that moved misfits, and its neighbours with it: the blame is on what moved, if anything did.
+        columns = self._moved(moved, usual) or self._misfits(share[1:], natural[1:])
+        reasons = [*self.schema_notes, *(f"{c.column}: {c.reason}" for c in columns)]
+        drifting = self._is_more_than_luck(0)
         if drifting:
-            reasons.append(f"scores: {share:.0%} of rows are odder than 95% of calibration rows")
-        unfamiliar = self._unfamiliar(share, effect, limit)
-        word: Verdict = (
-            "unfamiliar" if unfamiliar else "drifted" if drifting or columns or self.schema_notes else "familiar"
-        )
+            reasons.append(f"scores: {share[0]:.0%} of rows are odder than 95% of calibration rows")
+        excess = np.maximum(moved - usual, share[1:] - natural[1:])
+        strange = np.clip(excess / STRANGE, 0, 1) * self._judged
+        odd, far = max(share[0] - natural[0] + BEYOND, 0), self._mean(strange)
+        word: Verdict = "drifted" if reasons else "familiar"
+        if self.rows >= FEW and (max(odd, far) >= HALF or odd + far >= TOGETHER):
+            word = "unfamiliar"
+            reasons.insert(0, self._summary(float(share[0]), strange))
         return GuardVerdict(verdict=word, reasons=reasons, columns=columns)
 
-    def _unfamiliar(self, share: float, effect: npt.NDArray[np.float64], limit: npt.NDArray[np.float64]) -> bool:
-        if self.rows < 20:
-            # So few rows can all be odd in a familiar world; each of them is judged by itself.
-            return False
-        most_rows = share >= 0.5
-        far = effect > np.maximum(limit, FAR)
-        return bool(most_rows or far.sum() >= max(self._judged.sum() / 2, 1))
+    @property
+    def _tests(self) -> int:
+        return 2 * len(self.encoder.specs) + 1
 
-    def _reason(self, index: int, effect: float, limit: float) -> ColumnReason:
+    def _is_more_than_luck(self, index: int) -> bool:
+        found = _by_chance(int(self.odd[index]), self.rows, float(self.reference.odd[index]))
+        return found <= SIGNIFICANCE / self._tests
+
+    def _moved(self, moved: Doubles, usual: Doubles) -> list[ColumnReason]:
+        limit = usual + luck(self.rows, self._tests) + SLACK
+        return [
+            self._reason(index, moved, limit, self._why(index))
+            for index in np.argsort(limit - moved, kind="stable")
+            if moved[index] > limit[index] and self._judged[index]
+        ]
+
+    def _misfits(self, share: Doubles, natural: Doubles) -> list[ColumnReason]:
+        limit = natural + MISFIT_SLACK
+        return [
+            self._reason(index, share, limit, f"{share[index]:.0%} of values do not fit the rest of their row")
+            for index in np.argsort(limit - share, kind="stable")
+            if share[index] > limit[index] and self._judged[index] and self._is_more_than_luck(1 + index)
+        ]
+
+    def _reason(self, index: int, effect: Doubles, limit: Doubles, why: str) -> ColumnReason:
+        name = self.encoder.names[index]
+        return ColumnReason(column=name, reason=why, effect=float(effect[index]), limit=float(limit[index]))
+
+    def _why(self, index: int) -> str:
         spec, start = self.encoder.specs[index], int(self.encoder.bin_offsets[index])
-        ours, theirs = self.counts[start : start + spec.bins], self.reference.counts[start : start + spec.bins]
-        return ColumnReason(column=spec.name, reason=_why(spec, ours, theirs), effect=effect, limit=limit)
+        return _why(spec, *(c[start : start + spec.bins] for c in (self.counts, self.reference.counts)))
+
+    def _mean(self, strange: Doubles) -> float:
+        return float(strange.sum() / max(self._judged.sum(), 1))
+
+    def _summary(self, odd: float, strange: Doubles) -> str:
+        most = [self.encoder.names[index] for index in np.argsort(-strange, kind="stable")[:3] if strange[index] > 0]
+        where = f" ({', '.join(most)}{' ...' if np.count_nonzero(strange) > 3 else ''})" if most else ""
+        return f"another kind of data: {odd:.0%} of rows are odd, {self._mean(strange):.0%} of columns strange{where}"
 
 
 def _why(spec: ColumnSpec, ours: Counts, theirs: Counts) -> str:

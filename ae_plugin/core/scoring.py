@@ -37,6 +37,8 @@ BLOCKS = (64, 256, 1024)
 """Rows the network sees at a time: whole blocks of few sizes, so that a runtime sets itself up once for each."""
 
 Method = Literal["combined", "reconstruction"]
+BEYOND = 0.05
+"""Share of held-out rows, and of a column's held-out cells, that count as odd."""
 CELL_HANDICAP = np.float32(np.log(2))
 
 Network = Callable[[Floats, Floats], tuple[Floats, Floats]]
@@ -79,6 +81,11 @@ class Reference:
         return ColumnPValues.of(self.cells)
 
     @cached_property
+    def largest_usual(self) -> Floats:
+        """The clean error that 95% of each column's held-out cells stay within, float32 [C]."""
+        return self.clean.quantile(1 - BEYOND)
+
+    @cached_property
     def typical_errors(self) -> Floats:
         """Mean hidden-cell error of each column's calibration cells, float32 [C]."""
         known = ~np.isnan(self.cells)
@@ -89,11 +96,15 @@ class Reference:
 
 @dataclass(frozen=True)
 class RowScores:
-    """Scores of n rows: anomaly_score float32 [n], p_value float32 [n], is_anomaly bool [n]."""
+    """Scores of n rows: anomaly_score float32 [n], p_value float32 [n], is_anomaly bool [n].
+
+    `misfit` bool [n, C] says which cells have a larger error than 95% of their column's held-out cells.
+    """
 
     anomaly_score: Floats
     p_value: Floats
     is_anomaly: Bools
+    misfit: Bools
 
 
 class Scorer:
@@ -179,14 +190,15 @@ class Scorer:
                 out += self.reference.views[name](values)
         return out
 
-    def raw_scores(self, encoded: Encoded) -> tuple[Floats, Floats]:
-        """Return anomaly scores float32 [n] and the clean reconstruction float32 [n, F]."""
+    def raw_scores(self, encoded: Encoded) -> tuple[Floats, Floats, Floats]:
+        """Return anomaly scores float32 [n], cell errors [n, C] and the clean reconstruction float32 [n, F]."""
         if self.method == "reconstruction":
             reconstruction = reconstruct(self.network, *self.encoder.inputs(encoded))
-            return whole_levels(mean_errors(self.encoder.column_errors(encoded, reconstruction))), reconstruction
+            errors = self.encoder.column_errors(encoded, reconstruction)
+            return whole_levels(mean_errors(errors)), errors, reconstruction
         views, errors, reconstruction = self.first_look(encoded)
         row, cell = self.surprises(encoded, self.whole(views), errors)
-        return whole_levels(np.maximum(row, cell)), reconstruction
+        return whole_levels(np.maximum(row, cell)), errors, reconstruction
 
     def surprises(self, encoded: Encoded, whole: Floats, errors: Floats) -> tuple[Floats, Floats]:
         """Surprise of each row as a whole and by its oddest cell, float32 [n] each, ready to compare."""
@@ -215,9 +227,11 @@ class Scorer:
         Returns:
             Their scores, and the clean reconstruction float32 [n, F].
         """
-        scores, reconstruction = self.raw_scores(encoded)
+        scores, errors, reconstruction = self.raw_scores(encoded)
         p = self._p_values(scores)
-        return RowScores(scores, p, is_anomaly(p, self.alert_rate if limit is None else limit)), reconstruction
+        misfit = errors > self.reference.largest_usual
+        flagged = is_anomaly(p, self.alert_rate if limit is None else limit)
+        return RowScores(scores, p, flagged, misfit), reconstruction
 
 
 def mean_errors(errors: Floats) -> Floats:

@@ -41,6 +41,12 @@ class ColumnTails:
             np.array([tail.index for tail in tails]),
         )
 
+    def quantile(self, share: float) -> Floats:
+        """The error that this share of each column's held-out cells stay within, float32 [C]."""
+        nats = -np.log(1 - share)
+        found = [np.interp(nats, known, at) for at, known in zip(self.at, self.nats, strict=True)]
+        return np.asarray(found, np.float32)
+
     @cached_property
     def _table(self) -> Floats:
         bits = (np.arange(_LEVELS, dtype=np.int32) + _LOWEST) << _SHIFT

@@ -232,7 +232,7 @@ class _Run:
             self.limit = flag_limit(chosen.alert_rate_of, chosen.alert_rate, scorer.calibration_rows, first_look)
             options = Options(chosen.denoise == "full", at, limit=self.limit)
             for batch in parallel(lambda batch: score_batch(batch, scorer, options), prefetch(self.reader.batches())):
-                self.guard.watch(batch.bin_counts, batch.rows.p_value)
+                self.guard.watch(batch.bin_counts, batch.rows.p_value, batch.rows.misfit)
                 yield batch
         except DataError as error:
             raise error.placed(self.reader.files[0].uri) from error

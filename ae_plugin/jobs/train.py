@@ -26,9 +26,9 @@ from ae_plugin.core.calibration import is_anomaly, rows_needed
 from ae_plugin.core.cells import recovered_share
 from ae_plugin.core.columns import ColumnSpec, TextSpec
 from ae_plugin.core.features import Encoded, TableEncoder
-from ae_plugin.core.guard import GuardReference
+from ae_plugin.core.guard import GuardReference, odd_cells
 from ae_plugin.core.reference import fit_reference
-from ae_plugin.core.scoring import Network, Reference, Scorer
+from ae_plugin.core.scoring import Network, Reference, RowScores, Scorer
 from ae_plugin.core.values import Floats
 from ae_plugin.errors import StoreError
 from ae_plugin.jobs.compare import compare
@@ -65,9 +65,9 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
     with held(checkpoint_folder(pipeline, history)) as checkpoint:
         job = _fit_network(pipeline, history, checkpoint, on_progress)
         scorer = _calibrate(pipeline, history, job.network)
-        held_out = scorer.score(history.encoded.take(history.split.calibration))[0].p_value
+        held_out = scorer.score(history.encoded.take(history.split.calibration))[0]
         gate = run_gate(scorer, job.untrained, history, registry)
-        report = _report(pipeline, history, job, scorer, held_out, gate, started)
+        report = _report(pipeline, history, job, scorer, held_out.p_value, gate, started)
         files = pack(scorer.reference, _fit_guard(history, held_out), job.weights, job.flat)
         files[REPORT] = report.model_dump_json(indent=1).encode()
         card = _card(pipeline, history, job, scorer, report.created_at)
@@ -97,11 +97,11 @@ def _calibrate(pipeline: Pipeline, history: History, network: Network) -> Scorer
     return Scorer(encoder, network, reference, pipeline.score.alert_rate, share != 0)
 
 
-def _fit_guard(history: History, held_out: Floats) -> GuardReference:
+def _fit_guard(history: History, held_out: RowScores) -> GuardReference:
     train, calibration = history.split.train, history.split.calibration
     _, days = np.unique(np.asarray(history.sample.partitions), return_inverse=True)
-    bins = history.encoded.bins[:, train]
-    return GuardReference.fit(history.encoder, bins, days[train], held_out, days[calibration])
+    bins, odd = history.encoded.bins[:, train], odd_cells(held_out.p_value, held_out.misfit)
+    return GuardReference.fit(history.encoder, bins, days[train], odd, days[calibration])
 
 
 def _card(pipeline: Pipeline, history: History, job: _Fitted, scorer: Scorer, created_at: str) -> ModelCard:

@@ -80,7 +80,7 @@ def pack(reference: Reference, guard: GuardReference, weights: Sequence[Any], ne
         "cells": reference.cells,
         "guard.counts": guard.counts,
         "guard.spread": guard.spread,
-        "guard.beyond": np.array([guard.beyond]),
+        "guard.odd": guard.odd,
     }
     for name, tail in reference.views.items():
         arrays |= {f"view.{name}.at": tail.at, f"view.{name}.nats": tail.nats}
@@ -105,7 +105,7 @@ def load_version(registry: Registry, version: str, alert_rate: float, method: Me
         arrays = load_arrays(files[REFERENCE])
         schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(card.source_schema)))
         reference = _unpack(card, arrays)
-        guard = GuardReference(arrays["guard.counts"], arrays["guard.spread"], float(arrays["guard.beyond"][0]))
+        guard = GuardReference(arrays["guard.counts"], arrays["guard.spread"], arrays["guard.odd"])
         network_bytes = files[NETWORK]
     except (ValidationError, SafetensorError, KeyError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:160]

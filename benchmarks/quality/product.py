@@ -36,16 +36,21 @@ def fit(history: pa.Table, work: Path, **sections: Any) -> tuple[Pipeline, Train
     """
     work.mkdir(parents=True, exist_ok=True)
     pq.write_table(history, work / "history.parquet")
+    pipeline = pipeline_of(work, **sections)
+    report = train(pipeline)
+    promote(pipeline, report.model_version, force=True)
+    return pipeline, report
+
+
+def pipeline_of(work: Path, **sections: Any) -> Pipeline:
+    """The pipeline that `fit` trains in a folder."""
     base: dict[str, Any] = {
         "name": "bench",
         "source": {"uri": str(work / "history.parquet")},
         "score": {"on_unfamiliar": "score"},
         "output": str(work / "out"),
     }
-    pipeline = Pipeline.model_validate({name: _merged(base, sections, name) for name in {*base, *sections}})
-    report = train(pipeline)
-    promote(pipeline, report.model_version, force=True)
-    return pipeline, report
+    return Pipeline.model_validate({name: _merged(base, sections, name) for name in {*base, *sections}})
 
 
 def _merged(base: dict[str, Any], sections: dict[str, Any], name: str) -> Any:

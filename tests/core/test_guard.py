@@ -16,9 +16,11 @@ from ae_plugin.core.guard import (
     SIGNIFICANCE,
     Guard,
     GuardReference,
-    chance,
+    Scale,
     count_bins,
     distances,
+    luck,
+    odd_cells,
     schema_notes,
 )
 from ae_plugin.schemas import GuardVerdict
@@ -50,7 +52,8 @@ def fitted(extra: int = 0) -> tuple[TableEncoder, GuardReference]:
 
 def learn_guard(encoder: TableEncoder, table: pa.Table, days: np.ndarray) -> GuardReference:
     """A reference whose held-out rows are odd as often as promised, on every day."""
-    return GuardReference.fit(encoder, encoder.encode(table).bins, days, usual(len(table)), days)
+    odd = odd_cells(usual(len(table)), misfits(encoder, len(table)))
+    return GuardReference.fit(encoder, encoder.encode(table).bins, days, odd, days)
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +66,27 @@ def usual(rows: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).permutation((np.arange(rows) + 0.5) / rows).astype(np.float32)
 
 
+def misfits(encoder: TableEncoder, rows: int, seed: int = 0, share: float = BEYOND) -> np.ndarray:
+    """As many cells of each column as that misfit, in no order: bool [n, C]."""
+    draws = [usual(rows, seed + 1 + column) for column in range(len(encoder.specs))]
+    return np.stack(draws, axis=1) <= share
+
+
 def judge(
     known: tuple[TableEncoder, GuardReference],
     table: pa.Table,
     p: np.ndarray | None = None,
     notes: list[str] | None = None,
+    misfit: np.ndarray | None = None,
 ) -> GuardVerdict:
     encoder, reference = known
     guard = Guard(encoder, reference, notes or [])
-    guard.watch(count_bins(encoder, encoder.encode(table).bins), usual(table.num_rows) if p is None else p)
+    rows = table.num_rows
+    guard.watch(
+        count_bins(encoder, encoder.encode(table).bins),
+        usual(rows) if p is None else p,
+        misfits(encoder, rows) if misfit is None else misfit,
+    )
     return guard.verdict()
 
 
@@ -207,7 +222,8 @@ def test_scores_drift_beyond_chance_only(known: tuple[TableEncoder, GuardReferen
 
     def drifts(odd: int) -> bool:
         guard = Guard(*known, [])
-        guard.watch(counts, np.r_[np.zeros(odd), np.ones(rows - odd)].astype(np.float32))
+        p = np.r_[np.zeros(odd), np.ones(rows - odd)].astype(np.float32)
+        guard.watch(counts, p, misfits(known[0], rows))
         return guard.verdict().verdict != "familiar"
 
     few = next((odd for odd in range(rows + 1) if drifts(odd)), rows + 1)
@@ -243,6 +259,76 @@ def test_a_partition_of_mostly_odd_rows_is_unfamiliar(known: tuple[TableEncoder,
     assert found.reasons, "a refusal says why"
 
 
+def test_rows_from_elsewhere_are_noticed_though_half_of_them_are_not(
+    known: tuple[TableEncoder, GuardReference],
+) -> None:
+    """Neither half of the rows are odd nor is any column far: together they are."""
+    ours, theirs = make(200, 99), make(200, 98)
+    for name in NUMBERS:
+        theirs = changed(theirs, name, pa.array(theirs[name].to_numpy() + 40))
+    for rows, verdict in ((170, "unfamiliar"), (60, "drifted")):
+        p = np.r_[usual(200), np.full(rows, 0.001, np.float32)]
+        found = judge(known, pa.concat_tables([ours, theirs.slice(0, rows)]), p)
+        assert found.verdict == verdict, found
+
+
+def test_most_columns_far_and_no_row_odd_is_unfamiliar(known: tuple[TableEncoder, GuardReference]) -> None:
+    """Another source in the middle of what training knows: every row is possible, all of them together are not."""
+    table = make(300, 99)
+    for name in table.column_names:
+        table = changed(table, name, table[name].take(pa.array(np.zeros(300, int))))
+    found = judge(known, table, usual(300) * 0.5 + 0.5)
+    assert found.verdict == "unfamiliar"
+    assert found.reasons[0].startswith("another kind of data: 0% of rows are odd, ")
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_a_few_columns_of_another_season_are_drift(known: tuple[TableEncoder, GuardReference], columns: int) -> None:
+    table, p = make(500, 99), usual(500)
+    p[:150] = 0.01
+    for name in NUMBERS[:columns]:
+        table = changed(table, name, pa.array(table[name].to_numpy() + 100))
+    found = judge(known, table, p)
+    assert found.verdict == "drifted"
+    assert {column.column for column in found.columns} == set(NUMBERS[:columns])
+
+
+def test_cells_that_do_not_fit_are_drift_and_their_column_is_named(known: tuple[TableEncoder, GuardReference]) -> None:
+    """A column that was shuffled keeps its distribution: only its errors give it away."""
+    encoder, _ = known
+    misfit = misfits(encoder, 500)
+    place = encoder.names.index("n3")
+    misfit[:200, place] = True
+    found = judge(known, make(500, 99), misfit=misfit)
+    assert found.verdict == "drifted"
+    share = misfit[:, place].mean()
+    assert found.reasons == [f"n3: {share:.0%} of values do not fit the rest of their row"]
+    assert found.columns[0].effect == pytest.approx(share) and found.columns[0].limit < 0.2
+
+
+def test_what_moved_is_blamed_before_what_misfits(known: tuple[TableEncoder, GuardReference]) -> None:
+    """A wrong cell spoils what the network says of its neighbours."""
+    encoder, _ = known
+    table, misfit = make(500, 99), misfits(encoder, 500)
+    misfit[:200, :3] = True
+    table = changed(table, "n1", pa.array(table["n1"].to_numpy() * 1000))
+    assert [column.column for column in judge(known, table, misfit=misfit).columns] == ["n1"]
+
+
+def test_misfits_of_training_days_are_allowed() -> None:
+    table = pa.concat_tables([make(ROWS, day) for day in range(4)])
+    encoder = TableEncoder(learn_columns(table, [""] * len(table))[0])
+    days, bins = np.repeat(np.arange(4), ROWS), encoder.encode(table).bins
+    odd = odd_cells(usual(len(table)), misfits(encoder, len(table)))
+    odd[:ROWS:2, 1] = True
+    reference = GuardReference.fit(encoder, bins, days, odd, days)
+    assert 0.4 < reference.odd[1] < 0.6 and (reference.odd[2:] < 0.1).all()
+    misfit = misfits(encoder, 400)
+    misfit[::2, 0] = True
+    for known, verdict in ((reference, "familiar"), (learn_guard(encoder, table, days), "drifted")):
+        assert judge((encoder, known), make(400, 99), misfit=misfit).verdict == verdict
+
+
 @pytest.mark.parametrize("rows", [1, 10, 19])
 def test_a_handful_of_rows_is_never_refused(known: tuple[TableEncoder, GuardReference], rows: int) -> None:
     table = make(rows, 99)
@@ -258,7 +344,7 @@ def test_columns_that_cannot_be_judged_are_left_out(known: tuple[TableEncoder, G
     table = changed(make(400, 99), "n0", pa.array(np.full(400, 1e6)))
     for skip, verdict in (([], "drifted"), (["n0"], "familiar"), (["n1"], "drifted")):
         guard = Guard(encoder, reference, [], skip=skip)
-        guard.watch(count_bins(encoder, encoder.encode(table).bins), usual(400))
+        guard.watch(count_bins(encoder, encoder.encode(table).bins), usual(400), misfits(encoder, 400))
         assert guard.verdict().verdict == verdict, skip
 
 
@@ -270,33 +356,59 @@ def test_columns_that_cannot_be_judged_are_left_out(known: tuple[TableEncoder, G
 def test_it_does_not_matter_where_the_stream_is_cut(
     known: tuple[TableEncoder, GuardReference], cuts: list[int]
 ) -> None:
-    table, p = make(300, 99), usual(300)
+    table, p, misfit = make(300, 99), usual(300), misfits(known[0], 300)
     table = changed(table, "n2", pa.array(table["n2"].to_numpy() + 3))
     guard = Guard(*known, [])
     edges = [0, *sorted(cuts), 300]
     for a, b in zip(edges, edges[1:], strict=False):
-        guard.watch(count_bins(known[0], known[0].encode(table.slice(a, b - a)).bins), p[a:b])
+        guard.watch(count_bins(known[0], known[0].encode(table.slice(a, b - a)).bins), p[a:b], misfit[a:b])
     assert guard.verdict() == judge(known, table, p)
 
 
-def test_distances_are_those_of_the_two_distribution_functions(known: tuple[TableEncoder, GuardReference]) -> None:
+def test_distances_of_words_are_the_share_of_them_that_would_have_to_change(
+    known: tuple[TableEncoder, GuardReference],
+) -> None:
     encoder, _ = known
+    word = encoder.names.index("word")
     ours, theirs = encoder.encode(make(300, 1)).bins, encoder.encode(make(700, 2)).bins
     found = distances(encoder, count_bins(encoder, ours), count_bins(encoder, theirs))
-    for index, spec in enumerate(encoder.specs):
-        steps = np.arange(spec.bins)
-        apart = [abs((ours[index] <= at).mean() - (theirs[index] <= at).mean()) for at in steps]
-        assert found[index] == pytest.approx(max(apart))
+    apart = [abs((ours[word] == at).mean() - (theirs[word] == at).mean()) for at in range(encoder.specs[word].bins)]
+    assert found[word] == pytest.approx(sum(apart) / 2)
+    assert ((found >= 0) & (found <= 1)).all()
     nothing = np.zeros(encoder.total_bins, np.int64)
     assert distances(encoder, nothing, nothing).tolist() == [0.0] * len(encoder.specs)
 
 
+@pytest.mark.parametrize("narrow", [0.0, 1e-3], ids=["one value", "one place"])
+def test_values_that_are_all_alike_are_far_though_in_the_middle(
+    known: tuple[TableEncoder, GuardReference], narrow: float
+) -> None:
+    """As far as values outside of all that training saw, less the part of training that is there."""
+    encoder, reference = known
+    place = encoder.names.index("n0")
+    for middle, least in ((0.0, 0.8), (50.0, 0.99)):
+        table = changed(make(500, 9), "n0", pa.array(np.random.default_rng(0).normal(middle, narrow, 500)))
+        found = distances(encoder, count_bins(encoder, encoder.encode(table).bins), reference.counts)
+        assert found[place] >= least
+
+
 @QUICK
-@given(rows=st.integers(1, 10**6), columns=st.integers(1, 300))
-def test_chance_is_the_bound_of_dvoretzky_kiefer_and_wolfowitz(rows: int, columns: int) -> None:
-    """With probability 1% over all columns: 2 exp(-2 n d²) = 0.01 / C."""
-    d = chance(rows, columns)
-    assert 2 * np.exp(-2 * rows * d**2) == pytest.approx(SIGNIFICANCE / columns)
+@given(rows=st.integers(1, 10**6), tests=st.integers(1, 300))
+def test_luck_is_the_bound_of_mcdiarmid(rows: int, tests: int) -> None:
+    """With probability 1% over all tests: exp(-2 n d²) = 0.01 / T."""
+    d = luck(rows, tests)
+    assert np.exp(-2 * rows * d**2) == pytest.approx(SIGNIFICANCE / tests)
+
+
+@pytest.mark.parametrize("rows", [5, 20, 100, 1000])
+def test_chance_is_at_least_the_mean_distance(known: tuple[TableEncoder, GuardReference], rows: int) -> None:
+    encoder, reference = known
+    scale = Scale(encoder, reference.counts)
+    found = [scale.distances(count_bins(encoder, encoder.encode(make(rows, seed)).bins)) for seed in range(700, 740)]
+    mean = np.mean(found, axis=0)
+    assert (mean <= scale.chance(rows) * 1.1 + 0.01).all()
+    plain = [spec.kind != "text" for spec in encoder.specs]
+    assert (mean >= scale.chance(rows) * 0.6)[plain].all(), "and not much more"
 
 
 def test_small_training_days_do_not_widen_the_limits() -> None:
@@ -305,7 +417,7 @@ def test_small_training_days_do_not_widen_the_limits() -> None:
     encoder = TableEncoder(learn_columns(table, [""] * len(table))[0])
     tiny = learn_guard(encoder, table, np.arange(len(table)) // 10)
     assert tiny.spread.max() < 0.15
-    assert tiny.beyond == BEYOND
+    assert (tiny.odd < BEYOND + 0.02).all(), "of days so small, shares say nothing"
     assert (learn_guard(encoder, table, np.zeros(len(table), int)).spread == 0).all()
 
 
@@ -316,8 +428,9 @@ def test_what_training_days_scores_differ_by_is_allowed() -> None:
     days, bins = np.repeat(np.arange(4), ROWS), encoder.encode(table).bins
     p = usual(len(table))
     p[:ROWS] = np.where(np.arange(ROWS) % 5 == 0, 0.01, 0.5)
-    reference = GuardReference.fit(encoder, bins, days, p, days)
-    assert BEYOND < reference.beyond < 0.2
+    reference = GuardReference.fit(encoder, bins, days, odd_cells(p, misfits(encoder, len(p))), days)
+    assert 0.1 < reference.odd[0] < 0.2
+    assert (reference.odd[1:] < 0.1).all()
     odd = np.where(np.arange(400) % 5 == 0, 0.01, 0.5).astype(np.float32)
     for known, verdict in ((reference, "familiar"), (learn_guard(encoder, table, days), "drifted")):
         assert judge((encoder, known), make(400, 99), odd).verdict == verdict
