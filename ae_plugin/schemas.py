@@ -132,7 +132,7 @@ class Gate(_Record):
     passed: bool
     reasons: list[str]
     results: list[GateResult]
-    champion: str | None = Field(description="The version compared with, when there was one.")
+    champion: str | None = Field(None, description="The version compared with, when there was one.")
 
 
 class ColumnNote(_Record):

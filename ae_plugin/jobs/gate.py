@@ -2,7 +2,11 @@
 
 Rows that nobody was trained on are copied with injected faults (`core/faults`). Each scorer ranks the rows and their
 faulty copies; its AUROC is averaged over the kinds of fault. The challenger passes when it beats PCA, an untrained
-copy of itself, and the champion. Beating a trivial scorer takes more than luck: at most 98% of its error (1 - AUROC).
+copy of itself, and the champion. Beating a trivial scorer takes more than luck: at most 98% of its error (1 - AUROC),
+over enough copies that chance is less than that.
+
+Before that it must be the network that was trained: as scoring runs it, on the rows that scoring feeds it, it has the
+validation loss that training reported.
 """
 
 from __future__ import annotations
@@ -28,11 +32,17 @@ from ae_plugin.store.registry import Registry
 
 log = logging.getLogger(__name__)
 GATE_ROWS = 2000
+COPIES = 2000
+"""Faulty copies of each kind that there are at least."""
 LEFT = 0.98
+OFF = 0.02
+"""Share by which the validation loss may be off: another runtime rounds differently."""
 Score = Callable[[pa.Table], Floats]
 
 
-def run_gate(scorer: Scorer, untrained: Network, history: History, registry: Registry) -> Gate:
+def run_gate(
+    scorer: Scorer, untrained: Network, history: History, registry: Registry, *, seed: int, reported: float
+) -> Gate:
     """Compare the challenger with PCA, its untrained self and the champion, on rows nobody was trained on.
 
     Args:
@@ -40,8 +50,13 @@ def run_gate(scorer: Scorer, untrained: Network, history: History, registry: Reg
         untrained: its network before the first step.
         history: what the challenger learned from.
         registry: holds the champion, if there is one.
+        seed: of its training.
+        reported: its validation loss, as training reported it.
     """
     encoded, split = history.encoded, history.split
+    broken = _is_another(scorer.network, history, seed, reported)
+    if broken:
+        return Gate(passed=False, reasons=[broken], results=[])
     rows = split.calibration
     if len(rows) > GATE_ROWS:
         rows = np.sort(np.random.default_rng(3).permutation(rows)[:GATE_ROWS])
@@ -73,6 +88,17 @@ def run_gate(scorer: Scorer, untrained: Network, history: History, registry: Reg
         except AeError as error:
             reasons.append(f"the champion cannot score today's history ({error}): the challenger need not beat it")
     return _judge(results, reasons, champion)
+
+
+def _is_another(network: Network, history: History, seed: int, reported: float) -> str:
+    """Say why a network cannot be the one that was trained, or ''."""
+    from ae_plugin.models.training import Rows, masked_loss
+
+    rows = Rows(history.encoder, history.encoded.take(history.split.validation))
+    found = masked_loss(network, rows, seed)
+    if abs(found - reported) <= OFF * reported:
+        return ""
+    return f"is not the network that was trained: loss {found:.4g} on the validation rows, {reported:.4g} in training"
 
 
 def _champion(registry: Registry, alert_rate: float, reasons: list[str]) -> tuple[str | None, Scorer | None]:
@@ -114,10 +140,12 @@ def _measure(
     from sklearn.metrics import roc_auc_score
 
     normal = np.concatenate([score(table, at) for table, at in batches])
+    # Every scorer meets the same faults: what is left of chance, they share.
+    turns = list(enumerate(batches * -(-COPIES // len(normal))))
     auroc = {}
     for kind in faults.KINDS:
         faulty = np.concatenate(
-            [score(faults.inject(table, encoder.names, kind, index), at) for index, (table, at) in enumerate(batches)]
+            [score(faults.inject(table, encoder.names, kind, turn), at) for turn, (table, at) in turns]
         )
         truth = np.r_[np.zeros(len(normal)), np.ones(len(faulty))]
         auroc[kind] = round(float(roc_auc_score(truth, np.r_[normal, faulty])), 6)

@@ -18,6 +18,7 @@ def train_lines(report: TrainReport) -> list[str]:
     others = [name for name in ("pca", "untrained", "champion") if name in by_name]
     versus = ", ".join(f"{name} {by_name[name].mean:.3f}" for name in others)
     days = many(len(report.partitions), "partition")
+    told = f"{by_name['challenger'].mean:.3f}; {versus}" if others else "; ".join(report.gate.reasons)
     lines = [
         f"model {report.model_version}: {len(learned)} of {many(len(report.columns), 'column')}, "
         f"{many(report.features, 'feature')}",
@@ -26,7 +27,7 @@ def train_lines(report: TrainReport) -> list[str]:
         f"{report.rows_per_second:.0f} rows/s, peak {report.peak_memory_mb:.0f} MB",
         f"calibration: {report.rows_calibration} rows never trained on; LiteRT equals Keras within "
         f"{report.export_difference:.0e}",
-        f"faults told from normal rows (AUROC): {by_name['challenger'].mean:.3f}; {versus}",
+        f"faults told from normal rows (AUROC): {told}",
     ]
     return [*lines, *(f"note: {note}" for note in report.notes)]
 

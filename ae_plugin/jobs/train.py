@@ -66,7 +66,9 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
         job = _fit_network(pipeline, history, checkpoint, on_progress)
         scorer = _calibrate(pipeline, history, job.network)
         held_out = scorer.score(history.encoded.take(history.split.calibration))[0]
-        gate = run_gate(scorer, job.untrained, history, registry)
+        gate = run_gate(
+            scorer, job.untrained, history, registry, seed=pipeline.model.seed, reported=job.validation_loss
+        )
         report = _report(pipeline, history, job, scorer, held_out.p_value, gate, started)
         files = pack(scorer.reference, _fit_guard(history, held_out), job.weights, job.flat)
         files[REPORT] = report.model_dump_json(indent=1).encode()

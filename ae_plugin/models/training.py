@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from ae_plugin.core.features import Encoded, TableEncoder
+from ae_plugin.core.scoring import Network, reconstruct
 from ae_plugin.core.values import Floats
 from ae_plugin.models.checkpoint import Checkpoint
 
@@ -111,7 +112,8 @@ def train(
         if state.step % every and state.step < budget.steps:
             continue
         state.evaluate(fixed, loss)
-        _log(state, budget, start, first)
+        if state.curve:
+            _log(state, budget, start, first)
         if on_progress:
             on_progress(state.step, budget.steps)
         if checkpoint is not None and time.perf_counter() - saved > 5:
@@ -119,6 +121,8 @@ def train(
             saved = time.perf_counter()
     seconds = time.perf_counter() - start
     model.set_weights(state.best)
+    if not np.isfinite(state.best_loss):
+        state.best_loss = state.loss(fixed)
     return Trained(
         state.step,
         state.step < budget.steps,
@@ -133,6 +137,13 @@ def _validation_set(validation: Rows, seed: int) -> tuple[Floats, Floats, Floats
     rng = np.random.default_rng([seed, 2**32 - 1])
     chosen = np.arange(len(validation)) if len(validation) <= 4096 else rng.permutation(len(validation))[:4096]
     return validation.masked(chosen, rng)
+
+
+def masked_loss(network: Network, validation: Rows, seed: int) -> float:
+    """The loss that training reports, of any network: what scoring runs must have the same."""
+    x, visible, target, weights = _validation_set(validation, seed)
+    squares = weights * np.square(reconstruct(network, x, visible) - target)
+    return float(squares.sum(dtype=np.float64) / (weights.sum(dtype=np.float64) + 1e-6))
 
 
 def _log(state: _State, budget: Budget, start: float, first: int) -> None:
@@ -184,11 +195,19 @@ class _State:
             total += loss
         return total / tf.cast(tf.shape(x)[0], tf.float32)
 
-    def evaluate(self, fixed: tuple[Floats, Floats, Floats, Floats], train_loss: float) -> None:
-        """Compare with the best weights so far, and keep the better."""
+    def loss(self, fixed: tuple[Floats, Floats, Floats, Floats]) -> float:
+        """Loss of the model as it is on fixed rows."""
         x, visible, target, weights = fixed
         reconstruction, _ = self.model([x, visible], training=False)
-        loss = float(_loss(reconstruction, tf.constant(target), tf.constant(weights)))
+        return float(_loss(reconstruction, tf.constant(target), tf.constant(weights)))
+
+    def evaluate(self, fixed: tuple[Floats, Floats, Floats, Floats], train_loss: float) -> None:
+        """Compare with the best weights so far, and keep the better."""
+        loss = self.loss(fixed)
+        if not np.isfinite(loss + train_loss):
+            log.warning("step %d: the loss is no number any more, training ends", self.step)
+            self.patience = PATIENCE
+            return
         self.curve.append((self.step, round(train_loss, 6), round(loss, 6)))
         if loss < self.best_loss * (1 - 1e-4):
             self.best_loss, self.best, self.patience = loss, self.model.get_weights(), 0
