@@ -234,12 +234,16 @@ def report(found: pd.DataFrame) -> list[str]:
     lines += ["", f"| change | {head} its column named |", "|---|---:|---:|---:|---:|---:|"]
     for group in ("half", *(f"unit: {unit}" for unit in UNITS), "column shuffled", "category renamed"):
         part = found[found["group"] == group]
+        if part.empty:
+            continue
         title = "half the rows from elsewhere" if group == "half" else group
         named = "" if group == "half" else f"{part['named'].astype(float).mean():.0%}"
         lines.append(f"| {title} | {verdicts(part)} | {named} |")
     lines += ["", f"| season | {head} refused |", "|---|---:|---:|---:|---:|---|"]
     for walk in WALKS:
         part = found[found["group"] == walk.name]
+        if part.empty:
+            continue
         refused = part[part["verdict"] == "unfamiliar"]["part"].value_counts().sort_index()
         lines.append(f"| {walk.name} | {verdicts(part)} | {', '.join(refused.index)} |")
     return [*lines, "", *months(found)]
