@@ -5,8 +5,8 @@ faulty copies; its AUROC is averaged over the kinds of fault. The challenger pas
 copy of itself, and the champion. Beating a trivial scorer takes more than luck: at most 98% of its error (1 - AUROC),
 over enough copies that chance is less than that.
 
-Before that it must be the network that was trained: as scoring runs it, on the rows that scoring feeds it, it has the
-validation loss that training reported.
+And it must be a network that was trained: as scoring runs it, on the rows that scoring feeds it, it has the validation
+loss that training reported, and that is less than for always saying the mean.
 """
 
 from __future__ import annotations
@@ -54,9 +54,11 @@ def run_gate(
         reported: its validation loss, as training reported it.
     """
     encoded, split = history.encoded, history.split
-    broken = _is_another(scorer.network, history, seed, reported)
-    if broken:
-        return Gate(passed=False, reasons=[broken], results=[])
+    found, trivial = (_loss(network, history, seed) for network in (scorer.network, _means))
+    reasons = _problems(found, trivial, reported)
+    sound = not reasons
+    if not np.isfinite(found):
+        return Gate(passed=False, reasons=reasons, results=[])
     rows = split.calibration
     if len(rows) > GATE_ROWS:
         rows = np.sort(np.random.default_rng(3).permutation(rows)[:GATE_ROWS])
@@ -77,7 +79,6 @@ def run_gate(
         "untrained": _by_scorer(Scorer(encoder, untrained, blank, scorer.alert_rate, scorer.contaminated)),
         "pca": lambda table, at: _pca_errors(pca, encoder, encoder.encode(table, at)),
     }
-    reasons: list[str] = []
     champion, rival = _champion(registry, scorer.alert_rate, reasons)
     if rival:
         scorers["champion"] = _by_scorer(rival)
@@ -87,18 +88,28 @@ def run_gate(
             results.append(_measure(name, score, batches, encoder))
         except AeError as error:
             reasons.append(f"the champion cannot score today's history ({error}): the challenger need not beat it")
-    return _judge(results, reasons, champion)
+    return _judge(results, reasons, champion, sound)
 
 
-def _is_another(network: Network, history: History, seed: int, reported: float) -> str:
-    """Say why a network cannot be the one that was trained, or ''."""
+def _means(x: Floats, visible: Floats) -> tuple[Floats, Floats]:
+    """A network that says each column's mean, whatever it sees."""
+    return np.zeros_like(x), np.zeros((len(visible), 1), np.float32)
+
+
+def _loss(network: Network, history: History, seed: int) -> float:
     from ae_plugin.models.training import Rows, masked_loss
 
-    rows = Rows(history.encoder, history.encoded.take(history.split.validation))
-    found = masked_loss(network, rows, seed)
-    if abs(found - reported) <= OFF * reported:
-        return ""
-    return f"is not the network that was trained: loss {found:.4g} on the validation rows, {reported:.4g} in training"
+    return masked_loss(network, Rows(history.encoder, history.encoded.take(history.split.validation)), seed)
+
+
+def _problems(found: float, trivial: float, reported: float) -> list[str]:
+    """Say what is wrong with a network by its loss on the validation rows."""
+    problems = []
+    if not abs(found - reported) <= OFF * reported:
+        problems.append(f"is not the network that was trained: loss {found:.4g} now, {reported:.4g} in training")
+    if not found < LEFT * trivial:
+        problems.append(f"learned nothing: loss {found:.4g}, and {trivial:.4g} for always saying the mean")
+    return problems
 
 
 def _champion(registry: Registry, alert_rate: float, reasons: list[str]) -> tuple[str | None, Scorer | None]:
@@ -152,9 +163,9 @@ def _measure(
     return GateResult(scorer=name, auroc=auroc, mean=round(float(np.mean(list(auroc.values()))), 6))
 
 
-def _judge(results: list[GateResult], reasons: list[str], champion: str | None) -> Gate:
+def _judge(results: list[GateResult], reasons: list[str], champion: str | None, sound: bool) -> Gate:
     ours = results[0]
-    passed = True
+    passed = sound
     names = {"pca": "PCA", "untrained": "its untrained self", "champion": f"the champion {champion}"}
     for other in results[1:]:
         allowed = 1.0 if other.scorer == "champion" else LEFT

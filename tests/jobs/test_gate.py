@@ -79,7 +79,24 @@ def test_another_network_than_the_one_that_was_trained_is_refused(
 
     gate = gate_of(champion, network, tmp_path)
     assert not gate.passed
-    assert [reason.split(":")[0] for reason in gate.reasons] == ["is not the network that was trained"]
+    assert gate.reasons[0].startswith("is not the network that was trained: ")
+    assert (gate.results == []) is (harm == "no numbers")
+
+
+def test_a_network_that_learned_nothing_is_refused_whatever_it_finds(
+    champion: tuple[ModelVersion, History, Network, float], tmp_path: Path
+) -> None:
+    """Noise for weights can tell faults from normal rows by luck, since the score has other views than the error."""
+    version, history, untrained, _ = champion
+
+    def noise(x: Floats, visible: Floats) -> tuple[Floats, Floats]:
+        return np.sin(9 * x + 3), untrained(x, visible)[1]
+
+    rows = training.Rows(history.encoder, history.encoded.take(history.split.validation))
+    loss = training.masked_loss(noise, rows, version.card.seed)
+    gate = gate_of((version, history, untrained, loss), noise, tmp_path)
+    assert not gate.passed
+    assert gate.reasons[0].startswith("learned nothing: ")
 
 
 @pytest.mark.parametrize("rate", [np.nan, 1e4], ids=["no numbers", "too fast"])
