@@ -89,6 +89,16 @@ def test_scores_are_of_the_promised_types(scorer: Scorer, normal: Encoded) -> No
     assert np.isfinite(rows.anomaly_score).all()
 
 
+def test_misfits_are_the_cells_that_few_held_out_ones_are_like(
+    scorer: Scorer, normal: Encoded, faulty: Encoded
+) -> None:
+    before, after = scorer.score(normal)[0].misfit, scorer.score(faulty)[0].misfit
+    assert before.shape == normal.state.shape and before.dtype == bool
+    assert 0.01 < before.mean() < 0.12, "one cell in twenty, about"
+    touched = (normal.x != faulty.x)[:, [where.start for where in scorer.encoder.slices]]
+    assert after[touched].mean() > 3 * before[touched].mean()
+
+
 def test_faulty_rows_score_higher_than_they_did(scorer: Scorer, normal: Encoded, faulty: Encoded) -> None:
     before, after = scorer.raw_scores(normal)[0], scorer.raw_scores(faulty)[0]
     touched = (normal.x != faulty.x).any(axis=1) | (normal.state != faulty.state).any(axis=1)

@@ -33,6 +33,13 @@ def test_one_row_of_points_a_column(tails: ColumnTails) -> None:
     assert (np.diff(tails.nats, axis=1) >= 0).all()
 
 
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.95, 0.99])
+def test_quantiles_are_those_of_the_errors(errors: np.ndarray, tails: ColumnTails, share: float) -> None:
+    within = (errors <= tails.quantile(share)).mean(axis=0)
+    assert within[:2] == pytest.approx([share, share], abs=0.01)
+    assert within[2] >= share - 0.01, "where most errors are alike, no fewer"
+
+
 @QUICK
 @given(seed=st.integers(0, 10**6), scale=st.sampled_from([1e-6, 1e-2, 1.0, 100.0]))
 def test_each_column_is_asked_its_own_tail(errors: np.ndarray, tails: ColumnTails, seed: int, scale: float) -> None:
