@@ -18,7 +18,7 @@ from ae_plugin.core.cells import hidden_cell_errors
 from ae_plugin.core.columns import CategorySpec, ColumnSpec, NumberSpec, TimeSpec
 from ae_plugin.core.decode import as_text, expected_values
 from ae_plugin.core.features import IMPOSSIBLE, NULL, UNJUDGED, VALUE, Encoded
-from ae_plugin.core.scoring import Scorer, hidden_errors, reconstruct
+from ae_plugin.core.scoring import Scorer, hidden_errors
 from ae_plugin.core.values import Bools, Doubles, Floats, Longs, decoded
 
 LEVEL = 0.99
@@ -149,7 +149,7 @@ class _Column:
         seen = encoder.visible(encoded) * ~gone
         seen[:, self.index] = 0
         where = encoder.slices[self.index]
-        features = reconstruct(self.scorer.network, encoder.hide(encoded.x, seen), seen)[:, where]
+        features = self.scorer.expect(encoded.x, seen)[:, where]
         observed = decoded(batch.column(batch.schema.get_field_index(spec.name)))
         texts, expected = as_text(observed).to_pylist(), self._decoded(features, observed)
         low, high = self._ends(features, observed)

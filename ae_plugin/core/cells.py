@@ -117,16 +117,15 @@ def hidden_cell_errors(scorer: Scorer, encoded: Encoded, also_hidden: Bools, ask
         seen = visible[row]
         seen[np.arange(len(row)), turn] = 0
         part = Encoded(encoded.x[row], encoded.state[row], encoded.bins[:, :0])
-        reconstruction = reconstruct(scorer.network, encoder.hide(part.x, seen), seen)
-        out[row, turn] = encoder.column_errors(part, reconstruction)[np.arange(len(row)), turn]
+        out[row, turn] = encoder.column_errors(part, scorer.expect(part.x, seen))[np.arange(len(row)), turn]
     return out
 
 
 def fill(scorer: Scorer, encoded: Encoded, wrong: Bools) -> Floats:
-    """Reconstruct rows with their wrong, missing and impossible cells hidden together: float32 [m, F]."""
+    """What rows should hold, float32 [m, F], from their wrong, missing and impossible cells hidden together."""
     gone = wrong | (encoded.state == NULL) | (encoded.state == IMPOSSIBLE)
     visible = scorer.encoder.visible(encoded) * ~gone
-    return reconstruct(scorer.network, scorer.encoder.hide(encoded.x, visible), visible)
+    return scorer.expect(encoded.x, visible)
 
 
 def recovered_share(encoder: TableEncoder, network: Network, rows: Encoded, column: int) -> float:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from ae_plugin.core.blend import Blend
 from ae_plugin.core.calibration import Tail, whole_levels
 from ae_plugin.core.cells import hidden_cell_errors
-from ae_plugin.core.features import UNJUDGED, Encoded, TableEncoder
+from ae_plugin.core.features import UNJUDGED, VALUE, Encoded, TableEncoder
 from ae_plugin.core.guard import count_bins
 from ae_plugin.core.scoring import Network, Reference, Scorer, embed, hidden_errors, reconstruct
 from ae_plugin.core.surprise import ColumnTails
@@ -17,12 +18,14 @@ from ae_plugin.core.values import Bins, Bools, Floats
 
 GROUPS = 4
 ODD_SHARE = 0.05
-LATENT_ROWS, TAIL_ROWS, CALIBRATION_ROWS, CELL_EVALUATIONS = 50_000, 10_000, 20_000, 600_000
+LATENT_ROWS, TAIL_ROWS, CALIBRATION_ROWS = 50_000, 10_000, 20_000
+CELL_EVALUATIONS, BLEND_EVALUATIONS = 600_000, 100_000
 
 
 def fit_reference(
     encoder: TableEncoder,
     network: Network,
+    filler: Network,
     train: Encoded,
     validation: Encoded,
     calibration: Encoded,
@@ -36,6 +39,7 @@ def fit_reference(
     Args:
         encoder: of this version.
         network: trained (or, for the gate, untrained).
+        filler: trained on for hidden cells.
         train: rows the network was trained on; used for the latent shape and the columns' tails only.
         validation: rows it was not trained on; used for the views' tails.
         calibration: other rows it was not trained on; used for p-values only.
@@ -61,8 +65,9 @@ def fit_reference(
         calibration=np.zeros(0, np.float32),
         calibration_errors=np.zeros(0, np.float32),
         cells=np.zeros((0, len(encoder.specs)), np.float32),
+        blend=Blend.of_network(encoder.features),
     )
-    scorer = Scorer(encoder, network, blank, 0.01, contaminated)
+    scorer = Scorer(encoder, network, filler, blank, 0.01, contaminated)
     scorer.reference = reference = _fit_views(scorer, held_out)
     kept = calibration.take(np.arange(min(len(calibration), CALIBRATION_ROWS)))
     views, errors, _ = scorer.first_look(kept)
@@ -73,7 +78,10 @@ def fit_reference(
         calibration=np.sort(whole_levels(scores))[:normal],
         calibration_errors=np.sort(whole_levels(views["clean"]))[:normal],
     )
-    return replace(reference, cells=_calibrate_cells(scorer, kept)) if cells else reference
+    if not cells:
+        return reference
+    scorer.reference = reference = replace(reference, blend=_fit_blend(scorer, some, held_out))
+    return replace(reference, cells=_calibrate_cells(scorer, kept))
 
 
 def _fit_views(scorer: Scorer, held_out: Encoded) -> Reference:
@@ -88,6 +96,24 @@ def _fit_views(scorer: Scorer, held_out: Encoded) -> Reference:
     scorer.reference = replace(scorer.reference, odd=float(np.quantile(look, 1 - ODD_SHARE)))
     known["cell"] = Tail.fit(scorer.oddest_cell(held_out, row, errors))
     return replace(scorer.reference, views=known)
+
+
+def _fit_blend(scorer: Scorer, train: Encoded, held_out: Encoded) -> Blend:
+    """Learn the regressions from training rows, and how much they count from rows held out."""
+    encoder, rows = scorer.encoder, max(200, BLEND_EVALUATIONS // len(scorer.encoder.specs))
+    blend = Blend.regress(encoder, train.x)
+    if not len(blend.linear):
+        return blend
+    part = held_out.take(np.arange(min(len(held_out), rows)))
+    shares = np.empty_like(blend.shares)
+    for column, where in enumerate(encoder.slices):
+        visible = encoder.visible(part)
+        visible[:, column] = 0
+        seen = visible[:, encoder.column_of]
+        found = reconstruct(scorer.filler, part.x * seen, visible)
+        known = np.flatnonzero(part.state[:, column] == VALUE)
+        shares[:, where] = blend.column_shares(where, part.x, found, seen, known)[:, None]
+    return replace(blend, shares=shares)
 
 
 def _calibrate_cells(scorer: Scorer, calibration: Encoded) -> Floats:

@@ -28,6 +28,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from ae_plugin.core.blend import Blend
 from ae_plugin.core.calibration import ColumnPValues, PValues, Tail, is_anomaly, whole_levels
 from ae_plugin.core.features import UNJUDGED, Encoded, TableEncoder, add_columns
 from ae_plugin.core.surprise import ColumnTails
@@ -61,6 +62,7 @@ class Reference:
         calibration: float32 [m], row scores of the calibration set, increasing.
         calibration_errors: float32 [m], mean cell errors of the same rows, increasing.
         cells: float32 [k, C], hidden-cell errors of calibration cells, each column increasing; NaN last.
+        blend: what hidden cells hold, by the filling network and by regressions together.
     """
 
     center: Floats
@@ -74,6 +76,7 @@ class Reference:
     calibration: Floats
     calibration_errors: Floats
     cells: Floats
+    blend: Blend
 
     @cached_property
     def cell_p_values(self) -> ColumnPValues:
@@ -113,6 +116,7 @@ class Scorer:
     Args:
         encoder: turns record batches into what the network sees.
         network: trained.
+        filler: the same network, trained on for hidden cells alone: it judges and fills single cells.
         reference: learned from training, validation and calibration rows.
         alert_rate: share of normal rows that may be flagged.
         contaminated: whether history may have held anomalies.
@@ -123,12 +127,13 @@ class Scorer:
         self,
         encoder: TableEncoder,
         network: Network,
+        filler: Network,
         reference: Reference,
         alert_rate: float,
         contaminated: bool,
         method: Method = "combined",
     ) -> None:
-        self.encoder, self.network, self.reference = encoder, network, reference
+        self.encoder, self.network, self.filler, self.reference = encoder, network, filler, reference
         self.alert_rate, self.contaminated, self.method = alert_rate, contaminated, method
 
     @property
@@ -159,6 +164,12 @@ class Scorer:
     def encode(self, batch: pa.RecordBatch | pa.Table, reference: float | None = None) -> Encoded:
         """Encode a record batch; see `TableEncoder.encode`."""
         return self.encoder.encode(batch, reference)
+
+    def expect(self, x: Floats, visible: Floats) -> Floats:
+        """What cells are expected to hold, float32 [n, F]; of hidden ones, from all that is visible, float32 [n, C]."""
+        seen = visible[:, self.encoder.column_of]
+        hidden = x * seen
+        return self.reference.blend(reconstruct(self.filler, hidden, visible), hidden, seen)
 
     def first_look(self, encoded: Encoded) -> tuple[dict[str, Floats], Floats, Floats]:
         """One pass over rows: the three views float32 [n] each, cell errors [n, C], reconstruction [n, F]."""

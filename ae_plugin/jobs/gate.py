@@ -67,6 +67,7 @@ def run_gate(
     blank = fit_reference(
         encoder,
         untrained,
+        untrained,
         encoded.take(split.train[:20_000]),
         encoded.take(split.validation),
         encoded.take(split.validation),
@@ -76,7 +77,7 @@ def run_gate(
     pca = Pca.fit(encoded.x[split.train[:20_000]])
     scorers: dict[str, Callable[[pa.Table, float | None], Floats]] = {
         "challenger": _by_scorer(scorer),
-        "untrained": _by_scorer(Scorer(encoder, untrained, blank, scorer.alert_rate, scorer.contaminated)),
+        "untrained": _by_scorer(Scorer(encoder, untrained, untrained, blank, scorer.alert_rate, scorer.contaminated)),
         "pca": lambda table, at: _pca_errors(pca, encoder, encoder.encode(table, at)),
     }
     champion, rival = _champion(registry, scorer.alert_rate, reasons)

@@ -64,13 +64,13 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
     registry.folder.makedirs(MODELS)
     with held(checkpoint_folder(pipeline, history)) as checkpoint:
         job = _fit_network(pipeline, history, checkpoint, on_progress)
-        scorer = _calibrate(pipeline, history, job.network)
+        scorer = _calibrate(pipeline, history, job)
         held_out = scorer.score(history.encoded.take(history.split.calibration))[0]
         gate = run_gate(
             scorer, job.untrained, history, registry, seed=pipeline.model.seed, reported=job.validation_loss
         )
         report = _report(pipeline, history, job, scorer, held_out.p_value, gate, started)
-        files = pack(scorer.reference, _fit_guard(history, held_out), job.weights, job.flat)
+        files = pack(scorer.reference, _fit_guard(history, held_out), job.weights, job.flat, job.filler_flat)
         files[REPORT] = report.model_dump_json(indent=1).encode()
         card = _card(pipeline, history, job, scorer, report.created_at)
         version = registry.register(files, card.model_dump(mode="json", exclude={"files"}))
@@ -79,16 +79,17 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
     return report.model_copy(update={"model_version": version})
 
 
-def _calibrate(pipeline: Pipeline, history: History, network: Network) -> Scorer:
+def _calibrate(pipeline: Pipeline, history: History, job: _Fitted) -> Scorer:
     """Learn what scoring needs beside the network, from rows it was not trained on."""
     encoded, split = history.encoded, history.split
     validation = encoded.take(split.validation)
-    encoder = TableEncoder(_judge_texts(history.encoder, network, validation))
+    encoder = TableEncoder(_judge_texts(history.encoder, job.filler, validation))
     share = pipeline.train.contamination
     calibration = encoded.take(split.calibration)
     reference = fit_reference(
         encoder,
-        network,
+        job.network,
+        job.filler,
         encoded.take(split.weighted),
         validation,
         calibration,
@@ -96,7 +97,7 @@ def _calibrate(pipeline: Pipeline, history: History, network: Network) -> Scorer
         anomalous_share=0.0 if share == "auto" else share,
     )
     log.info("calibrated on %d rows never trained on", len(reference.calibration))
-    return Scorer(encoder, network, reference, pipeline.score.alert_rate, share != 0)
+    return Scorer(encoder, job.network, job.filler, reference, pipeline.score.alert_rate, share != 0)
 
 
 def _fit_guard(history: History, held_out: RowScores) -> GuardReference:
@@ -162,9 +163,11 @@ def _report(
 class _Fitted:
     kind: str
     network: Network
+    filler: Network
     untrained: Network
     weights: list[npt.NDArray[np.float32]]
     flat: bytes
+    filler_flat: bytes
     export_difference: float
     width: int
     latent_dim: int
@@ -196,17 +199,35 @@ def _fit_network(
     log.info(
         "training %d features, %d rows, %d steps of %d rows", encoder.features, len(rows), budget.steps, budget.rows
     )
-    done = training.train(model, rows, validation, budget, pipeline.model.seed, checkpoint, on_progress)
+    seed, steps = pipeline.model.seed, budget.steps + budget.second.steps
+
+    def progress(before: int) -> Callable[[int, int], None] | None:
+        return on_progress and (lambda step, _: on_progress(before + step, steps))
+
     some = np.arange(min(len(validation), 1000))
-    flat, gap = export(model, encoder.hide(validation.x[some], validation.visible[some]), validation.visible[some])
-    network = LiteNetwork(flat, features=encoder.features, columns=len(encoder.specs), latent_dim=latent, threads=2)
+    shown = encoder.hide(validation.x[some], validation.visible[some]), validation.visible[some]
+
+    def exported() -> tuple[bytes, float, Network]:
+        flat, gap = export(model, *shown)
+        sizes = {"features": encoder.features, "columns": len(encoder.specs), "latent_dim": latent}
+        return flat, gap, LiteNetwork(flat, threads=2, **sizes)
+
+    done = training.train(model, rows, validation, budget, seed, checkpoint, progress(0))
+    weights, (flat, gap, network) = model.get_weights(), exported()
+    model.set_weights(untrained.get_weights())
+    training.train(
+        model, rows, validation, budget.second, seed, checkpoint / "second", progress(budget.steps), second=True
+    )
+    filler_flat, filler_gap, filler = exported()
     return _Fitted(
         kind=kind,
         network=network,
+        filler=filler,
         untrained=KerasNetwork(untrained),
-        weights=model.get_weights(),
+        weights=weights,
         flat=flat,
-        export_difference=gap,
+        filler_flat=filler_flat,
+        export_difference=max(gap, filler_gap),
         width=width,
         latent_dim=latent,
         steps=done.steps,

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
+from ae_plugin.core.blend import Blend
 from ae_plugin.core.calibration import Tail
 from ae_plugin.core.columns import ColumnSpec
 from ae_plugin.core.features import TableEncoder
@@ -26,7 +27,8 @@ from ae_plugin.runtime.litert import LiteNetwork
 from ae_plugin.schemas import TrainReport
 from ae_plugin.store.registry import Registry
 
-NETWORK, WEIGHTS, REFERENCE, REPORT = "network.tflite", "weights.safetensors", "reference.safetensors", "report.json"
+NETWORK, FILLER, WEIGHTS = "network.tflite", "filler.tflite", "weights.safetensors"
+REFERENCE, REPORT = "reference.safetensors", "report.json"
 
 
 class ModelCard(BaseModel):
@@ -68,7 +70,9 @@ def pack_schema(schema: pa.Schema) -> str:
     return base64.b64encode(schema.serialize().to_pybytes()).decode()
 
 
-def pack(reference: Reference, guard: GuardReference, weights: Sequence[Any], network: bytes) -> dict[str, bytes]:
+def pack(
+    reference: Reference, guard: GuardReference, weights: Sequence[Any], network: bytes, filler: bytes
+) -> dict[str, bytes]:
     """Turn a trained version into files: name -> content."""
     arrays: dict[str, Any] = {
         "center": reference.center,
@@ -78,6 +82,9 @@ def pack(reference: Reference, guard: GuardReference, weights: Sequence[Any], ne
         "calibration": reference.calibration,
         "calibration_errors": reference.calibration_errors,
         "cells": reference.cells,
+        "blend.mean": reference.blend.mean,
+        "blend.linear": reference.blend.linear,
+        "blend.shares": reference.blend.shares,
         "guard.counts": guard.counts,
         "guard.spread": guard.spread,
         "guard.odd": guard.odd,
@@ -89,7 +96,7 @@ def pack(reference: Reference, guard: GuardReference, weights: Sequence[Any], ne
         arrays |= {f"cell.{name}.at": tails.at, f"cell.{name}.nats": tails.nats, f"cell.{name}.index": tails.index}
     kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     layers = {f"{index:04d}": np.ascontiguousarray(array) for index, array in enumerate(weights)}
-    return {NETWORK: network, WEIGHTS: save_arrays(layers), REFERENCE: save_arrays(kept)}
+    return {NETWORK: network, FILLER: filler, WEIGHTS: save_arrays(layers), REFERENCE: save_arrays(kept)}
 
 
 def load_version(registry: Registry, version: str, alert_rate: float, method: Method = "combined") -> ModelVersion:
@@ -106,15 +113,16 @@ def load_version(registry: Registry, version: str, alert_rate: float, method: Me
         schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(card.source_schema)))
         reference = _unpack(card, arrays)
         guard = GuardReference(arrays["guard.counts"], arrays["guard.spread"], arrays["guard.odd"])
-        network_bytes = files[NETWORK]
+        exported = files[NETWORK], files[FILLER]
     except (ValidationError, SafetensorError, KeyError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:160]
         raise StoreError(f"is not a model this release can read ({reason})", where=where, mend="Train anew") from error
     encoder = TableEncoder(card.columns)
-    network = LiteNetwork(
-        network_bytes, features=encoder.features, columns=len(encoder.specs), latent_dim=card.latent_dim
+    network, filler = (
+        LiteNetwork(flat, features=encoder.features, columns=len(encoder.specs), latent_dim=card.latent_dim)
+        for flat in exported
     )
-    scorer = Scorer(encoder, network, reference, alert_rate, card.contaminated, method)
+    scorer = Scorer(encoder, network, filler, reference, alert_rate, card.contaminated, method)
     return ModelVersion(version, card, scorer, guard, schema)
 
 
@@ -138,6 +146,7 @@ def _unpack(card: ModelCard, arrays: dict[str, Any]) -> Reference:
         calibration=arrays["calibration"],
         calibration_errors=arrays["calibration_errors"],
         cells=arrays["cells"],
+        blend=Blend(*(arrays[f"blend.{part}"] for part in ("mean", "linear", "shares"))),
     )
 
 

@@ -1,5 +1,8 @@
 """The training loop: steps rather than epochs, seeded, streamed to the log, resumable to the bit.
 
+Two lessons, each to a network of its own. In one every cell of a row is asked for, some of them hidden: rows are scored
+by what comes of it. In the other hidden cells alone, and mostly few: single cells are judged and filled by it.
+
 Every step draws its mini-batch and its masks from (seed, step) alone, so a run that was killed and resumed from its
 checkpoint ends with the same weights as one that was not.
 """
@@ -25,6 +28,8 @@ from ae_plugin.models.checkpoint import Checkpoint
 log = logging.getLogger(__name__)
 
 MASK_LIMIT = 0.6
+FEW_HIDDEN, VISIBLE_WEIGHT = 0.15, 1e-3
+
 LEARNING_RATE = 2e-3
 WARM_UP = 20
 PATIENCE = 6
@@ -42,6 +47,11 @@ class Budget:
     def auto(rows: int) -> Budget:
         """A budget that follows the number of training rows: small tables are soon learned by heart."""
         return Budget(1200, 128) if rows < 5_000 else Budget(3000, 256)
+
+    @property
+    def second(self) -> Budget:
+        """The budget of the second lesson: long tables need fewer steps a row."""
+        return Budget(min(self.steps, 1500), self.rows)
 
 
 @dataclass
@@ -69,14 +79,24 @@ class Rows:
     def __len__(self) -> int:
         return len(self.x)
 
-    def masked(self, chosen: np.ndarray[Any, Any], rng: np.random.Generator) -> tuple[Floats, Floats, Floats, Floats]:
-        """Hide a random share (0 to 0.6) of each chosen row's cells: (input, visible, target, weights)."""
+    def masked(
+        self, chosen: np.ndarray[Any, Any], rng: np.random.Generator, *, second: bool = False
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        """Hide a random share (0 to 0.6) of each chosen row's cells: (input, visible, target, weights).
+
+        In the second lesson half of the rows hide few cells, and what is visible hardly counts.
+        """
         shape = (len(chosen), len(self.encoder.specs))
         rates = rng.uniform(0, MASK_LIMIT, (len(chosen), 1))
+        if second:
+            few = max(FEW_HIDDEN, 1 / shape[1])
+            rates = np.where(rng.uniform(size=rates.shape) < 0.5, few, rates)
         keep = (rng.uniform(size=shape) >= rates).astype(np.float32)
         visible = self.visible[chosen] * keep
         x = self.x[chosen]
         weights = np.ones_like(x) if self.weights is None else self.weights[chosen]
+        if second:
+            weights = weights * np.where(keep > 0, np.float32(VISIBLE_WEIGHT), np.float32(1))[:, self.encoder.column_of]
         return x * visible[:, self.encoder.column_of], visible, x, weights
 
 
@@ -88,6 +108,8 @@ def train(
     seed: int,
     checkpoint: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    *,
+    second: bool = False,
 ) -> Trained:
     """Train `model` in place, and leave its best weights (by validation loss) in it.
 
@@ -99,12 +121,13 @@ def train(
         seed: of mini-batches and masks.
         checkpoint: folder to save progress to and resume from.
         on_progress: called with (step, steps).
+        second: whether this is the second lesson, hidden cells.
     """
-    state = _State(model, budget, seed)
+    state = _State(model, budget, seed, second)
     if checkpoint is not None and (resumed := Checkpoint.load(checkpoint)) is not None and state.fits(resumed):
         state.restore(resumed)
         log.info("resuming at step %d of %d", state.step, budget.steps)
-    fixed = _validation_set(validation, seed)
+    fixed = _validation_set(validation, seed, second)
     every = max(CHUNK, budget.steps // 30 // CHUNK * CHUNK)
     start, first, saved = time.perf_counter(), state.step, time.perf_counter()
     while state.step < budget.steps and state.patience < PATIENCE:
@@ -133,15 +156,15 @@ def train(
     )
 
 
-def _validation_set(validation: Rows, seed: int) -> tuple[Floats, Floats, Floats, Floats]:
+def _validation_set(validation: Rows, seed: int, second: bool) -> tuple[Floats, Floats, Floats, Floats]:
     rng = np.random.default_rng([seed, 2**32 - 1])
     chosen = np.arange(len(validation)) if len(validation) <= 4096 else rng.permutation(len(validation))[:4096]
-    return validation.masked(chosen, rng)
+    return validation.masked(chosen, rng, second=second)
 
 
 def masked_loss(network: Network, validation: Rows, seed: int) -> float:
     """The loss that training reports, of any network: what scoring runs must have the same."""
-    x, visible, target, weights = _validation_set(validation, seed)
+    x, visible, target, weights = _validation_set(validation, seed, second=False)
     squares = weights * np.square(reconstruct(network, x, visible) - target)
     return float(squares.sum(dtype=np.float64) / (weights.sum(dtype=np.float64) + 1e-6))
 
@@ -159,8 +182,8 @@ def _log(state: _State, budget: Budget, start: float, first: int) -> None:
 class _State:
     """Model, optimizer and progress: everything that a checkpoint holds."""
 
-    def __init__(self, model: keras.Model, budget: Budget, seed: int) -> None:
-        self.model, self.budget, self.seed = model, budget, seed
+    def __init__(self, model: keras.Model, budget: Budget, seed: int, second: bool) -> None:
+        self.model, self.budget, self.seed, self.second = model, budget, seed, second
         self.optimizer = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=1e-4, clipnorm=1.0)
         self.optimizer.build(model.trainable_variables)
         self.step, self.patience, self.best_loss = 0, 0, float("inf")
@@ -172,8 +195,9 @@ class _State:
         """Take some steps; return their mean loss."""
         parts = []
         for step in range(self.step, self.step + steps):
-            rng = np.random.default_rng([self.seed, step])
-            parts.append((*rows.masked(rng.integers(0, len(rows), self.budget.rows), rng),))
+            rng = np.random.default_rng([self.seed, step, int(self.second)])
+            chosen = rng.integers(0, len(rows), self.budget.rows)
+            parts.append(rows.masked(chosen, rng, second=self.second))
         rates = np.array([self._rate(step) for step in range(self.step, self.step + steps)], np.float32)
         stacked = [tf.constant(np.stack(column)) for column in zip(*parts, strict=True)]
         self.step += steps
@@ -188,7 +212,7 @@ class _State:
         for i in tf.range(tf.shape(x)[0]):
             with tf.GradientTape() as tape:
                 reconstruction, _ = self.model([x[i], visible[i]], training=True)
-                loss = _loss(reconstruction, target[i], weights[i])
+                loss = _loss(reconstruction, target[i], weights[i], second=self.second)
             gradients = tape.gradient(loss, self.model.trainable_variables)
             self.optimizer.learning_rate.assign(rates[i])
             self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables, strict=True))
@@ -199,7 +223,7 @@ class _State:
         """Loss of the model as it is on fixed rows."""
         x, visible, target, weights = fixed
         reconstruction, _ = self.model([x, visible], training=False)
-        return float(_loss(reconstruction, tf.constant(target), tf.constant(weights)))
+        return float(_loss(reconstruction, tf.constant(target), tf.constant(weights), second=self.second))
 
     def evaluate(self, fixed: tuple[Floats, Floats, Floats, Floats], train_loss: float) -> None:
         """Compare with the best weights so far, and keep the better."""
@@ -241,5 +265,9 @@ class _State:
             variable.assign(value)
 
 
-def _loss(reconstruction: Any, target: Any, weights: Any) -> Any:
-    return tf.reduce_sum(weights * tf.square(reconstruction - target)) / (tf.reduce_sum(weights) + 1e-6)
+def _loss(reconstruction: Any, target: Any, weights: Any, *, second: bool) -> Any:
+    """Mean squared error; in the second lesson errors beyond 1 count by their size (Huber, 1964)."""
+    apart = reconstruction - target
+    near = tf.clip_by_value(apart, -1.0, 1.0)
+    errors = near * (2 * apart - near) if second else tf.square(apart)
+    return tf.reduce_sum(weights * errors) / (tf.reduce_sum(weights) + 1e-6)

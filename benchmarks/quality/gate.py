@@ -53,8 +53,8 @@ def judge(history: History, network: Network, untrained: Network, pipeline: Pipe
     encoded, split = history.encoded, history.split
     held_out = encoded.take(split.validation)
     train, kept = encoded.take(split.train), encoded.take(split.calibration)
-    reference = fit_reference(history.encoder, network, train, held_out, kept, contaminated=True, cells=False)
-    scorer = Scorer(history.encoder, network, reference, pipeline.score.alert_rate, True)
+    reference = fit_reference(history.encoder, network, network, train, held_out, kept, contaminated=True, cells=False)
+    scorer = Scorer(history.encoder, network, network, reference, pipeline.score.alert_rate, True)
     with tempfile.TemporaryDirectory() as empty:
         seed = pipeline.model.seed
         return run_gate(scorer, untrained, history, Registry(empty), seed=seed, reported=reported)
