@@ -808,7 +808,7 @@ def version_folder(shop: Shop) -> Path:
     return shop.output / "_models/v0001"
 
 
-FILES = ["weights.safetensors", "reference.safetensors", "network.tflite", "report.json", "model.json"]
+FILES = ["weights.safetensors", "reference.safetensors", "network.tflite", "filler.tflite", "report.json", "model.json"]
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -101,12 +101,16 @@ class Blend:
         regressed = self._regressed(reconstruction, x, visible)[known, where]
         guesses = np.stack([(reconstruction - self.mean)[known, where], regressed], axis=-1).astype(np.float64)
         wanted = (x - self.mean)[known, where].astype(np.float64)
-        prior = np.full(2, 0.5)
+        shares = _least_squares(guesses, wanted)
         # History may hold wrong cells: the worst tenth says nothing about how well the others are guessed.
-        apart = ((wanted - guesses @ prior) ** 2).sum(axis=1)
+        apart = ((wanted - guesses @ shares) ** 2).sum(axis=1)
         kept = np.argsort(apart, kind="stable")[: len(apart) - int(TRIMMED * len(apart))]
-        left = guesses[kept].reshape(-1, 2)
-        gram = left.T @ left
-        ridge = (PRIOR_ROWS * np.trace(gram) / 2 / max(len(kept), 1) + 1e-9) * np.eye(2)
-        off = left.T @ (wanted[kept].reshape(-1) - left @ prior)
-        return np.asarray(np.clip(prior + np.linalg.solve(gram + ridge, off), 0, 1.5))
+        return np.clip(_least_squares(guesses[kept], wanted[kept]), 0, 1.5)
+
+
+def _least_squares(guesses: Doubles, wanted: Doubles) -> Doubles:
+    """Shares [2] of guesses [n, w, 2] in what is wanted [n, w], drawn towards halves by a few rows' weight."""
+    halves, flat = np.full(2, 0.5), guesses.reshape(-1, 2)
+    gram = flat.T @ flat
+    ridge = (PRIOR_ROWS * np.trace(gram) / 2 / max(len(wanted), 1) + 1e-9) * np.eye(2)
+    return np.asarray(halves + np.linalg.solve(gram + ridge, flat.T @ (wanted.reshape(-1) - flat @ halves)))

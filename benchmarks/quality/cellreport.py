@@ -10,9 +10,9 @@ from benchmarks.quality.celltables import KINDS, NUMERIC
 DRAWS = 2000
 
 
-def lines_of(found: pd.DataFrame, ours: str) -> list[str]:
+def lines_of(found: pd.DataFrame, ours: str, clean: str) -> list[str]:
     """All tables, Markdown."""
-    names = [ours, *sorted(set(found["method"]) - {ours})]
+    names = [ours, *sorted(set(found["method"]) - {ours, clean})]
     usual = found[found["rate"] == 0.05]
     lines = ["### Wrong cells found, 5% of cells wrong", ""]
     for title, own in (
@@ -31,7 +31,7 @@ def lines_of(found: pd.DataFrame, ours: str) -> list[str]:
     lines += ["", "### By the share of wrong cells, F1 (nulls: RMSE by the median's)", "", *_by_rate(found, names)]
     lines += ["", "### Repair and filling", "", *_repair(usual, names), ""]
     lines += ["RMSE of filled nulls less ours, 95% interval:", "", *_apart(usual, names, ours, "rmse", ["null"])]
-    return [*lines, "", "### What `cells/` names at the default `alert_rate`", "", *_named(usual, ours)]
+    return [*lines, "", "### What `cells/` names at the default `alert_rate`", "", *_named(usual, ours, clean)]
 
 
 def _mean(own: pd.DataFrame, field: str) -> float:
@@ -102,11 +102,12 @@ def _repair(found: pd.DataFrame, names: list[str]) -> list[str]:
     return lines
 
 
-def _named(found: pd.DataFrame, ours: str) -> list[str]:
-    own = found[(found["method"] == ours) & found["recall"].notna()]
-    lines = ["| | precision | recall |", "|---|---:|---:|"]
-    for kind in KINDS:
-        part = own[own["kind"] == kind]
-        if len(part):
-            lines.append(f"| {kind} | {_figure(_mean(part, 'precision'))} | {_figure(_mean(part, 'recall'))} |")
+def _named(found: pd.DataFrame, ours: str, clean: str) -> list[str]:
+    lines = ["| trained on | fault | precision | recall | AUROC | F1 |", "|---|---|---:|---:|---:|---:|"]
+    for name, title in ((ours, "the same rows"), (clean, "other rows, without faults")):
+        for kind in KINDS:
+            part = found[(found["method"] == name) & (found["kind"] == kind) & found["recall"].notna()]
+            if len(part):
+                figures = [_figure(_mean(part, field)) for field in ("precision", "recall", "auroc", "f1")]
+                lines.append(f"| {title} | {kind} | " + " | ".join(figures) + " |")
     return lines

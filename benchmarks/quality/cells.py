@@ -35,17 +35,17 @@ from benchmarks.quality.page import ROOT, rewrite
 from benchmarks.quality.product import fit, run
 
 FOUND = ROOT / ".bench/cells.csv"
-OURS = "ae_plugin"
+OURS, CLEAN = "ae_plugin", "ae_plugin, trained on other rows without faults"
 FIELDS = ["table", "kind", "rate", "method", "seed", "auroc", "f1", "precision", "recall", "rmse", "accuracy", "worse"]
 Named = tuple[Bools, pd.DataFrame]
 """Which cells `cells/` names, bool [n, C], and the denoised table."""
 
 
-def ours(case: Case, seed: int) -> tuple[Opinion, Named]:
+def ours(case: Case, history: pd.DataFrame, seed: int) -> tuple[Opinion, Named]:
     """Train and score through the product's jobs at the defaults; judge every cell as it judges those of odd rows."""
     table = pa.Table.from_pandas(case.dirty, preserve_index=False)
     with tempfile.TemporaryDirectory() as folder:
-        pipeline, report = fit(table, Path(folder), model={"seed": seed})
+        pipeline, report = fit(pa.Table.from_pandas(history, preserve_index=False), Path(folder), model={"seed": seed})
         outputs = run(pipeline, table, Path(folder) / "run")
         registry = Registry(pipeline.output)
         scorer = load_version(registry, report.model_version, pipeline.score.alert_rate).scorer
@@ -79,8 +79,9 @@ def measure(data: Path, table: str, kind: str, rate: float, method: str, seed: i
     """One method on one table with one kind of fault."""
     case = spoil(load(data, table, seed), kind, rate, seed)
     row: dict[str, object] = {"table": table, "kind": kind, "rate": rate, "method": method, "seed": seed}
-    if method == OURS:
-        opinion, (named, denoised) = ours(case, seed)
+    if method in (OURS, CLEAN):
+        history = case.dirty if method == OURS else load(data, table, seed, rest=True)[list(case.true)]
+        opinion, (named, denoised) = ours(case, history, seed)
         hits = int((named & case.wrong).sum())
         if kind != "null":
             row |= {"precision": _share(hits, int(named.sum())), "recall": _share(hits, int(case.wrong.sum()))}
@@ -136,17 +137,19 @@ def _is_worse(more: npt.NDArray[np.float64]) -> bool:
     return len(more) >= 20 and bool(more.mean() > 2 * more.std() / len(more) ** 0.5)
 
 
-def turns(seeds: int, methods: list[str], tables: list[str]) -> Iterator[tuple[str, str, float, str, int]]:
+def turns(args: argparse.Namespace) -> Iterator[tuple[str, str, float, str, int]]:
     """What there is to measure: 5% of cells, and with the first seed 1% and 10% too for the first two and gaps."""
-    for seed in range(seeds):
+    for seed in range(args.seeds):
         for rate in (0.05, 0.01, 0.1):
-            for table in tables:
-                for kind in KINDS:
+            for table in args.tables:
+                for kind in args.kinds:
                     few = rate != 0.05 and (seed or kind not in ("outlier", "swap", "null"))
                     if few or (kind == "misspelt" and table not in ("adult", "ai4i2020", "beijing_pm25", "flights")):
                         continue
-                    for method in methods:
-                        if method not in ("KNNImputer", "IterativeImputer") or kind == "null":
+                    for method in args.methods:
+                        if method in ("KNNImputer", "IterativeImputer") and kind != "null":
+                            continue
+                        if method != CLEAN or (rate == 0.05 and kind != "null"):
                             yield table, kind, rate, method, seed
 
 
@@ -160,7 +163,7 @@ def collect(args: argparse.Namespace) -> pd.DataFrame:
         if fresh:
             writer.writeheader()
             file.flush()
-        for turn in turns(args.seeds, args.methods, args.tables):
+        for turn in turns(args):
             if turn not in done:
                 writer.writerow(measure(args.data, *turn))
                 file.flush()
@@ -169,7 +172,7 @@ def collect(args: argparse.Namespace) -> pd.DataFrame:
 
 def main() -> None:
     """Measure what is missing, print the tables."""
-    every = [OURS, *PEERS]
+    every = [OURS, *PEERS, CLEAN]
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "--data", type=Path, required=True, help="the folder that holds adbench/, adult/ and the others"
@@ -177,12 +180,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", nargs="+", default=every, choices=every)
     parser.add_argument("--tables", nargs="+", default=[*NUMERIC, *MIXED], choices=[*NUMERIC, *MIXED, *DEVELOPMENT])
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--write", action="store_true", help="rewrite docs/quality.md")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     found_all = collect(args)
-    lines = lines_of(found_all[found_all["table"].isin([*NUMERIC, *MIXED])], OURS)
+    lines = lines_of(found_all[found_all["table"].isin([*NUMERIC, *MIXED])], OURS, CLEAN)
     print("\n".join(lines))
     if args.write:
         rewrite("cells", "python -m benchmarks.quality.cells --data FOLDER --write", lines)

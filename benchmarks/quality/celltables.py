@@ -51,19 +51,27 @@ class Case:
         return np.array([pd.api.types.is_numeric_dtype(kind) for kind in self.true.dtypes])
 
 
-def load(data: Path, name: str, seed: int) -> pd.DataFrame:
-    """A sample of a table's rows; numbers are float64, everything else is text; constant columns are left out."""
+def load(data: Path, name: str, seed: int, *, rest: bool = False) -> pd.DataFrame:
+    """A sample of a table's rows; numbers are float64, everything else is text; constant columns are left out.
+
+    Args:
+        data: the folder of all data.
+        name: of the table.
+        seed: of the sample.
+        rest: twice as many other rows instead, as far as there are any.
+    """
     if name in MIXED:
         path = {"adult": "adult/train", "flights": "nycflights13/flights", "weather": "nycflights13/weather"}
         frame = pd.read_parquet(data / f"{path.get(name, f'{name}/{name}')}.parquet").drop(columns=_LEFT_OUT[name])
     else:
         frame = pd.read_parquet(numeric_tables(data / "adbench")[name]).drop(columns="label")
-    frame = frame.sample(min(ROWS, len(frame)), random_state=seed).reset_index(drop=True)
-    parts = {}
-    for column in frame:
-        own = frame[column]
+    sample = frame.sample(min(ROWS, len(frame)), random_state=seed)
+    others = frame.drop(sample.index)
+    parts, chosen = {}, others.sample(min(2 * ROWS, len(others)), random_state=seed) if rest else sample
+    for column in chosen:
+        own = chosen[column].reset_index(drop=True)
         number = pd.api.types.is_numeric_dtype(own)
-        if own.nunique() > 1:
+        if sample[column].nunique() > 1:
             parts[str(column)] = own.astype(np.float64) if number else own.astype(object).where(own.notna(), None)
     return pd.DataFrame(parts)
 

@@ -118,7 +118,7 @@ def test_a_signed_model_scores(shop: Shop) -> None:
     assert score(shop).code == 0
 
 
-FILES = ["weights.safetensors", "reference.safetensors", "network.tflite", "report.json"]
+FILES = ["weights.safetensors", "reference.safetensors", "network.tflite", "filler.tflite", "report.json"]
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])
@@ -130,7 +130,7 @@ def test_a_pickle_in_place_of_a_file_is_refused(shop: Shop, sprung: Path, name: 
         refused(run_ae("--quiet", "promote", shop.yaml, "v0001"))
 
 
-@pytest.mark.parametrize("name", ["reference.safetensors", "network.tflite"])
+@pytest.mark.parametrize("name", ["reference.safetensors", "network.tflite", "filler.tflite"])
 def test_a_signed_pickle_in_place_of_a_file_is_refused(shop: Shop, sprung: Path, name: str) -> None:
     (version_folder(shop) / name).write_bytes(pickle.dumps(Trap(sprung)))
     sign(shop)
@@ -165,7 +165,7 @@ def test_a_changed_model_json_cannot_become_champion(shop: Shop, verb: str) -> N
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.9])
-@pytest.mark.parametrize("name", ["reference.safetensors", "network.tflite"])
+@pytest.mark.parametrize("name", ["reference.safetensors", "network.tflite", "filler.tflite"])
 def test_a_signed_file_that_was_cut_is_refused(shop: Shop, name: str, keep: float) -> None:
     path = version_folder(shop) / name
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
