@@ -29,7 +29,8 @@ class Blend:
     """Linear regressions of every column on all others, and how much they count.
 
     Attributes:
-        mean: float32 [F], of training rows.
+        mean: float32 [F], of training rows; of a number the mean of its middle nine tenths, since history may hold
+            wrong cells.
         linear: float32 [F, F], weights of the regressions, 0 within a column; [0, 0] for none.
         shares: float32 [2, F], of the network and of the regressions.
     """
@@ -61,7 +62,7 @@ class Blend:
             linear[:, where] = -precision[:, where] @ np.linalg.inv(precision[where, where])
             linear[where, where] = 0
         halves = np.full((2, encoder.features), 0.5, np.float32)
-        return Blend(wide.mean(axis=0).astype(np.float32), linear.astype(np.float32), halves)
+        return Blend(_middles(encoder, wide), linear.astype(np.float32), halves)
 
     def __call__(self, reconstruction: Floats, x: Floats, visible: Floats) -> Floats:
         """What the features of rows are expected to be, float32 [n, F]; for hidden cells, from all that is visible.
@@ -106,6 +107,14 @@ class Blend:
         apart = ((wanted - guesses @ shares) ** 2).sum(axis=1)
         kept = np.argsort(apart, kind="stable")[: len(apart) - int(TRIMMED * len(apart))]
         return np.clip(_least_squares(guesses[kept], wanted[kept]), 0, 1.5)
+
+
+def _middles(encoder: TableEncoder, x: Doubles) -> Floats:
+    means = x.mean(axis=0)
+    numbers = [where.start for spec, where in zip(encoder.specs, encoder.slices, strict=True) if spec.kind == "number"]
+    few = len(x) // 20
+    means[numbers] = np.sort(x[:, numbers], axis=0)[few : len(x) - few].mean(axis=0)
+    return np.asarray(means, np.float32)
 
 
 def _least_squares(guesses: Doubles, wanted: Doubles) -> Doubles:

@@ -71,7 +71,7 @@ def _apart(found: pd.DataFrame, names: list[str], ours: str, field: str, kinds: 
 
 def _by_rate(found: pd.DataFrame, names: list[str]) -> list[str]:
     first = found[found["seed"] == 0]
-    places = [(kind, rate) for kind in ("outlier", "swap", "null") for rate in (0.01, 0.05, 0.1)]
+    places = [(kind, rate) for kind in ("extreme", "swap", "null") for rate in (0.01, 0.05, 0.1)]
     lines = ["| | " + " | ".join(f"{kind} {rate:.0%}" for kind, rate in places) + " |", "|---|" + "---:|" * len(places)]
     for name in names:
         own = first[first["method"] == name]

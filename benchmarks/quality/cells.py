@@ -143,7 +143,7 @@ def turns(args: argparse.Namespace) -> Iterator[tuple[str, str, float, str, int]
         for rate in (0.05, 0.01, 0.1):
             for table in args.tables:
                 for kind in args.kinds:
-                    few = rate != 0.05 and (seed or kind not in ("outlier", "swap", "null"))
+                    few = rate != 0.05 and (seed or kind not in ("extreme", "swap", "null"))
                     if few or (kind == "misspelt" and table not in ("adult", "ai4i2020", "beijing_pm25", "flights")):
                         continue
                     for method in args.methods:

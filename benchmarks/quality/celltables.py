@@ -1,6 +1,6 @@
 """Real tables with wrong cells of one kind: numeric ones of ADBench, and mixed ones; a thousand rows each.
 
-- outlier: a number 3 to 6 standard deviations of its column away from what it was;
+- extreme: a number 3 to 6 standard deviations of its column away from what it was;
 - swap: a value of another row of the same column;
 - unit: a number times 10, times 1000, or from Celsius to Fahrenheit;
 - sentinel: -999, 999, 9999 or -1 for a number;
@@ -22,7 +22,7 @@ from benchmarks.quality.protocol import tables as numeric_tables
 
 Bools = npt.NDArray[np.bool_]
 ROWS = 1_000
-KINDS = ("outlier", "swap", "unit", "sentinel", "misspelt", "null")
+KINDS = ("extreme", "swap", "unit", "sentinel", "misspelt", "null")
 NUMERIC = ("annthyroid", "cardio", "letter", "pendigits", "waveform", "yeast")
 MIXED = ("adult", "ai4i2020", "beijing_pm25", "flights", "weather")
 DEVELOPMENT = ("cardiotocography", "mammography", "optdigits", "shuttle", "vowels")
@@ -84,7 +84,7 @@ def spoil(true: pd.DataFrame, kind: str, rate: float, seed: int) -> Case:
     for index, name in enumerate(true.columns):
         column = true[name]
         number = pd.api.types.is_numeric_dtype(column)
-        if number if kind == "misspelt" else not number and kind in ("outlier", "unit", "sentinel"):
+        if number if kind == "misspelt" else not number and kind in ("extreme", "unit", "sentinel"):
             continue
         hit = np.flatnonzero((rng.random(len(true)) < rate) & column.notna().to_numpy())
         values = column.to_numpy(copy=True)
@@ -97,7 +97,7 @@ def spoil(true: pd.DataFrame, kind: str, rate: float, seed: int) -> Case:
 
 def _faulty(kind: str, values: npt.NDArray[Any], hit: npt.NDArray[np.intp], rng: np.random.Generator) -> object:
     own = values[hit]
-    if kind == "outlier":
+    if kind == "extreme":
         away = rng.uniform(3, 6, len(hit)) * rng.choice([-1.0, 1.0], len(hit))
         return own + away * np.nanstd(values.astype(np.float64))
     if kind == "swap":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ae_plugin.core.blend import Blend
 from ae_plugin.core.calibration import ColumnPValues
 from ae_plugin.core.cells import fill, hidden_cell_errors, judge_cells, recovered_share
 from ae_plugin.core.columns import NumberSpec
@@ -80,6 +82,14 @@ def test_a_cell_s_p_value_is_conformal_within_its_column(calibration: list[list[
 
 
 # Errors while hidden.
+
+
+def test_single_cells_are_guessed_closer_than_by_the_network_that_scores_rows(scorer: Scorer, encoded: Encoded) -> None:
+    nothing = np.zeros(encoded.state.shape, bool)
+    together = hidden_cell_errors(scorer, encoded, nothing, ~nothing)
+    rows = Scorer(scorer.encoder, scorer.network, scorer.network, scorer.reference, 0.05, scorer.contaminated)
+    rows.reference = replace(scorer.reference, blend=Blend.of_network(scorer.encoder.features))
+    assert together.mean() < hidden_cell_errors(rows, encoded, nothing, ~nothing).mean()
 
 
 def test_a_hidden_cell_s_error_is_that_of_predicting_it_from_the_rest(scorer: Scorer, encoded: Encoded) -> None:
