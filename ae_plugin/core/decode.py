@@ -38,9 +38,11 @@ def expected_values(spec: ColumnSpec, features: Floats, observed: pa.Array, refe
     if isinstance(spec, NumberSpec):
         return _numbers(spec, features[:, 0], observed.type)
     if isinstance(spec, CategorySpec):
-        return _strings(_categories(spec, features[:, : spec.value_width], as_strings(observed)), observed.type)
+        words = _categories(spec, features[:, : spec.value_width], as_strings(observed))
+        return as_type(pa.array(words, pa.string()), observed.type)
     if isinstance(spec, TextSpec):
-        return _strings(_texts(spec, features[:, : spec.value_width], as_strings(observed)), observed.type)
+        words = _texts(spec, features[:, : spec.value_width], as_strings(observed))
+        return as_type(pa.array(words, pa.string()), observed.type)
     return _times(spec, features, observed.type, reference)
 
 
@@ -143,14 +145,14 @@ def nearest(wanted: Floats, table: Floats) -> npt.NDArray[np.intp]:
     return np.concatenate(parts) if parts else np.zeros(0, np.intp)
 
 
-def _strings(values: list[str | None], kind: pa.DataType) -> pa.Array:
-    plain = pa.array(values, pa.string())
+def as_type(words: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Strings in a column's type, null where it cannot hold them."""
     if pa.types.is_null(kind):
-        return pa.nulls(len(values))
+        return pa.nulls(len(words))
     try:
-        return plain.cast(kind)
+        return words.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return pa.nulls(len(values), kind)  # the column came in a type that holds no words
+        return pa.nulls(len(words), kind)  # the column came in a type that holds no words
 
 
 def _times(spec: TimeSpec, features: Floats, kind: pa.DataType, reference: float | None) -> pa.Array:

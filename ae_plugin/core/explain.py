@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ae_plugin.core.cells import CellVerdicts, fill, judge_cells
-from ae_plugin.core.decode import as_text, decode_all, expected_values
+from ae_plugin.core.decode import as_text, as_type, decode_all, expected_values
 from ae_plugin.core.features import IMPOSSIBLE, NULL
 from ae_plugin.core.guard import Counts, count_bins
+from ae_plugin.core.rules import Broken
 from ae_plugin.core.scoring import RowScores, Scorer
 from ae_plugin.core.values import Bools, Floats, coded, decoded
 
@@ -89,6 +90,9 @@ def score_batch(batch: pa.RecordBatch, scorer: Scorer, options: Options) -> Scor
     counts = count_bins(scorer.encoder, encoded.bins)
     if not options.explain:
         return ScoredBatch(batch, counts, rows, top, _no_cells(), batch, 0, 0)
+    broken = {scorer.encoder.names.index(name): found for name, found in scorer.rules.find(batch).items()}
+    for index, found in broken.items():
+        wrong[found.rows, index] = True
     gone = wrong | (encoded.state == NULL)
     never = encoded.state == IMPOSSIBLE
     if never.any():
@@ -96,8 +100,10 @@ def score_batch(batch: pa.RecordBatch, scorer: Scorer, options: Options) -> Scor
     touched = np.flatnonzero(gone.any(axis=1))
     filled = fill(scorer, encoded.take(touched), wrong[touched])
     expected = _expected(batch, scorer, options, gone, touched, filled)
+    _heed(batch, scorer, broken, expected)
     _acquit(batch, scorer, wrong, expected)
-    cells = _no_cells() if verdicts is None else _cells(batch, scorer, verdicts, flagged, wrong, expected)
+    judged = _judged(scorer, verdicts, flagged, broken, expected)
+    cells = _cells(batch, scorer, judged, wrong, expected)
     denoised, repaired, imputed = _denoise(batch, scorer, options, wrong, expected, reconstruction)
     return ScoredBatch(batch, counts, rows, top, cells, denoised, repaired, imputed)
 
@@ -133,6 +139,28 @@ def _expected(
     return out
 
 
+def _heed(batch: pa.RecordBatch, scorer: Scorer, broken: dict[int, Broken], expected: Expected) -> None:
+    """Put what the rules expect, in place, before what the network does; a broken cell is never as expected."""
+    for index, (rows, values) in expected.items():
+        name = scorer.encoder.names[index]
+        told = scorer.rules.follows(batch, name, rows)
+        found = broken.get(index)
+        if found is None and told.null_count == len(told):
+            continue
+        observed = _column(batch, name).take(pa.array(rows))
+        if found is None:
+            values = pc.coalesce(as_type(told, values.type), values)
+        else:
+            place = np.searchsorted(rows, found.rows)
+            own = np.zeros(len(rows), bool)
+            own[place] = True
+            said = pc.replace_with_mask(told, pa.array(own), found.expected)
+            values = pc.coalesce(as_type(said, values.type), values)
+            odd = pc.and_(pa.array(own), pc.fill_null(pc.equal(values, observed), False))
+            values = pc.if_else(odd, pa.scalar(None, values.type), values)
+        expected[index] = rows, values
+
+
 def _acquit(batch: pa.RecordBatch, scorer: Scorer, wrong: Bools, expected: Expected) -> None:
     """Take back, in place, the verdict on cells that hold what is expected: odd they may be, but nothing is better."""
     for index, (rows, values) in expected.items():
@@ -154,25 +182,44 @@ def _no_cells() -> pa.Table:
     return pa.table({"row": pa.array([], pa.int64()), **texts, **floats})
 
 
-def _cells(
-    batch: pa.RecordBatch,
+Judged = dict[int, tuple[Floats, Floats]]
+"""Column index -> (cell errors, p-values) of those rows in which something is expected of the column."""
+
+
+def _judged(
     scorer: Scorer,
-    verdicts: CellVerdicts,
+    verdicts: CellVerdicts | None,
     flagged: npt.NDArray[np.intp],
-    wrong: Bools,
+    broken: dict[int, Broken],
     expected: Expected,
-) -> pa.Table:
+) -> Judged:
+    out: Judged = {}
+    for index, (rows, _) in expected.items():
+        error, p = np.zeros(len(rows), np.float32), np.ones(len(rows), np.float32)
+        if verdicts is not None:
+            seen, place = np.isin(rows, flagged), np.searchsorted(flagged, rows)
+            error[seen], p[seen] = (part[place[seen], index] for part in (verdicts.error, verdicts.p_value))
+        if index in broken:
+            own = np.isin(rows, broken[index].rows)
+            error[own] = np.maximum(error[own], scorer.encoder.unseen_errors[index])
+            p[own] = np.minimum(p[own], np.float32(broken[index].p_value))
+        out[index] = error, p
+    return out
+
+
+def _cells(batch: pa.RecordBatch, scorer: Scorer, judged: Judged, wrong: Bools, expected: Expected) -> pa.Table:
     parts: list[list[pa.Array]] = []
     for index, name in enumerate(scorer.encoder.names):
-        local = np.flatnonzero(wrong[flagged, index])
-        if not len(local):
+        if index not in expected:
             continue
-        rows = flagged[local]
-        known, values = expected[index]
-        wanted = values.take(pa.array(np.searchsorted(known, rows)))
-        observed = _column(batch, name).take(pa.array(rows))
-        judged = verdicts.error[local, index], verdicts.p_value[local, index]
-        parts.append([pa.array(rows), pa.repeat(name, len(rows)), as_text(observed), as_text(wanted), *judged])
+        rows, values = expected[index]
+        own = np.flatnonzero(wrong[rows, index])
+        if not len(own):
+            continue
+        observed = _column(batch, name).take(pa.array(rows[own]))
+        figures = (part[own] for part in judged[index])
+        texts = as_text(observed), as_text(values.take(pa.array(own)))
+        parts.append([pa.array(rows[own]), pa.repeat(name, len(own)), *texts, *figures])
     empty = _no_cells()
     if not parts:
         return empty

@@ -31,6 +31,7 @@ import pyarrow as pa
 from ae_plugin.core.blend import Blend
 from ae_plugin.core.calibration import ColumnPValues, PValues, Tail, is_anomaly, whole_levels
 from ae_plugin.core.features import UNJUDGED, Encoded, TableEncoder, add_columns
+from ae_plugin.core.rules import Rules
 from ae_plugin.core.surprise import ColumnTails
 from ae_plugin.core.values import Bools, Floats
 
@@ -121,6 +122,7 @@ class Scorer:
         alert_rate: share of normal rows that may be flagged.
         contaminated: whether history may have held anomalies.
         method: `combined`, or `reconstruction` for the mean cell error alone.
+        rules: what words must look like and follow from; they tell wrong cells, and do not touch the rows' scores.
     """
 
     def __init__(
@@ -132,9 +134,11 @@ class Scorer:
         alert_rate: float,
         contaminated: bool,
         method: Method = "combined",
+        rules: Rules | None = None,
     ) -> None:
         self.encoder, self.network, self.filler, self.reference = encoder, network, filler, reference
         self.alert_rate, self.contaminated, self.method = alert_rate, contaminated, method
+        self.rules = rules or Rules()
 
     @property
     def calibration(self) -> Floats:

@@ -178,6 +178,7 @@ def read_file(
 def _open_csv(uri: str, types: dict[str, pa.DataType]) -> Any:
     from pyarrow import csv
 
+    nulls = [*csv.ConvertOptions().null_values, "?"]  # as ARFF and many public tables write a gap
     fs, path = open_fs(uri)
     handle = fs.open(path, "rb", compression="infer")
     delimiter = _delimiter(handle.readline(_CSV_BLOCK))
@@ -186,7 +187,7 @@ def _open_csv(uri: str, types: dict[str, pa.DataType]) -> Any:
         handle,
         read_options=csv.ReadOptions(block_size=_CSV_BLOCK),
         parse_options=csv.ParseOptions(delimiter=delimiter),
-        convert_options=csv.ConvertOptions(column_types=types, strings_can_be_null=True),
+        convert_options=csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=nulls),
     )
 
 

@@ -28,6 +28,7 @@ from ae_plugin.core.columns import ColumnSpec, TextSpec
 from ae_plugin.core.features import Encoded, TableEncoder
 from ae_plugin.core.guard import GuardReference, odd_cells
 from ae_plugin.core.reference import fit_reference
+from ae_plugin.core.rules import learn_rules
 from ae_plugin.core.scoring import Network, Reference, RowScores, Scorer
 from ae_plugin.core.values import Floats
 from ae_plugin.errors import StoreError
@@ -97,7 +98,9 @@ def _calibrate(pipeline: Pipeline, history: History, job: _Fitted) -> Scorer:
         anomalous_share=0.0 if share == "auto" else share,
     )
     log.info("calibrated on %d rows never trained on", len(reference.calibration))
-    return Scorer(encoder, job.network, job.filler, reference, pipeline.score.alert_rate, share != 0)
+    rules = learn_rules(history.sample.table, encoder.specs)
+    rate = pipeline.score.alert_rate
+    return Scorer(encoder, job.network, job.filler, reference, rate, share != 0, rules=rules)
 
 
 def _fit_guard(history: History, held_out: RowScores) -> GuardReference:
@@ -116,6 +119,7 @@ def _card(pipeline: Pipeline, history: History, job: _Fitted, scorer: Scorer, cr
         latent_dim=job.latent_dim,
         contaminated=scorer.contaminated,
         columns=scorer.encoder.specs,
+        rules=scorer.rules,
         source_schema=pack_schema(history.sample.table.schema),
         keys=pipeline.source.keys,
         partitions={name: fingerprint(files) for name, files in history.groups.items()},

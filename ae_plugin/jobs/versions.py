@@ -20,6 +20,7 @@ from ae_plugin.core.calibration import Tail
 from ae_plugin.core.columns import ColumnSpec
 from ae_plugin.core.features import TableEncoder
 from ae_plugin.core.guard import GuardReference
+from ae_plugin.core.rules import Rules
 from ae_plugin.core.scoring import Method, Reference, Scorer
 from ae_plugin.core.surprise import ColumnTails
 from ae_plugin.errors import StoreError
@@ -44,6 +45,7 @@ class ModelCard(BaseModel):
     latent_dim: int
     contaminated: bool
     columns: list[ColumnSpec]
+    rules: Rules = Field(default_factory=Rules, description="How words are written, and what follows from what.")
     source_schema: str = Field(description="Arrow IPC schema, base64.")
     keys: list[str]
     partitions: dict[str, str] = Field(description="Partition trained on -> fingerprint of its files.")
@@ -122,7 +124,7 @@ def load_version(registry: Registry, version: str, alert_rate: float, method: Me
         LiteNetwork(flat, features=encoder.features, columns=len(encoder.specs), latent_dim=card.latent_dim)
         for flat in exported
     )
-    scorer = Scorer(encoder, network, filler, reference, alert_rate, card.contaminated, method)
+    scorer = Scorer(encoder, network, filler, reference, alert_rate, card.contaminated, method, card.rules)
     return ModelVersion(version, card, scorer, guard, schema)
 
 
