@@ -154,6 +154,11 @@ class Score(_Section):
         description="What `alert_rate` is a share of. `rows`: of the normal rows, so many may be flagged. "
         "`alarms`: of a partition's flagged rows, so many may be normal.",
     )
+    cells: Literal["flagged", "all"] = Field(
+        "flagged",
+        description="Whose numbers are judged by the rest of their row. `flagged`: those of flagged rows. `all`: "
+        "those of every row, to clean a table once; slower.",
+    )
     on_unfamiliar: Literal["score", "quarantine", "fail"] = Field(
         "quarantine", description="What to do with a partition that the model does not know."
     )

@@ -144,6 +144,45 @@ class ColumnPValues:
         return (1.0 / (np.diff(self.ends, prepend=0) + 1.0)).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class CoreTails:
+    """P-values of cells by the middle of their column's calibration errors, whatever their tail holds.
+
+    Where a twentieth of the calibration cells are wrong themselves, none of them is beyond the others. So the tail is
+    taken to fall off, from the 80th percentile of the errors' roots on, as fast as it does between the 50th and there.
+
+    Attributes:
+        middle: float32 [C], the median; infinite for columns that are not judged this way.
+        edge: float32 [C], the 80th percentile.
+    """
+
+    middle: Floats
+    edge: Floats
+
+    @staticmethod
+    def of(errors: Floats, judged: Bools) -> CoreTails:
+        """Learn from calibration cells' errors float32 [m, C], NaN for none; `judged`: bool [C]."""
+        known = judged & ~np.isnan(errors).all(axis=0)
+        middle, edge = np.full((2, len(known)), np.inf, np.float32)
+        if known.any():
+            middle[known], edge[known] = np.nanquantile(np.sqrt(errors[:, known]), [0.5, 0.8], axis=0)
+        return CoreTails(middle, edge)
+
+    def __call__(self, errors: Floats, asked: Bools) -> Floats:
+        """Return the p-values of the asked cells, float32 [n, C], 1 elsewhere, for errors float32 [n, C]."""
+        judged = np.isfinite(self.middle)
+        width = np.maximum(self.edge[judged] - self.middle[judged], np.float32(1e-6))
+        beyond = (np.sqrt(errors[:, judged]) - self.edge[judged]) / width
+        out = np.ones(errors.shape, np.float32)
+        out[:, judged] = np.minimum(1, 0.2 * np.exp(-np.log(2.5) * beyond.clip(-2, 200)))
+        return np.where(asked, out, np.float32(1))
+
+    @property
+    def smallest(self) -> Floats:
+        """The p-value that always counts, float32 [C]: each cell is judged by itself, not as one of its row's."""
+        return np.ones(len(self.middle), np.float32)
+
+
 def _pairs(errors: Floats, known: Bools) -> Iterator[tuple[Floats, Bools]]:
     return zip(errors.T, known.T, strict=True)
 

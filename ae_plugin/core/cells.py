@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ae_plugin.core.calibration import CoreTails
 from ae_plugin.core.columns import TextSpec
 from ae_plugin.core.decode import nearest
 from ae_plugin.core.features import IMPOSSIBLE, NULL, UNJUDGED, VALUE, Encoded, TableEncoder
@@ -42,7 +43,7 @@ class CellVerdicts:
     top: npt.NDArray[np.intp]
 
 
-def judge_cells(scorer: Scorer, encoded: Encoded, limit: float) -> CellVerdicts:
+def judge_cells(scorer: Scorer, encoded: Encoded, limit: float, known: CoreTails | None = None) -> CellVerdicts:
     """Find the wrong cells of (anomalous) rows.
 
     Args:
@@ -50,6 +51,7 @@ def judge_cells(scorer: Scorer, encoded: Encoded, limit: float) -> CellVerdicts:
         encoded: the rows, m of them.
         limit: chance that a normal row has any cell called wrong. Shared out among the row's columns (Holm, 1979); a
             cell beyond all of its column's calibration cells needs the limit alone, or small sets could never say so.
+        known: p-values to judge by rather than the conformal ones; `limit` is then each cell's own.
     """
     rows, columns = encoded.state.shape
     wrong = np.zeros((rows, columns), bool)
@@ -57,12 +59,12 @@ def judge_cells(scorer: Scorer, encoded: Encoded, limit: float) -> CellVerdicts:
     top = np.full(rows, -1, np.intp)
     scale = scorer.reference.typical_errors
     active, suspects = np.arange(rows), find_suspects(scorer, encoded)
-    known = scorer.reference.cell_p_values
+    p_values = known or scorer.reference.cell_p_values
     for turn in range(max(1, min(MAX_WRONG, columns // 2))):
-        limits = np.minimum(np.maximum(np.float32(limit / (columns - turn)), known.smallest), np.float32(limit))
+        limits = np.minimum(np.maximum(np.float32(limit / (columns - turn)), p_values.smallest), np.float32(limit))
         open_cells = suspects[active] & ~wrong[active]
         found = hidden_cell_errors(scorer, encoded.take(active), wrong[active], open_cells)
-        chance = known(found, open_cells)
+        chance = p_values(found, open_cells)
         error[active] = np.where(open_cells, found, error[active])
         p[active] = np.where(open_cells, chance, p[active])
         # Ties in p (both beyond every calibration cell) go to the cell that is farther out by its column's measure.

@@ -57,12 +57,14 @@ class Options:
         reference: seconds since 1970 of the partition's own date, when it has one.
         explain: look for wrong cells and denoise; without it only row scores are made.
         limit: p-value up to which rows are flagged; None: the scorer's alert rate.
+        every_row: look for wrong cells in every row, not in flagged ones only.
     """
 
     full: bool = False
     reference: float | None = None
     explain: bool = True
     limit: float | None = None
+    every_row: bool = False
 
 
 def score_batches(
@@ -78,19 +80,22 @@ def score_batch(batch: pa.RecordBatch, scorer: Scorer, options: Options) -> Scor
     encoded = scorer.encode(batch, options.reference)
     rows, reconstruction = scorer.score(encoded, options.limit)
     flagged = np.flatnonzero(rows.is_anomaly)
-    wrong = np.zeros(encoded.state.shape, bool, order="F")
+    looks: list[Look] = []
     top = pa.nulls(len(encoded), pa.string())
-    verdicts: CellVerdicts | None = None
     if len(flagged):
-        verdicts = judge_cells(scorer, encoded.take(flagged), scorer.alert_rate)
-        wrong[flagged] = verdicts.wrong
+        looks.append((flagged, judge_cells(scorer, encoded.take(flagged), scorer.alert_rate)))
         names = np.full(len(encoded), None, object)
-        names[flagged] = np.asarray(scorer.encoder.names, object)[verdicts.top]
+        names[flagged] = np.asarray(scorer.encoder.names, object)[looks[0][1].top]
         top = pa.array(names, pa.string())
     counts = count_bins(scorer.encoder, encoded.bins)
     if not options.explain:
         return ScoredBatch(batch, counts, rows, top, _no_cells(), batch, 0, 0)
+    if options.every_row:
+        looks.append((np.arange(len(encoded)), judge_cells(scorer, encoded, scorer.alert_rate, scorer.core_tails)))
     broken = {scorer.encoder.names.index(name): found for name, found in scorer.rules.find(batch).items()}
+    wrong = np.zeros(encoded.state.shape, bool, order="F")
+    for looked_at, verdicts in looks:
+        wrong[looked_at] |= verdicts.wrong
     for index, found in broken.items():
         wrong[found.rows, index] = True
     gone = wrong | (encoded.state == NULL)
@@ -102,11 +107,14 @@ def score_batch(batch: pa.RecordBatch, scorer: Scorer, options: Options) -> Scor
     expected = _expected(batch, scorer, options, gone, touched, filled)
     _heed(batch, scorer, broken, expected)
     _acquit(batch, scorer, wrong, expected)
-    judged = _judged(scorer, verdicts, flagged, broken, expected)
+    judged = _judged(scorer, looks, broken, expected)
     cells = _cells(batch, scorer, judged, wrong, expected)
     denoised, repaired, imputed = _denoise(batch, scorer, options, wrong, expected, reconstruction)
     return ScoredBatch(batch, counts, rows, top, cells, denoised, repaired, imputed)
 
+
+Look = tuple[npt.NDArray[np.intp], CellVerdicts]
+"""Rows of the batch that were looked at, increasing, and the verdicts on their cells."""
 
 Expected = dict[int, tuple[npt.NDArray[np.intp], pa.Array]]
 """Column index -> (rows of the batch, their expected values in the column's type, its dictionary spelt out)."""
@@ -186,19 +194,14 @@ Judged = dict[int, tuple[Floats, Floats]]
 """Column index -> (cell errors, p-values) of those rows in which something is expected of the column."""
 
 
-def _judged(
-    scorer: Scorer,
-    verdicts: CellVerdicts | None,
-    flagged: npt.NDArray[np.intp],
-    broken: dict[int, Broken],
-    expected: Expected,
-) -> Judged:
+def _judged(scorer: Scorer, looks: list[Look], broken: dict[int, Broken], expected: Expected) -> Judged:
     out: Judged = {}
     for index, (rows, _) in expected.items():
         error, p = np.zeros(len(rows), np.float32), np.ones(len(rows), np.float32)
-        if verdicts is not None:
-            seen, place = np.isin(rows, flagged), np.searchsorted(flagged, rows)
-            error[seen], p[seen] = (part[place[seen], index] for part in (verdicts.error, verdicts.p_value))
+        for looked_at, verdicts in looks:
+            place = np.searchsorted(looked_at, rows).clip(max=len(looked_at) - 1)
+            own = (looked_at[place] == rows) & verdicts.wrong[place, index]
+            error[own], p[own] = (part[place[own], index] for part in (verdicts.error, verdicts.p_value))
         if index in broken:
             own = np.isin(rows, broken[index].rows)
             error[own] = np.maximum(error[own], scorer.encoder.unseen_errors[index])

@@ -29,7 +29,7 @@ import numpy as np
 import pyarrow as pa
 
 from ae_plugin.core.blend import Blend
-from ae_plugin.core.calibration import ColumnPValues, PValues, Tail, is_anomaly, whole_levels
+from ae_plugin.core.calibration import ColumnPValues, CoreTails, PValues, Tail, is_anomaly, whole_levels
 from ae_plugin.core.features import UNJUDGED, Encoded, TableEncoder, add_columns
 from ae_plugin.core.rules import Rules
 from ae_plugin.core.surprise import ColumnTails
@@ -154,6 +154,12 @@ class Scorer:
     def calibration_rows(self) -> int:
         """Rows that p-values are made of."""
         return len(self.reference.calibration)
+
+    @cached_property
+    def core_tails(self) -> CoreTails:
+        """P-values of number cells where the calibration cells may be wrong themselves; words have rules."""
+        numbers = np.array([spec.kind == "number" for spec in self.encoder.specs])
+        return CoreTails.of(self.reference.cells, numbers)
 
     @cached_property
     def _tails(self) -> Floats:

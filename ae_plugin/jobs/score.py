@@ -230,7 +230,7 @@ class _Run:
         first_look = parallel(lambda batch: scorer.p_values(batch, at), prefetch(self.reader.batches()))
         try:
             self.limit = flag_limit(chosen.alert_rate_of, chosen.alert_rate, scorer.calibration_rows, first_look)
-            options = Options(chosen.denoise == "full", at, limit=self.limit)
+            options = Options(chosen.denoise == "full", at, limit=self.limit, every_row=chosen.cells == "all")
             for batch in parallel(lambda batch: score_batch(batch, scorer, options), prefetch(self.reader.batches())):
                 self.guard.watch(batch.bin_counts, batch.rows.p_value, batch.rows.misfit)
                 yield batch
