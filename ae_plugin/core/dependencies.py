@@ -22,12 +22,16 @@ Codes = npt.NDArray[np.int64]
 
 COLUMNS, VALUES, SOURCES = 40, 20_000, 8
 """At most so many columns are looked at, so many words of a dependency kept, and so many dependencies for a column."""
-GROUP = 3
+GROUP, AGAIN = 3, 3
 AGREEMENT, LESS_WRONG, PURE, PURE_GROUPS, COVERED = 0.9, 0.7, 0.7, 0.95, 0.3
 
 
 class Dependency(BaseModel):
-    """Word of column `of` -> the word that column `to` has with it, and how many rows said so."""
+    """Word of column `of` -> the word that column `to` has with it, and how many rows said so.
+
+    `others` are the exceptions that history holds again and again, each beside the place of its word in `words`: two
+    airports may be equally far away, and a slip of the pen is rarely made three times in the same place.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,6 +41,14 @@ class Dependency(BaseModel):
     words: list[str]
     expected: list[str]
     rows: list[int]
+    others: list[tuple[int, str]]
+
+    @cached_property
+    def _exceptions(self) -> tuple[pa.Array, Codes]:
+        words = pa.array(sorted({word for _, word in self.others}), pa.string())
+        places = pc.index_in(pa.array([word for _, word in self.others], pa.string()), value_set=words)
+        of = np.array([place for place, _ in self.others], np.int64)
+        return words, of * max(len(words), 1) + places.to_numpy(zero_copy_only=False).astype(np.int64)
 
     @cached_property
     def _set(self) -> pa.Array:
@@ -50,10 +62,35 @@ class Dependency(BaseModel):
     def _expected(self) -> pa.Array:
         return pa.array([*self.expected, None], pa.string())
 
-    def look_up(self, words: pa.Array) -> tuple[pa.Array, Codes]:
-        """What is expected in `to`, string [n], null where nothing is known; and the rows of each word, int64 [n]."""
+    def look_up(self, words: pa.Array, seconds: pa.Array) -> Answer:
+        """Ask what belongs to the words of `of`, string [n], and whether the words of `to` do, string [n]."""
         found = pc.index_in(words, value_set=self._set).fill_null(len(self.words))
-        return self._expected.take(found), self._rows[found.to_numpy(zero_copy_only=False)]
+        place = found.to_numpy(zero_copy_only=False)
+        expected = self._expected.take(found)
+        same = pc.equal(expected, seconds)
+        against = pc.fill_null(pc.invert(same), False).to_numpy(zero_copy_only=False)
+        if self.others:
+            known, pairs = self._exceptions
+            second = pc.index_in(seconds, value_set=known).fill_null(-1).to_numpy(zero_copy_only=False)
+            against = against & ~((second >= 0) & np.isin(place * len(known) + second.astype(np.int64), pairs))
+        return Answer(expected, self._rows[place], pc.fill_null(same, False).to_numpy(zero_copy_only=False), against)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one dependency says of n rows.
+
+    Attributes:
+        expected: string [n], null where nothing is known.
+        rows: int64 [n], training rows that had the word of `of`.
+        for_it: bool [n], the cell in `to` is as expected.
+        against: bool [n], it is not.
+    """
+
+    expected: pa.Array
+    rows: Codes
+    for_it: Bools
+    against: Bools
 
 
 @dataclass(frozen=True)
@@ -116,6 +153,10 @@ def _learn(of: str, to: str, first: Codings, second: Codings) -> Dependency | No
         return None
     kept = np.flatnonzero(sound)[:VALUES]
     chosen = starts[kept]
+    place = np.full(len(starts), -1)
+    place[kept] = np.arange(len(kept))
+    of_pair = place[np.cumsum(np.isin(np.arange(len(group)), starts)) - 1]
+    again = np.flatnonzero((of_pair >= 0) & (counts >= AGAIN) & ~np.isin(np.arange(len(group)), starts))[:VALUES]
     return Dependency(
         of=of,
         to=to,
@@ -123,6 +164,7 @@ def _learn(of: str, to: str, first: Codings, second: Codings) -> Dependency | No
         words=[first.words[i] for i in group[chosen]],
         expected=[second.words[i] for i in word[chosen]],
         rows=sizes[kept].tolist(),
+        others=[(int(of_pair[i]), second.words[word[i]]) for i in again],
     )
 
 
@@ -156,16 +198,12 @@ def ask(dependencies: Sequence[Dependency], columns: dict[str, pa.Array]) -> Vot
     names = sorted({name for d in dependencies for name in (d.of, d.to)})
     place = {name: index for index, name in enumerate(names)}
     rows = len(columns[names[0]])
-    said, for_it, against = [], [], []
+    answers = [d.look_up(columns[d.of], columns[d.to]) for d in dependencies]
+    for_it, against = [answer.for_it for answer in answers], [answer.against for answer in answers]
     seen = np.zeros((rows, len(names)), np.int64)
-    for dependency in dependencies:
-        expected, support = dependency.look_up(columns[dependency.of])
-        same = pc.equal(expected, columns[dependency.to])
-        for_it.append(pc.fill_null(same, False).to_numpy(zero_copy_only=False))
-        against.append(pc.fill_null(pc.invert(same), False).to_numpy(zero_copy_only=False))
-        said.append(expected)
+    for dependency, answer in zip(dependencies, answers, strict=True):
         giver = place[dependency.of]
-        seen[:, giver] = np.maximum(seen[:, giver], support)
+        seen[:, giver] = np.maximum(seen[:, giver], answer.rows)
     of = np.array([place[d.of] for d in dependencies], np.intp)
     to = np.array([place[d.to] for d in dependencies], np.intp)
     wrong = _take_worst(np.stack(for_it, 1), np.stack(against, 1), of, to, seen)
@@ -174,7 +212,9 @@ def ask(dependencies: Sequence[Dependency], columns: dict[str, pa.Array]) -> Vot
         own = [d for d in range(len(dependencies)) if to[d] == index]
         if own:
             # A cell found wrong has no say in what another should have been.
-            told = [pc.if_else(pa.array(wrong[:, of[d]]), pa.scalar(None, pa.string()), said[d]) for d in own]
+            told = [
+                pc.if_else(pa.array(wrong[:, of[d]]), pa.scalar(None, pa.string()), answers[d].expected) for d in own
+            ]
             expected[name] = _most(told)
     return Votes(
         {name: wrong[:, index] for name, index in place.items()},

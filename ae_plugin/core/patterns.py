@@ -6,7 +6,8 @@ Three ways to be wrong, each judged from the word alone, so that nobody has to l
     shape      `3593x` among zip codes: a letter where the column has digits, or the like
     spelling   `heaxt failure` among many `heart failure`: a rare word close to a frequent one
 
-Digits are never misspelt: `scip-inf-1` and `scip-inf-2` are two words, however close they are.
+Digits are never misspelt: `scip-inf-1` and `scip-inf-2` are two words, however close they are; nor are codes, in which
+letters touch digits.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ RATIO = 10.0
 LETTERS_PER_SLIP = 8
 TYPICAL_SHAPE, RARE_SHAPE, RARE_WORD = 0.1, 0.02, 0.005
 ALIKE = 0.15
-"""Largest distance of two distribution functions of numbers that are taken to be in one unit."""
+"""Largest distance of two distribution functions of numbers in one unit, beside what chance allows."""
 LONGEST = 300
 """Letters of a word that are looked at."""
 
@@ -42,6 +43,7 @@ _DIGITS = re.compile(r"\d+")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _MARKS = re.compile(r"[^\w\s]|_")
 _WORDS = re.compile(r"a(?: ?a)+")
+_CODE = re.compile(r"[^\W\d_]#|#[^\W\d_]")
 _SYNONYMS = {
     word: unit
     for unit, words in {
@@ -125,7 +127,7 @@ class Pattern(BaseModel):
 
     @cached_property
     def _vocabulary(self) -> tuple[list[str], npt.NDArray[np.int64]]:
-        frequent = {word: count for word, count in self.spellings.items() if count >= FREQUENT}
+        frequent = {w: n for w, n in self.spellings.items() if n >= FREQUENT and not _CODE.search(w)}
         return list(frequent), np.array(list(frequent.values()), np.int64)
 
     def _misspelt(self, words: Sequence[str]) -> dict[int, Word]:
@@ -188,7 +190,7 @@ def _unit_forms(counts: Mapping[str, int]) -> dict[str, str]:
         form: usual
         for usual, *others in by_unit.values()
         for form in others
-        if _apart(numbers[usual], numbers[form]) <= ALIKE
+        if _apart(numbers[usual], numbers[form]) <= ALIKE + sizes[form] ** -0.5
     }
 
 

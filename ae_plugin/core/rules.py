@@ -21,7 +21,7 @@ from ae_plugin.core.dependencies import COLUMNS, Dependency, ask, learn_dependen
 from ae_plugin.core.patterns import Pattern, Word, learn_pattern
 from ae_plugin.core.values import Bools, as_strings, decoded
 
-ROWS = 50_000
+ROWS = 20_000
 """Training rows that are looked at, evenly spread."""
 
 

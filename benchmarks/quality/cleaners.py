@@ -174,14 +174,14 @@ def ridge(table: Table) -> Judgement:
 
 def boosted(table: Table) -> Judgement:
     """Gradient-boosted trees a column."""
-    options = {"max_leaf_nodes": 15, "min_samples_leaf": 5, "random_state": 0}
+    options = {"max_leaf_nodes": 15, "min_samples_leaf": 5, "l2_regularization": 1.0, "random_state": 0}
     whole = {name: table.features(name) for name in table.numeric}
     whole |= {name: table.codes(name)[:, None].astype(float) for name in table.words}
     return out_of_fold(
         table,
         whole,
         lambda: HistGradientBoostingRegressor(max_iter=60, **options),
-        lambda: HistGradientBoostingClassifier(max_iter=12, learning_rate=0.3, **options),
+        lambda: HistGradientBoostingClassifier(max_iter=8, learning_rate=0.2, **options),
     )
 
 

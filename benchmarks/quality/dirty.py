@@ -14,6 +14,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +132,13 @@ def measure_gaps(pair: Pair) -> Iterator[Row]:
         "ridge a column": lambda: cleaners.ridge(table)[1],
         "boosted trees a column": lambda: cleaners.boosted(table)[1],
     }
-    filled |= {
-        name: lambda imputer=imputer: cleaners.imputed(table, {}, imputer()) for name, imputer in IMPUTERS.items()
-    }
+    filled |= {name: partial(_by, imputer, table) for name, imputer in IMPUTERS.items()}
     for method, fill in filled.items():
         yield {"set": pair.name, "method": method, **gap_errors(pair, table, fill(), middle)}
+
+
+def _by(imputer: Callable[[], Any], table: cleaners.Table) -> Values:
+    return cleaners.imputed(table, {}, imputer())
 
 
 def gap_errors(pair: Pair, table: cleaners.Table, values: Values, middle: Values) -> Row:

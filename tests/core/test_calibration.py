@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ae_plugin.core.calibration import PValues, Tail, is_anomaly, p_values, rows_needed, whole_levels
+from ae_plugin.core.calibration import CoreTails, PValues, Tail, is_anomaly, p_values, rows_needed, whole_levels
 
 QUICK = settings(max_examples=80, deadline=None, derandomize=True)
 SCORES = st.lists(st.floats(-100, 100, width=32) | st.sampled_from([0.0, 1.0, 2.0]), min_size=1, max_size=60)
@@ -130,3 +130,23 @@ def test_p_values_that_are_looked_up_are_those_that_are_searched_for(
     known = np.sort(whole_levels(np.array(calibration, np.float32)))
     rounded = whole_levels(np.array(scores, np.float32))
     assert np.array_equal(PValues(known)(rounded), p_values(rounded, known))
+
+
+def test_the_middle_of_the_errors_says_what_their_tail_should_be() -> None:
+    rng = np.random.default_rng(0)
+    roots = rng.exponential(1, (20_000, 2)).astype(np.float32)
+    roots[:1000, 0] += 20  # a twentieth of the first column is wrong
+    known = CoreTails.of(np.sort(roots**2, axis=0), np.array([True, True]))
+    fresh = rng.exponential(1, (20_000, 2)).astype(np.float32) ** 2
+    p = known(fresh, np.ones(fresh.shape, bool))
+    assert ((p <= 0.01).mean(axis=0) <= 0.015).all() and (p[:, 1] <= 0.01).mean() >= 0.007
+    assert (known(np.full((1, 2), 400, np.float32), np.ones((1, 2), bool)) < 1e-6).all()
+
+
+def test_columns_that_are_not_judged_by_their_middle_have_p_values_of_one() -> None:
+    errors = np.sort(np.random.default_rng(0).random((50, 3)).astype(np.float32), axis=0)
+    errors[:, 2] = np.nan
+    known = CoreTails.of(errors, np.array([True, False, True]))
+    p = known(np.full((4, 3), 100, np.float32), np.array([[True, True, True]] * 3 + [[False] * 3]))
+    assert (p[:3, 0] < 1).all() and (p[:, 1:] == 1).all() and (p[3] == 1).all()
+    assert (CoreTails.of(errors, np.zeros(3, bool))(errors, errors == errors) == 1).all()

@@ -80,6 +80,21 @@ def test_a_cell_that_contradicts_its_whole_row_has_no_say() -> None:
     assert not any(wrong.any() for wrong in votes.wrong.values())
 
 
+def test_an_exception_that_history_holds_again_and_again_is_none() -> None:
+    """Two airports may be equally far away; once or twice may be a slip."""
+    columns = {
+        "miles": pa.array([str(100 + i // 20) for i in range(200)]),
+        "airport": pa.array([f"A{i // 20}" for i in range(200)]),
+    }
+    airports = columns["airport"].to_pylist()
+    airports[0:3], airports[3:5] = ["A5"] * 3, ["A6"] * 2
+    columns["airport"] = pa.array(airports)
+    known = [d for d in learned(columns) if d.of == "miles"]
+    votes = ask(known, {"miles": pa.array(["100"] * 4), "airport": pa.array(["A5", "A6", "A0", "A7"])})
+    assert votes.wrong["airport"].tolist() == [False, True, False, True]
+    assert votes.confirmed["airport"].tolist() == [False, False, True, False]
+
+
 def test_gaps_and_words_never_seen_are_not_judged() -> None:
     votes = ask(learned(rows()), {"zip": pa.array(["10", "99"]), "city": pa.array([None, "Oslo"])})
     assert not votes.wrong["city"].any() and not votes.wrong["zip"][0]

@@ -61,6 +61,11 @@ def test_digits_are_never_misspelt() -> None:
     assert judged(codes, "scip-inf-9", "scip-ixf-9") == {"scip-ixf-9": Word("spelling", "scip-inf-9")}
 
 
+def test_codes_are_never_misspelt() -> None:
+    tails = {f"N{i}NB": 3 for i in range(100, 300)}
+    assert not judged(tails, "N777NC", "N7NX")
+
+
 def test_free_text_is_not_spelt_by_a_vocabulary() -> None:
     names = {f"{a}{b} brewery": 1 for a in "abcdefghij" for b in "klmnopqrst"}
     assert learn_pattern("c", {**names, "big brewery": 20}).spellings == {}

@@ -99,6 +99,8 @@ def test_one_file_s_schema_is_its_own(tmp_path: Path) -> None:
         (["c,x\n1,1\n2,1\n", "c,x\n1.5,1\n"], [1.0, 2.0, 1.5]),
         (["c,x\n1.5,1\n", "c,x\n1,1\n,1\n"], [1.5, 1.0, None]),
         (["c,x\n,1\n", "c,x\nred,1\n"], [None, "red"]),
+        (["c,x\nred,1\n?,1\nN/A,1\n"], ["red", None, None]),
+        (["c,x\n1.5,1\n?,1\n"], [1.5, None]),
     ],
 )
 def test_csv_files_whose_guesses_differ(tmp_path: Path, texts: list[str], values: list[Any]) -> None:
