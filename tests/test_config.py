@@ -36,6 +36,7 @@ DEFAULTS = {
     "score.alert_rate": 0.01,
     "score.alert_rate_of": "rows",
     "score.on_unfamiliar": "quarantine",
+    "score.cells": "flagged",
     "score.denoise": "repair",
     "promote": "auto",
 }
@@ -60,6 +61,7 @@ GOOD: dict[str, list[Any]] = {
     "score.alert_rate": [1e-6, 0.01, 0.5, 0.999],
     "score.alert_rate_of": ["rows", "alarms"],
     "score.on_unfamiliar": ["score", "quarantine", "fail"],
+    "score.cells": ["flagged", "all"],
     "score.denoise": ["repair", "full"],
     "promote": ["auto", "approval", "never"],
     "output": ["out", "s3://lake/out", "/abs/out"],
@@ -86,6 +88,7 @@ BAD: dict[str, list[Any]] = {
     "score.alert_rate": [0, 1, -0.01, 1.01, float("nan"), float("inf"), "low", None],
     "score.alert_rate_of": ["cells", "", None, True],
     "score.on_unfamiliar": ["refuse", "", None, True],
+    "score.cells": ["some", "", None, True],
     "score.denoise": ["both", "", None, True],
     "promote": ["always", "", None, True],
     "output": ["", "  ", "../out", "orders", "orders/", "orders/out", "./orders", ".", None, 3],

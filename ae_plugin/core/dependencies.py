@@ -246,7 +246,7 @@ def _take_worst(
         # Who is contradicted and contradicts others is likelier to be the one that is wrong.
         blame = minus + ((against[active] & ~wrong[active][:, to]) @ gives)
         candidates = (lead > 0) & ~wrong[active]
-        rank = np.where(candidates, blame - seen[active] / (seen.max() + 1.0), -np.inf)
+        rank = np.where(candidates, blame - seen[active] / (seen.max(initial=0) + 1.0), -np.inf)
         worst = rank.argmax(axis=1)
         found = candidates[np.arange(len(active)), worst]
         wrong[active[found], worst[found]] = True
