@@ -12,6 +12,7 @@ from ae_plugin.core.calibration import Tail, whole_levels
 from ae_plugin.core.cells import hidden_cell_errors
 from ae_plugin.core.features import UNJUDGED, VALUE, Encoded, TableEncoder
 from ae_plugin.core.guard import count_bins
+from ae_plugin.core.neighbours import Indices, Neighbours
 from ae_plugin.core.scoring import Network, Reference, Scorer, embed, hidden_errors, reconstruct
 from ae_plugin.core.surprise import ColumnTails
 from ae_plugin.core.values import Bins, Bools, Floats
@@ -40,22 +41,26 @@ def fit_reference(
         encoder: of this version.
         network: trained (or, for the gate, untrained).
         filler: trained on for hidden cells.
-        train: rows the network was trained on; used for the latent shape and the columns' tails only.
+        train: rows the network was trained on; used for the neighbours and the columns' tails only.
         validation: rows it was not trained on; used for the views' tails.
-        calibration: other rows it was not trained on; used for p-values only.
+        calibration: other rows it was not trained on; used for p-values, and as neighbours of one another.
         contaminated: whether history may hold anomalies.
         anomalous_share: of the calibration rows, 0 to 0.5; so many of the highest scores are left out.
         cells: also calibrate single cells, which costs a pass a column.
     """
     some = train.take(np.arange(min(len(train), LATENT_ROWS)))
-    codes = embed(network, *encoder.inputs(some))
-    center, whitener = fit_latent(codes)
     held_out = validation.take(np.arange(min(len(validation), TAIL_ROWS)))
+    kept = calibration.take(np.arange(min(len(calibration), CALIBRATION_ROWS)))
+
+    def placed(rows: Encoded) -> tuple[Floats, Floats]:
+        x, visible = encoder.inputs(rows)
+        return x, embed(network, x, visible)
+
+    near = Neighbours.fit(placed(some), placed(Encoded.concat([held_out, kept])), contaminated=contaminated)
     groups = column_groups(encoder, train.x[:5000])
     reconstruction = reconstruct(network, *encoder.inputs(held_out))
     blank = Reference(
-        center=center,
-        whitener=whitener,
+        near=near,
         tails=learn_tails(encoder, train.bins),
         groups=groups,
         views={},
@@ -68,10 +73,9 @@ def fit_reference(
         blend=Blend.of_network(encoder.features),
     )
     scorer = Scorer(encoder, network, filler, blank, 0.01, contaminated)
-    scorer.reference = reference = _fit_views(scorer, held_out)
-    kept = calibration.take(np.arange(min(len(calibration), CALIBRATION_ROWS)))
-    views, errors, _ = scorer.first_look(kept)
-    scores = np.maximum(*scorer.surprises(kept, scorer.whole(views), errors))
+    scorer.reference = reference = _fit_views(scorer, held_out, near.own(0, len(held_out)))
+    views, errors, _ = scorer.first_look(kept, near.own(len(held_out), len(kept)))
+    scores = scorer.add_up(kept, views, errors)
     normal = len(scores) - int(anomalous_share * len(scores))
     scorer.reference = reference = replace(
         reference,
@@ -84,9 +88,9 @@ def fit_reference(
     return replace(reference, cells=_calibrate_cells(scorer, kept))
 
 
-def _fit_views(scorer: Scorer, held_out: Encoded) -> Reference:
+def _fit_views(scorer: Scorer, held_out: Encoded, own: Indices | None) -> Reference:
     """Learn the tails that make the views comparable, one after the other."""
-    views, errors, _ = scorer.first_look(held_out)
+    views, errors, _ = scorer.first_look(held_out, own)
     known = {name: Tail.fit(values) for name, values in views.items() if np.ptp(values) > 0}
     scorer.reference = replace(scorer.reference, views=known)
     whole = scorer.whole(views)
@@ -94,7 +98,7 @@ def _fit_views(scorer: Scorer, held_out: Encoded) -> Reference:
     row = known["row"](whole)
     look = np.maximum(row, scorer.reference.clean.worst(errors))
     scorer.reference = replace(scorer.reference, odd=float(np.quantile(look, 1 - ODD_SHARE)))
-    known["cell"] = Tail.fit(scorer.oddest_cell(held_out, row, errors))
+    known["cell"] = Tail.fit(scorer.oddest_cell(held_out, row, errors)[0])
     return replace(scorer.reference, views=known)
 
 
@@ -151,16 +155,6 @@ def column_groups(encoder: TableEncoder, x: Floats) -> Bools:
     for group, chosen in enumerate(members):
         out[group, chosen] = True
     return out
-
-
-def fit_latent(codes: Floats, ridge: float = 0.01) -> tuple[Floats, Floats]:
-    """Learn `center` [L] and `whitener` [L, L] from training rows' codes float32 [n, L]."""
-    wide = codes.astype(np.float64)
-    center = wide.mean(axis=0)
-    values, vectors = np.linalg.eigh(np.cov(wide.T).reshape(wide.shape[1], wide.shape[1]))
-    floor = ridge * max(float(values.mean()), 1e-12)
-    whitener = vectors / np.sqrt(np.maximum(values, 0) + floor)
-    return center.astype(np.float32), whitener.astype(np.float32)
 
 
 def learn_tails(encoder: TableEncoder, bins: Bins) -> Floats:

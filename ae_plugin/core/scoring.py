@@ -2,9 +2,9 @@
 
 As a whole, three views, each turned into nats of surprise (minus log upper-tail probability), then added up:
 
-    clean     mean cell error with every cell visible
-    latent    ridge Mahalanobis distance of the latent code from the training rows' codes
+    near      distance from rows of history, in values and latent code together; counts twice
     tail      how rare each cell is in its own column; keeps contaminated history from hiding extremes
+    clean     mean cell error with every cell visible; counts half, since a network copies a part of what it sees
 
 Because of one cell, the largest surprise of any cell, each measured by its own column's errors:
 
@@ -13,7 +13,7 @@ Because of one cell, the largest surprise of any cell, each measured by its own 
               network without a bottleneck would copy through; only rows that already look odd (a twentieth of
               normal ones) are worth the extra passes
 
-A row's score is the larger of the two, the cell's part less log 2: a row has many cells to be odd in.
+A row's score is the surprise of the whole, and for rows that look odd that of the cell added to it.
 
 `method: reconstruction` scores rows by their mean cell error alone: less is found, in half the time.
 """
@@ -21,7 +21,7 @@ A row's score is the larger of the two, the cell's part less log 2: a row has ma
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -31,6 +31,7 @@ import pyarrow as pa
 from ae_plugin.core.blend import Blend
 from ae_plugin.core.calibration import ColumnPValues, CoreTails, PValues, Tail, is_anomaly, whole_levels
 from ae_plugin.core.features import UNJUDGED, Encoded, TableEncoder, add_columns
+from ae_plugin.core.neighbours import Indices, Neighbours
 from ae_plugin.core.rules import Rules
 from ae_plugin.core.surprise import ColumnTails
 from ae_plugin.core.values import Bools, Floats
@@ -41,7 +42,7 @@ BLOCKS = (64, 256, 1024)
 Method = Literal["combined", "reconstruction"]
 BEYOND = 0.05
 """Share of held-out rows, and of a column's held-out cells, that count as odd."""
-CELL_HANDICAP = np.float32(np.log(2))
+WEIGHTS = {"near": np.float32(2), "tail": np.float32(1), "clean": np.float32(0.5)}
 
 Network = Callable[[Floats, Floats], tuple[Floats, Floats]]
 """(x [n, F] with hidden cells 0, visible [n, C]) -> (reconstruction [n, F], latent code [n, L]), all float32."""
@@ -52,11 +53,10 @@ class Reference:
     """What training rows look like to the score; every array is saved beside the weights.
 
     Attributes:
-        center: float32 [L], mean latent code.
-        whitener: float32 [L, L], so that `||(code - center) @ whitener||²` is the ridge Mahalanobis distance.
+        near: the rows that distance is measured from.
         tails: float32 [total bins], surprise of a cell by the bin it falls in, in nats.
         groups: bool [K, C], the columns hidden together in each masked pass.
-        views: upper tails on held-out rows: clean, latent, tail, and row and cell, which the score compares.
+        views: upper tails on held-out rows: near, tail, clean, and row and cell, which the score adds up.
         clean: each column's tail of cell errors with every cell visible.
         hidden: the same with the cell's group hidden.
         odd: surprise from which on a row is worth the masked passes.
@@ -66,8 +66,7 @@ class Reference:
         blend: what hidden cells hold, by the filling network and by regressions together.
     """
 
-    center: Floats
-    whitener: Floats
+    near: Neighbours
     tails: Floats
     groups: Bools
     views: dict[str, Tail]
@@ -162,13 +161,9 @@ class Scorer:
         return CoreTails.of(self.reference.cells, numbers)
 
     @cached_property
-    def _tails(self) -> Floats:
-        return tail_table(self.encoder, self.reference.tails, self.contaminated)
-
-    @cached_property
     def _counted(self) -> dict[int, Floats]:
         """The columns whose tails count in the score, and the surprise of each of their bins."""
-        tables = np.split(self._tails, self.encoder.bin_offsets[1:])
+        tables = np.split(self.reference.tails, self.encoder.bin_offsets[1:])
         return {index: table for index, table in enumerate(tables) if table.any()}
 
     def encode(self, batch: pa.RecordBatch | pa.Table, reference: float | None = None) -> Encoded:
@@ -181,16 +176,28 @@ class Scorer:
         hidden = x * seen
         return self.reference.blend(reconstruct(self.filler, hidden, visible), hidden, seen)
 
-    def first_look(self, encoded: Encoded) -> tuple[dict[str, Floats], Floats, Floats]:
-        """One pass over rows: the three views float32 [n] each, cell errors [n, C], reconstruction [n, F]."""
-        whitener = self.reference.whitener
-        reconstruction, codes = np.empty_like(encoded.x), np.empty((len(encoded), len(whitener)), np.float32)
-        for rows, found, code in blocks(self.network, *self.encoder.inputs(encoded)):
+    def blind(self) -> Scorer:
+        """The same scorer, had the rows held out for calibration not been kept: for whoever asks about those."""
+        reference = replace(self.reference, near=self.reference.near.blind())
+        parts = self.encoder, self.network, self.filler, reference, self.alert_rate, self.contaminated, self.method
+        return Scorer(*parts, rules=self.rules)
+
+    def first_look(self, encoded: Encoded, own: Indices | None = None) -> tuple[dict[str, Floats], Floats, Floats]:
+        """One pass over rows: the three views float32 [n] each, cell errors [n, C], reconstruction [n, F].
+
+        Args:
+            encoded: the rows.
+            own: where history's points are these very rows, which points, [n].
+        """
+        inputs = self.encoder.inputs(encoded)
+        reconstruction, parts = np.empty_like(encoded.x), []
+        for rows, found, code in blocks(self.network, *inputs):
             reconstruction[rows] = found
-            codes[rows] = code
-        latent = mahalanobis(codes, self.reference.center, whitener)
+            parts.append(code)
+        codes = np.concatenate(parts) if parts else embed(self.network, *inputs)
+        near = self.reference.near.distance(inputs[0], codes, own)
         errors = self.encoder.column_errors(encoded, reconstruction)
-        views = {"clean": mean_errors(errors), "latent": latent}
+        views = {"clean": mean_errors(errors), "near": near}
         if self._counted:
             views["tail"] = np.zeros(len(encoded), np.float32)
             for index, table in self._counted.items():
@@ -199,56 +206,68 @@ class Scorer:
                     nats[encoded.state[:, index] == UNJUDGED] = 0
                 views["tail"] += nats
         if not encoded.whole:
-            # A code made without columns that training always showed is far from training's for that reason alone.
-            latent[(encoded.state == UNJUDGED).any(axis=1)] = 0
+            # Without columns that training always showed a row is far from training's for that reason alone.
+            near[(encoded.state == UNJUDGED).any(axis=1)] = 0
         return views, errors, reconstruction
 
     def whole(self, views: dict[str, Floats]) -> Floats:
-        """Add up the surprise of the views that count, float32 [n]."""
+        """Add up the surprise of the views that count, each by its weight, float32 [n]."""
         out = np.zeros(len(views["clean"]), np.float32)
         for name, values in views.items():
             if name in self.reference.views:
-                out += self.reference.views[name](values)
+                out += WEIGHTS[name] * self.reference.views[name](values)
         return out
 
-    def raw_scores(self, encoded: Encoded) -> tuple[Floats, Floats, Floats]:
+    def raw_scores(self, encoded: Encoded, own: Indices | None = None) -> tuple[Floats, Floats, Floats]:
         """Return anomaly scores float32 [n], cell errors [n, C] and the clean reconstruction float32 [n, F]."""
         if self.method == "reconstruction":
             reconstruction = reconstruct(self.network, *self.encoder.inputs(encoded))
             errors = self.encoder.column_errors(encoded, reconstruction)
             return whole_levels(mean_errors(errors)), errors, reconstruction
-        views, errors, reconstruction = self.first_look(encoded)
-        row, cell = self.surprises(encoded, self.whole(views), errors)
-        return whole_levels(np.maximum(row, cell)), errors, reconstruction
+        views, errors, reconstruction = self.first_look(encoded, own)
+        return whole_levels(self.add_up(encoded, views, errors)), errors, reconstruction
 
-    def surprises(self, encoded: Encoded, whole: Floats, errors: Floats) -> tuple[Floats, Floats]:
-        """Surprise of each row as a whole and by its oddest cell, float32 [n] each, ready to compare."""
+    def add_up(self, encoded: Encoded, views: dict[str, Floats], errors: Floats) -> Floats:
+        """Surprise of each row as a whole, and by its oddest cell where it looks odd, added up: float32 [n]."""
         known = self.reference.views
-        row = known["row"](whole)
-        cell = self.oddest_cell(encoded, row, errors)
-        return row, known["cell"](cell) - CELL_HANDICAP
+        row = known["row"](self.whole(views))
+        cell, odd = self.oddest_cell(encoded, row, errors)
+        row[odd] += known["cell"](cell[odd])
+        return row
 
-    def oddest_cell(self, encoded: Encoded, row: Floats, errors: Floats) -> Floats:
-        """Largest surprise of any cell of each row, float32 [n]; the masked passes are for odd rows only."""
+    def oddest_cell(self, encoded: Encoded, row: Floats, errors: Floats) -> tuple[Floats, Indices]:
+        """Largest surprise of any cell of each row, float32 [n], and the rows that look odd: only they get more passes.
+
+        Args:
+            encoded: the rows.
+            row: float32 [n], surprise of each as a whole.
+            errors: float32 [n, C], cell errors with every cell visible.
+        """
         cell = self.reference.clean.worst(errors)
-        if len(self.encoder.specs) > 1:
-            odd = np.flatnonzero(np.maximum(row, cell) >= self.reference.odd)
-            if len(odd):
-                hidden = hidden_errors(self.encoder, self.network, self.reference.groups, encoded.take(odd))
-                cell[odd] = np.maximum(cell[odd], self.reference.hidden.worst(hidden))
-        return cell
+        odd = np.flatnonzero(np.maximum(row, cell) >= self.reference.odd)
+        if len(odd) and len(self.encoder.specs) > 1:
+            hidden = hidden_errors(self.encoder, self.network, self.reference.groups, encoded.take(odd))
+            cell[odd] = np.maximum(cell[odd], self.reference.hidden.worst(hidden))
+        return cell, odd
 
     def p_values(self, batch: pa.RecordBatch, reference: float | None = None) -> Floats:
         """The p-values of a record batch's rows alone, float32 [n]."""
         return self._p_values(self.raw_scores(self.encode(batch, reference))[0])
 
-    def score(self, encoded: Encoded, limit: float | None = None) -> tuple[RowScores, Floats]:
+    def score(
+        self, encoded: Encoded, limit: float | None = None, own: Indices | None = None
+    ) -> tuple[RowScores, Floats]:
         """Score rows, and flag those with a p-value up to a limit; None: the alert rate.
+
+        Args:
+            encoded: the rows.
+            limit: p-value.
+            own: where history's points are these very rows, which points, [n].
 
         Returns:
             Their scores, and the clean reconstruction float32 [n, F].
         """
-        scores, errors, reconstruction = self.raw_scores(encoded)
+        scores, errors, reconstruction = self.raw_scores(encoded, own)
         p = self._p_values(scores)
         misfit = errors > self.reference.largest_usual
         flagged = is_anomaly(p, self.alert_rate if limit is None else limit)
@@ -311,25 +330,3 @@ def hidden_errors(encoder: TableEncoder, network: Network, groups: Bools, encode
         reconstruction = reconstruct(network, encoder.hide(encoded.x, seen), seen)
         errors[:, group] = encoder.column_errors(encoded, reconstruction)[:, group]
     return errors
-
-
-def mahalanobis(code: Floats, center: Floats, whitener: Floats) -> Floats:
-    """Squared ridge Mahalanobis distance of latent codes, float32 [n].
-
-    Computed in whole blocks of one size: how a BLAS rounds a row depends on how many rows it is given.
-    """
-    rows, size = len(code), BLOCKS[-1]
-    apart = _filled(code - center, -(-rows // size) * size)
-    white = (apart.reshape(-1, size, len(center)) @ whitener).reshape(apart.shape)
-    return np.asarray(np.einsum("ij,ij->i", white, white)[:rows])
-
-
-def tail_table(encoder: TableEncoder, tails: Floats, contaminated: bool) -> Floats:
-    """The tails that count in the score: all of them, or, with clean history, only those of non-numbers and gaps."""
-    if contaminated:
-        return tails
-    table = tails.copy()
-    for spec, start in zip(encoder.specs, encoder.bin_offsets, strict=True):
-        if spec.kind in ("number", "time"):
-            table[start : start + spec.value_bins] = 0
-    return table

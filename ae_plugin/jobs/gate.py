@@ -70,14 +70,15 @@ def run_gate(
         untrained,
         encoded.take(split.train[:20_000]),
         encoded.take(split.validation),
-        encoded.take(split.validation),
+        encoded.take(split.calibration[:0]),
         contaminated=scorer.contaminated,
         cells=False,
     )
+    blind = Scorer(encoder, untrained, untrained, blank, scorer.alert_rate, scorer.contaminated).blind()
     pca = Pca.fit(encoded.x[split.train[:20_000]])
     scorers: dict[str, Callable[[pa.Table, float | None], Floats]] = {
-        "challenger": _by_scorer(scorer),
-        "untrained": _by_scorer(Scorer(encoder, untrained, untrained, blank, scorer.alert_rate, scorer.contaminated)),
+        "challenger": _by_scorer(scorer.blind()),
+        "untrained": _by_scorer(blind),
         "pca": lambda table, at: _pca_errors(pca, encoder, encoder.encode(table, at)),
     }
     champion, rival = _champion(registry, scorer.alert_rate, reasons)
@@ -122,7 +123,7 @@ def _champion(registry: Registry, alert_rate: float, reasons: list[str]) -> tupl
     if pointer is None:
         return None, None
     try:
-        return pointer.version, load_version(registry, pointer.version, alert_rate).scorer
+        return pointer.version, load_version(registry, pointer.version, alert_rate).scorer.blind()
     except AeError as error:
         reasons.append(f"the champion cannot be loaded ({error}): the challenger need not beat it")
         return pointer.version, None

@@ -66,7 +66,7 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
     with held(checkpoint_folder(pipeline, history)) as checkpoint:
         job = _fit_network(pipeline, history, checkpoint, on_progress)
         scorer = _calibrate(pipeline, history, job)
-        held_out = scorer.score(history.encoded.take(history.split.calibration))[0]
+        held_out = _judge_held_out(scorer, history)
         gate = run_gate(
             scorer, job.untrained, history, registry, seed=pipeline.model.seed, reported=job.validation_loss
         )
@@ -101,6 +101,12 @@ def _calibrate(pipeline: Pipeline, history: History, job: _Fitted) -> Scorer:
     rules = learn_rules(history.sample.table, encoder.specs)
     rate = pipeline.score.alert_rate
     return Scorer(encoder, job.network, job.filler, reference, rate, share != 0, rules=rules)
+
+
+def _judge_held_out(scorer: Scorer, history: History) -> RowScores:
+    """Scores of the calibration rows, each measured as a new row is."""
+    rows, near = history.encoded.take(history.split.calibration), scorer.reference.near
+    return scorer.score(rows, own=near.own(near.held - len(rows), len(rows)))[0]
 
 
 def _fit_guard(history: History, held_out: RowScores) -> GuardReference:

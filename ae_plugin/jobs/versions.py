@@ -20,6 +20,7 @@ from ae_plugin.core.calibration import Tail
 from ae_plugin.core.columns import ColumnSpec
 from ae_plugin.core.features import TableEncoder
 from ae_plugin.core.guard import GuardReference
+from ae_plugin.core.neighbours import Neighbours
 from ae_plugin.core.rules import Rules
 from ae_plugin.core.scoring import Method, Reference, Scorer
 from ae_plugin.core.surprise import ColumnTails
@@ -77,8 +78,9 @@ def pack(
 ) -> dict[str, bytes]:
     """Turn a trained version into files: name -> content."""
     arrays: dict[str, Any] = {
-        "center": reference.center,
-        "whitener": reference.whitener,
+        "near.points": reference.near.points,
+        "near.scale": reference.near.scale,
+        "near.counts": np.array([reference.near.nearest, reference.near.held]),
         "tails": reference.tails,
         "groups": reference.groups.astype(np.uint8),
         "calibration": reference.calibration,
@@ -137,8 +139,7 @@ def _unpack(card: ModelCard, arrays: dict[str, Any]) -> Reference:
         return ColumnTails(*(arrays[f"cell.{name}.{part}"] for part in ("at", "nats", "index")))
 
     return Reference(
-        center=arrays["center"],
-        whitener=arrays["whitener"],
+        near=Neighbours(arrays["near.points"], arrays["near.scale"], *map(int, arrays["near.counts"])),
         tails=arrays["tails"],
         groups=arrays["groups"].astype(bool),
         views={name: view(name) for name in card.views},

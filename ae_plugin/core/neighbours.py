@@ -1,0 +1,122 @@
+"""How far a row is from rows of history: in what it holds and in its latent code together.
+
+From rows known to be normal, the nearest one tells (k = 1). Where history may hold anomalies, and they may resemble one
+another, k is a tenth of the rows asked: a tenth of history cannot all be wrong in one way.
+
+A short history is asked row by row, the rows held out for calibration too. Each of those is then measured without
+itself, as a new row is: p-values stay valid (a new row among the calibration rows' neighbours could only bring them
+nearer, so leaving it out makes its own p-value larger). See docs/decisions/0031.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from ae_plugin.core.values import Floats
+
+Indices = npt.NDArray[np.intp]
+
+FEW = 2_048
+CENTRES, SOME = 256, 128
+SEED = 5
+_BLOCK = 1_024
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Rows to measure distance from.
+
+    Attributes:
+        points: float32 [R, F + L], values and latent codes, scaled; rows that were held out come last.
+        scale: float32 [2], of values and of codes: both spread equally far.
+        nearest: how many of the nearest points a distance is the mean of.
+        held: how many of the points were held out.
+    """
+
+    points: Floats
+    scale: Floats
+    nearest: int
+    held: int = 0
+
+    @staticmethod
+    def fit(train: tuple[Floats, Floats], held_out: tuple[Floats, Floats], *, contaminated: bool) -> Neighbours:
+        """Choose the points.
+
+        Args:
+            train: values float32 [n, F] and codes float32 [n, L] of training rows.
+            held_out: the same of rows that nothing was trained on.
+            contaminated: whether history may hold anomalies.
+        """
+        spread = [max(float(part.var(axis=0).sum()), 1e-12) for part in train]
+        blank = Neighbours(np.zeros((0, 0), np.float32), np.asarray(spread, np.float32) ** -0.5, 1)
+        rows, others = blank.joint(*train), blank.joint(*held_out)
+        if contaminated:
+            points = rows[np.random.default_rng(SEED).permutation(len(rows))[:SOME]]
+            return replace(blank, points=points, nearest=min(max(5, len(points) // 10), len(points)))
+        if len(rows) + len(others) > FEW:
+            return replace(blank, points=_centres(rows))
+        return replace(blank, points=np.concatenate([rows, others]), held=len(others))
+
+    def own(self, first: int, rows: int) -> Indices | None:
+        """Which points the held-out rows from `first` on are, [rows]; None when held-out rows are no points."""
+        return len(self.points) - self.held + first + np.arange(rows) if self.held else None
+
+    def joint(self, x: Floats, code: Floats) -> Floats:
+        """Values float32 [n, F] and codes [n, L] side by side, scaled, float32 [n, F + L]."""
+        return np.concatenate([x * self.scale[0], code * self.scale[1]], axis=1)
+
+    @cached_property
+    def _turned(self) -> tuple[Floats, Floats]:
+        return np.ascontiguousarray(-2 * self.points.T), np.asarray(np.square(self.points).sum(axis=1))
+
+    def blind(self) -> Neighbours:
+        """The same without the rows that were held out, for whoever asks about those."""
+        return replace(self, points=self.points[: len(self.points) - self.held], held=0) if self.held else self
+
+    def distance(self, x: Floats, code: Floats, own: Indices | None = None) -> Floats:
+        """Mean distance of rows to their nearest points, float32 [n].
+
+        Computed in whole blocks of one size: how a BLAS rounds a row depends on how many rows it is given.
+
+        Args:
+            x: float32 [n, F].
+            code: float32 [n, L].
+            own: the points that the rows themselves are, [n]; those do not count.
+        """
+        rows = len(x)
+        asked = np.zeros((-(-rows // _BLOCK) * _BLOCK, x.shape[1] + code.shape[1]), np.float32)
+        asked[:rows] = self.joint(x, code)
+        out = np.empty(len(asked), np.float32)
+        turned, norms = self._turned
+        for start in range(0, rows, _BLOCK):
+            block = asked[start : start + _BLOCK]
+            apart = block @ turned
+            apart += norms
+            apart += np.square(block).sum(axis=1)[:, None]
+            if own is not None:
+                mine = own[start : start + _BLOCK]
+                apart[np.arange(len(mine)), mine] = np.inf
+            out[start : start + _BLOCK] = _mean_of_nearest(apart, self.nearest)
+        return out[:rows]
+
+
+def _mean_of_nearest(squares: Floats, nearest: int) -> Floats:
+    if nearest == 1:
+        return np.asarray(np.sqrt(np.maximum(squares.min(axis=1), 0)))
+    near = np.partition(squares, nearest - 1, axis=1)[:, :nearest]
+    return np.asarray(np.sqrt(np.maximum(near, 0)).mean(axis=1))
+
+
+def _centres(rows: Floats) -> Floats:
+    """As many typical rows, by k-means over a sample of them; on one thread, to be the same each time."""
+    from sklearn.cluster import MiniBatchKMeans
+    from threadpoolctl import threadpool_limits
+
+    some = rows[np.random.default_rng(SEED).permutation(len(rows))[:20_000]]
+    with threadpool_limits(1):
+        found = MiniBatchKMeans(CENTRES, random_state=SEED, n_init=1, batch_size=4_096).fit(some)
+    return np.asarray(found.cluster_centers_, np.float32)
