@@ -79,8 +79,8 @@ class Rules(BaseModel):
         own = [dependency for dependency in self.dependencies if dependency.to == name]
         if not own:
             return pa.nulls(len(rows), pa.string())
-        part = batch.take(pa.array(rows))
-        words = {column: _words(part, column) for column in {name, *(dependency.of for dependency in own)}}
+        named = {name, *(dependency.of for dependency in own)}
+        words = {column: _words(batch, column).take(pa.array(rows)) for column in named}
         return ask(own, words).expected[name]
 
     def _names(self) -> list[str]:
@@ -98,19 +98,21 @@ def learn_rules(table: pa.Table, specs: Sequence[ColumnSpec]) -> Rules:
     texts = [spec.name for spec in specs if spec.kind in ("category", "text") and spec.type != "bool"]
     if not texts:
         return Rules()
-    if table.num_rows > ROWS:
-        table = table.take(pa.array(np.linspace(0, table.num_rows - 1, ROWS).astype(np.int64)))
     numbers = [spec.name for spec in specs if pa.types.is_integer(table.schema.field(spec.name).type)]
     columns = {name: _words(table, name) for name in [*texts, *numbers[:COLUMNS]]}
+    if table.num_rows > ROWS:
+        some = pa.array(np.linspace(0, table.num_rows - 1, ROWS).astype(np.int64))
+        columns = {name: column.take(some) for name, column in columns.items()}
+    rows = min(table.num_rows, ROWS)
     patterns = [learn_pattern(name, _counts(columns[name])) for name in texts]
     rules = Rules(
         patterns=[pattern for pattern in patterns if not pattern.empty],
         dependencies=learn_dependencies(columns, set(texts)),
     )
-    broken = rules.find(table)
+    broken = rules.find(pa.table(columns))
     # As a conformal p-value: at least one of the rows and the next one.
-    rates = {name: (len(found.rows) + 1) / (table.num_rows + 1) for name, found in broken.items()}
-    return rules.model_copy(update={"rates": {name: rates.get(name, 1 / (table.num_rows + 1)) for name in columns}})
+    rates = {name: (len(found.rows) + 1) / (rows + 1) for name, found in broken.items()}
+    return rules.model_copy(update={"rates": {name: rates.get(name, 1 / (rows + 1)) for name in columns}})
 
 
 def _counts(column: pa.Array) -> Counter[str]:
