@@ -15,14 +15,12 @@ from ae_plugin.core.explain import Options, score_batch, score_batches
 from ae_plugin.core.features import Encoded, partition_time
 from ae_plugin.core.scoring import (
     BLOCKS,
-    CELL_HANDICAP,
+    WEIGHTS,
     Scorer,
     embed,
     hidden_errors,
-    mahalanobis,
     mean_errors,
     reconstruct,
-    tail_table,
 )
 from ae_plugin.core.values import Floats
 from ae_plugin.jobs.versions import load_version
@@ -131,18 +129,19 @@ def test_the_reconstruction_method_is_the_mean_cell_error(trained: Trained, norm
     assert ((found <= mean_errors(errors)) & (found > 0.998 * mean_errors(errors))).all(), "rounded down by 0.1%"
 
 
-def test_the_combined_score_is_the_larger_of_row_and_cell(combined: Scorer, faulty: Encoded) -> None:
+def test_the_combined_score_adds_up_row_and_cell(combined: Scorer, faulty: Encoded) -> None:
     views, errors, _ = combined.first_look(faulty)
-    assert {"clean", "latent"} <= set(views)
+    assert set(views) == set(WEIGHTS)
     whole = combined.whole(views)
     known = combined.reference.views
-    assert np.allclose(whole, sum(known[name](views[name]) for name in views if name in known), rtol=1e-5)
-    row, cell = combined.surprises(faulty, whole, errors)
-    assert np.array_equal(row, known["row"](whole))
-    assert np.array_equal(combined.raw_scores(faulty)[0], whole_levels(np.maximum(row, cell)))
-    assert (row > cell).any() and (cell > row).any(), "each has its rows"
-    oddest = combined.oddest_cell(faulty, row, errors)
-    assert np.array_equal(cell, known["cell"](oddest) - CELL_HANDICAP)
+    wanted = sum(WEIGHTS[name] * known[name](views[name]) for name in views if name in known)
+    assert np.allclose(whole, wanted, rtol=1e-5)
+    row = known["row"](whole)
+    oddest, odd = combined.oddest_cell(faulty, row, errors)
+    cell = np.zeros_like(row)
+    cell[odd] = known["cell"](oddest[odd])
+    assert np.array_equal(combined.raw_scores(faulty)[0], whole_levels(row + cell))
+    assert 0 < len(odd) < len(row) and (cell[odd] > 0).all()
 
 
 def test_masked_passes_only_ever_add_surprise(combined: Scorer, faulty: Encoded) -> None:
@@ -150,8 +149,9 @@ def test_masked_passes_only_ever_add_surprise(combined: Scorer, faulty: Encoded)
     views, errors, _ = combined.first_look(faulty)
     row = combined.reference.views["row"](combined.whole(views))
     plain = combined.reference.clean.worst(errors)
-    found = combined.oddest_cell(faulty, row, errors)
+    found, looked_at = combined.oddest_cell(faulty, row, errors)
     odd = np.maximum(row, plain) >= combined.reference.odd
+    assert np.array_equal(looked_at, np.flatnonzero(odd))
     assert (found >= plain).all()
     assert np.array_equal(found[~odd], plain[~odd])
     assert (found[odd] > plain[odd]).any()
@@ -225,33 +225,6 @@ def test_hidden_errors_are_those_with_the_cell_s_group_hidden(combined: Scorer, 
         seen = encoder.visible(some) * ~group
         reconstruction, _ = run(combined, some.x, seen)
         assert np.allclose(found[:, column], encoder.column_errors(some, reconstruction)[:, column], rtol=1e-5)
-
-
-def test_the_latent_distance_is_mahalanobis_with_a_ridge() -> None:
-    rng = np.random.default_rng(0)
-    codes = (rng.normal(size=(3_000, 5)) @ rng.normal(size=(5, 5)) + 3).astype(np.float32)
-    center = codes.mean(axis=0)
-    values, vectors = np.linalg.eigh(np.cov(codes.T.astype(float)))
-    whitener = (vectors / np.sqrt(values)).astype(np.float32)
-    found = mahalanobis(codes, center, whitener)
-    apart = (codes - center).astype(float)
-    wanted = np.einsum("ij,jk,ik->i", apart, np.linalg.inv(np.cov(codes.T.astype(float))), apart)
-    assert np.allclose(found, wanted, rtol=1e-2)
-    assert found.mean() == pytest.approx(5, rel=0.01), "as many as there are dimensions"
-    assert np.array_equal(mahalanobis(codes[2_990:], center, whitener), found[2_990:])
-    assert mahalanobis(codes[:0], center, whitener).shape == (0,)
-
-
-def test_clean_history_has_no_tails_of_numbers(combined: Scorer) -> None:
-    encoder, tails = combined.encoder, combined.reference.tails + 1
-    kept = tail_table(encoder, tails, contaminated=True)
-    assert np.array_equal(kept, tails)
-    clean = tail_table(encoder, tails, contaminated=False)
-    for spec, start in zip(encoder.specs, encoder.bin_offsets, strict=True):
-        values = clean[start : start + spec.value_bins]
-        assert (values == 0).all() == (spec.kind in ("number", "time")), spec.name
-        assert (clean[start + spec.value_bins : start + spec.bins] == tails[start + spec.value_bins :][:2]).all()
-    assert np.array_equal(tails, combined.reference.tails + 1), "the table it was given is left alone"
 
 
 def test_calibration_cells_by_column(combined: Scorer) -> None:
