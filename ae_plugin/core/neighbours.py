@@ -5,7 +5,7 @@ another, k is a tenth of the rows asked: a tenth of history cannot all be wrong 
 
 A short history is asked row by row, the rows held out for calibration too. Each of those is then measured without
 itself, as a new row is: p-values stay valid (a new row among the calibration rows' neighbours could only bring them
-nearer, so leaving it out makes its own p-value larger). See docs/decisions/0031.
+nearer, so leaving it out makes its own p-value larger). See docs/decisions/0022.
 """
 
 from __future__ import annotations
@@ -43,27 +43,34 @@ class Neighbours:
     held: int = 0
 
     @staticmethod
-    def fit(train: tuple[Floats, Floats], held_out: tuple[Floats, Floats], *, contaminated: bool) -> Neighbours:
+    def fit(
+        train: tuple[Floats, Floats], held_out: tuple[Floats, Floats], *, contaminated: bool
+    ) -> tuple[Neighbours, Indices]:
         """Choose the points.
 
         Args:
             train: values float32 [n, F] and codes float32 [n, L] of training rows.
             held_out: the same of rows that nothing was trained on.
             contaminated: whether history may hold anomalies.
+
+        Returns:
+            The neighbours, and which point each row is, of training rows and then of the others; -1 for none.
         """
         spread = [max(float(part.var(axis=0).sum()), 1e-12) for part in train]
         blank = Neighbours(np.zeros((0, 0), np.float32), np.asarray(spread, np.float32) ** -0.5, 1)
         rows, others = blank.joint(*train), blank.joint(*held_out)
+        own = np.full(len(rows) + len(others), -1, np.intp)
         if contaminated:
-            points = rows[np.random.default_rng(SEED).permutation(len(rows))[:SOME]]
-            return replace(blank, points=points, nearest=min(max(5, len(points) // 10), len(points)))
-        if len(rows) + len(others) > FEW:
-            return replace(blank, points=_centres(rows))
-        return replace(blank, points=np.concatenate([rows, others]), held=len(others))
+            chosen = np.random.default_rng(SEED).permutation(len(rows))[:SOME]
+            own[chosen] = np.arange(len(chosen))
+            return replace(blank, points=rows[chosen], nearest=max(min(5, len(chosen) - 1), len(chosen) // 10)), own
+        if len(own) > FEW:
+            return replace(blank, points=_centres(rows)), own
+        return replace(blank, points=np.concatenate([rows, others]), held=len(others)), np.arange(len(own))
 
-    def own(self, first: int, rows: int) -> Indices | None:
-        """Which points the held-out rows from `first` on are, [rows]; None when held-out rows are no points."""
-        return len(self.points) - self.held + first + np.arange(rows) if self.held else None
+    def last(self, rows: int) -> Indices | None:
+        """Which points the last rows held out are, [rows]; None when held-out rows are no points."""
+        return len(self.points) - rows + np.arange(rows) if self.held else None
 
     def joint(self, x: Floats, code: Floats) -> Floats:
         """Values float32 [n, F] and codes [n, L] side by side, scaled, float32 [n, F + L]."""
@@ -85,7 +92,7 @@ class Neighbours:
         Args:
             x: float32 [n, F].
             code: float32 [n, L].
-            own: the points that the rows themselves are, [n]; those do not count.
+            own: the points that the rows themselves are, [n], -1 for none; those do not count.
         """
         rows = len(x)
         asked = np.zeros((-(-rows // _BLOCK) * _BLOCK, x.shape[1] + code.shape[1]), np.float32)
@@ -99,7 +106,8 @@ class Neighbours:
             apart += np.square(block).sum(axis=1)[:, None]
             if own is not None:
                 mine = own[start : start + _BLOCK]
-                apart[np.arange(len(mine)), mine] = np.inf
+                there = np.flatnonzero(mine >= 0)
+                apart[there, mine[there]] = np.inf
             out[start : start + _BLOCK] = _mean_of_nearest(apart, self.nearest)
         return out[:rows]
 

@@ -56,7 +56,8 @@ def fit_reference(
         x, visible = encoder.inputs(rows)
         return x, embed(network, x, visible)
 
-    near = Neighbours.fit(placed(some), placed(Encoded.concat([held_out, kept])), contaminated=contaminated)
+    near, own = Neighbours.fit(placed(some), placed(Encoded.concat([held_out, kept])), contaminated=contaminated)
+    own_held, own_kept = np.split(own[len(some) :], [len(held_out)])
     groups = column_groups(encoder, train.x[:5000])
     reconstruction = reconstruct(network, *encoder.inputs(held_out))
     blank = Reference(
@@ -73,8 +74,10 @@ def fit_reference(
         blend=Blend.of_network(encoder.features),
     )
     scorer = Scorer(encoder, network, filler, blank, 0.01, contaminated)
-    scorer.reference = reference = _fit_views(scorer, held_out, near.own(0, len(held_out)))
-    views, errors, _ = scorer.first_look(kept, near.own(len(held_out), len(kept)))
+    tried = min(len(some), TAIL_ROWS)
+    scorer.reference = _fit_shape(scorer, some.take(np.arange(tried)), own[:tried])
+    scorer.reference = reference = _fit_views(scorer, held_out, own_held)
+    views, errors, _ = scorer.first_look(kept, own_kept)
     scores = scorer.add_up(kept, views, errors)
     normal = len(scores) - int(anomalous_share * len(scores))
     scorer.reference = reference = replace(
@@ -88,10 +91,19 @@ def fit_reference(
     return replace(reference, cells=_calibrate_cells(scorer, kept))
 
 
-def _fit_views(scorer: Scorer, held_out: Encoded, own: Indices | None) -> Reference:
-    """Learn the tails that make the views comparable, one after the other."""
+def _fit_shape(scorer: Scorer, train: Encoded, own: Indices) -> Reference:
+    """Learn the tails of what training does not improve for its rows: the more rows, the truer the tail."""
+    views, _, _ = scorer.first_look(train, own)
+    known = {name: Tail.fit(views[name]) for name in ("near", "tail") if np.ptp(views.get(name, 0)) > 0}
+    return replace(scorer.reference, views=known)
+
+
+def _fit_views(scorer: Scorer, held_out: Encoded, own: Indices) -> Reference:
+    """Learn the other tails that make the views comparable, one after the other."""
     views, errors, _ = scorer.first_look(held_out, own)
-    known = {name: Tail.fit(values) for name, values in views.items() if np.ptp(values) > 0}
+    known = dict(scorer.reference.views)
+    if np.ptp(views["clean"]) > 0:
+        known["clean"] = Tail.fit(views["clean"])
     scorer.reference = replace(scorer.reference, views=known)
     whole = scorer.whole(views)
     known["row"] = Tail.fit(whole)

@@ -106,7 +106,7 @@ def _calibrate(pipeline: Pipeline, history: History, job: _Fitted) -> Scorer:
 def _judge_held_out(scorer: Scorer, history: History) -> RowScores:
     """Scores of the calibration rows, each measured as a new row is."""
     rows, near = history.encoded.take(history.split.calibration), scorer.reference.near
-    return scorer.score(rows, own=near.own(near.held - len(rows), len(rows)))[0]
+    return scorer.score(rows, own=near.last(len(rows)))[0]
 
 
 def _fit_guard(history: History, held_out: RowScores) -> GuardReference:

@@ -19,7 +19,7 @@ def rows(n: int, seed: int = 0) -> tuple[Floats, Floats]:
 
 def test_a_short_clean_history_is_asked_row_by_row() -> None:
     train, held = rows(300), rows(100, 1)
-    near = Neighbours.fit(train, held, contaminated=False)
+    near, _ = Neighbours.fit(train, held, contaminated=False)
     assert (len(near.points), near.held, near.nearest) == (400, 100, 1)
     asked = rows(50, 2)
     points, mine = near.points.astype(float), near.joint(*asked).astype(float)
@@ -30,17 +30,18 @@ def test_a_short_clean_history_is_asked_row_by_row() -> None:
 
 def test_values_and_codes_spread_equally_far() -> None:
     train = rows(2_000)
-    near = Neighbours.fit(train, rows(100, 1), contaminated=False)
+    near, _ = Neighbours.fit(train, rows(100, 1), contaminated=False)
     spread = near.joint(*train).var(axis=0)
     assert spread[:6].sum() == pytest.approx(1, rel=1e-3) and spread[6:].sum() == pytest.approx(1, rel=1e-3)
 
 
 def test_held_out_rows_are_measured_without_themselves() -> None:
     train, held = rows(200), rows(150, 1)
-    near = Neighbours.fit(train, held, contaminated=False)
-    own = near.own(0, 150)
-    assert own is not None and np.array_equal(near.points[own], near.joint(*held))
-    others = near.own(100, 50)
+    near, every = Neighbours.fit(train, held, contaminated=False)
+    own = every[200:]
+    assert np.array_equal(near.points[every[:200]], near.joint(*train))
+    assert np.array_equal(near.points[own], near.joint(*held))
+    others = near.last(50)
     assert others is not None and np.array_equal(others, own[100:])
     without = near.distance(*held, own)
     assert (without > 1e-2).all()
@@ -48,48 +49,53 @@ def test_held_out_rows_are_measured_without_themselves() -> None:
         left = Neighbours(np.delete(near.points, own[row], axis=0), near.scale, 1)
         assert np.allclose(left.distance(held[0][[row]], held[1][[row]]), without[row], rtol=1e-4)
     blind = near.blind()
-    assert len(blind.points) == 200 and blind.own(0, 10) is None
+    assert len(blind.points) == 200 and blind.last(10) is None
     assert (blind.distance(*held) >= without - 1e-4).all(), "fewer neighbours are farther away"
 
 
 def test_p_values_hold_though_calibration_rows_are_neighbours() -> None:
-    """Decision 0031: leaving a calibration row out of its own neighbours leaves the promise whole."""
+    """Decision 0022: leaving a calibration row out of its own neighbours leaves the promise whole."""
     flagged = []
     for seed in range(40):
         history, fresh = rows(260, seed), rows(400, 1_000 + seed)
         train, held = (history[0][:60], history[1][:60]), (history[0][60:], history[1][60:])
-        near = Neighbours.fit(train, held, contaminated=False)
-        calibration = np.sort(near.distance(*held, near.own(0, 200)))
+        near, own = Neighbours.fit(train, held, contaminated=False)
+        calibration = np.sort(near.distance(*held, own[60:]))
         flagged.append(float((p_values(near.distance(*fresh), calibration) <= 0.05).mean()))
     assert 0.03 < np.mean(flagged) <= 0.053, "at most one in twenty, and no fewer than chance takes"
 
 
 def test_where_history_may_be_wrong_a_tenth_of_some_rows_is_asked() -> None:
-    near = Neighbours.fit(rows(5_000), rows(500, 1), contaminated=True)
+    history = rows(5_000)
+    near, own = Neighbours.fit(history, rows(500, 1), contaminated=True)
+    there = np.flatnonzero(own >= 0)
+    assert np.array_equal(near.points[own[there]], near.joint(*history)[there])
+    without = near.distance(*history, own[:5_000])
+    assert (without >= near.distance(*history)).all() and (without > near.distance(*history)).sum() == len(there)
     assert (len(near.points), near.nearest, near.held) == (SOME, SOME // 10, 0)
-    assert near.own(0, 10) is None and near.blind() is near
-    few = Neighbours.fit(rows(30), rows(5, 1), contaminated=True)
+    assert near.last(10) is None and near.blind() is near
+    few, _ = Neighbours.fit(rows(30), rows(5, 1), contaminated=True)
     assert (len(few.points), few.nearest) == (30, 5)
     bad = np.full((40, 6), 8, np.float32), np.full((40, 3), 5, np.float32)
     mixed = tuple(np.concatenate([a, b]) for a, b in zip(rows(960), bad, strict=True))
-    near = Neighbours.fit((mixed[0], mixed[1]), rows(100, 1), contaminated=True)
+    near, _ = Neighbours.fit((mixed[0], mixed[1]), rows(100, 1), contaminated=True)
     usual = near.distance(*rows(200, 2))
     assert near.distance(*bad).min() > np.quantile(usual, 0.9), "a crowd of wrong rows is still far"
-    nearest = Neighbours.fit((mixed[0], mixed[1]), rows(100, 1), contaminated=False)
+    nearest, _ = Neighbours.fit((mixed[0], mixed[1]), rows(100, 1), contaminated=False)
     assert nearest.distance(*bad).max() < 1e-2, "and would not be, were each of them asked for its nearest"
 
 
 def test_a_long_clean_history_is_asked_by_its_centres() -> None:
     train = rows(FEW + 1)
-    near = Neighbours.fit(train, rows(100, 1), contaminated=False)
+    near, _ = Neighbours.fit(train, rows(100, 1), contaminated=False)
     assert (len(near.points), near.nearest, near.held) == (CENTRES, 1, 0)
-    again = Neighbours.fit(train, rows(100, 1), contaminated=False)
+    again, _ = Neighbours.fit(train, rows(100, 1), contaminated=False)
     assert np.array_equal(near.points, again.points), "the same each time"
 
 
 @pytest.mark.parametrize("contaminated", [True, False])
 def test_a_distance_is_the_row_s_own(contaminated: bool) -> None:
-    near = Neighbours.fit(rows(500), rows(100, 1), contaminated=contaminated)
+    near, _ = Neighbours.fit(rows(500), rows(100, 1), contaminated=contaminated)
     x, code = rows(3_000, 2)
     whole = near.distance(x, code)
     parts = [near.distance(x[a:b], code[a:b]) for a, b in ((0, 1), (1, 1_500), (1_500, 3_000))]
