@@ -153,11 +153,16 @@ def turns(args: argparse.Namespace) -> Iterator[tuple[str, str, float, str, int]
                             yield table, kind, rate, method, seed
 
 
+def _read() -> pd.DataFrame:
+    """What is measured so far; pandas would take the kind `null` for nothing."""
+    return pd.read_csv(FOUND, keep_default_na=False, na_values=[""])
+
+
 def collect(args: argparse.Namespace) -> pd.DataFrame:
     """Measure what is not measured yet."""
     FOUND.parent.mkdir(exist_ok=True)
     fresh = not FOUND.exists()
-    done = set() if fresh else {tuple(row) for row in pd.read_csv(FOUND)[FIELDS[:5]].itertuples(index=False)}
+    done = set() if fresh else {tuple(row) for row in _read()[FIELDS[:5]].itertuples(index=False)}
     with FOUND.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, FIELDS)
         if fresh:
@@ -167,7 +172,7 @@ def collect(args: argparse.Namespace) -> pd.DataFrame:
             if turn not in done:
                 writer.writerow(measure(args.data, *turn))
                 file.flush()
-    return pd.read_csv(FOUND)
+    return _read()
 
 
 def main() -> None:
