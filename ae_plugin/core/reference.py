@@ -78,7 +78,7 @@ def fit_reference(
     scorer.reference = _fit_shape(scorer, some.take(np.arange(tried)), own[:tried])
     scorer.reference = reference = _fit_views(scorer, held_out, own_held)
     views, errors, _ = scorer.first_look(kept, own_kept)
-    scores = scorer.add_up(kept, views, errors)
+    scores = np.maximum(*scorer.surprises(kept, views, errors))
     normal = len(scores) - int(anomalous_share * len(scores))
     scorer.reference = reference = replace(
         reference,
@@ -110,7 +110,7 @@ def _fit_views(scorer: Scorer, held_out: Encoded, own: Indices) -> Reference:
     row = known["row"](whole)
     look = np.maximum(row, scorer.reference.clean.worst(errors))
     scorer.reference = replace(scorer.reference, odd=float(np.quantile(look, 1 - ODD_SHARE)))
-    known["cell"] = Tail.fit(scorer.oddest_cell(held_out, row, errors)[0])
+    known["cell"] = Tail.fit(scorer.oddest_cell(held_out, row, errors))
     return replace(scorer.reference, views=known)
 
 

@@ -13,7 +13,7 @@ Because of one cell, the largest surprise of any cell, each measured by its own 
               network without a bottleneck would copy through; only rows that already look odd (a twentieth of
               normal ones) are worth the extra passes
 
-A row's score is the surprise of the whole, and for rows that look odd that of the cell added to it.
+A row's score is the larger of the two, the cell's part less log 8: a row has many cells to be odd in.
 
 `method: reconstruction` scores rows by their mean cell error alone: less is found, in half the time.
 """
@@ -42,6 +42,7 @@ BLOCKS = (64, 256, 1024)
 Method = Literal["combined", "reconstruction"]
 BEYOND = 0.05
 """Share of held-out rows, and of a column's held-out cells, that count as odd."""
+CELL_HANDICAP = np.float32(np.log(8))
 WEIGHTS = {"near": np.float32(2), "tail": np.float32(1), "clean": np.float32(0.5)}
 
 Network = Callable[[Floats, Floats], tuple[Floats, Floats]]
@@ -56,7 +57,7 @@ class Reference:
         near: the rows that distance is measured from.
         tails: float32 [total bins], surprise of a cell by the bin it falls in, in nats.
         groups: bool [K, C], the columns hidden together in each masked pass.
-        views: upper tails on held-out rows: near, tail, clean, and row and cell, which the score adds up.
+        views: upper tails on held-out rows: near, tail, clean, and row and cell, which the score compares.
         clean: each column's tail of cell errors with every cell visible.
         hidden: the same with the cell's group hidden.
         odd: surprise from which on a row is worth the masked passes.
@@ -225,18 +226,16 @@ class Scorer:
             errors = self.encoder.column_errors(encoded, reconstruction)
             return whole_levels(mean_errors(errors)), errors, reconstruction
         views, errors, reconstruction = self.first_look(encoded, own)
-        return whole_levels(self.add_up(encoded, views, errors)), errors, reconstruction
+        return whole_levels(np.maximum(*self.surprises(encoded, views, errors))), errors, reconstruction
 
-    def add_up(self, encoded: Encoded, views: dict[str, Floats], errors: Floats) -> Floats:
-        """Surprise of each row as a whole, and by its oddest cell where it looks odd, added up: float32 [n]."""
+    def surprises(self, encoded: Encoded, views: dict[str, Floats], errors: Floats) -> tuple[Floats, Floats]:
+        """Surprise of each row as a whole and by its oddest cell, float32 [n] each, ready to compare."""
         known = self.reference.views
         row = known["row"](self.whole(views))
-        cell, odd = self.oddest_cell(encoded, row, errors)
-        row[odd] += known["cell"](cell[odd])
-        return row
+        return row, known["cell"](self.oddest_cell(encoded, row, errors)) - CELL_HANDICAP
 
-    def oddest_cell(self, encoded: Encoded, row: Floats, errors: Floats) -> tuple[Floats, Indices]:
-        """Largest surprise of any cell of each row, float32 [n], and the rows that look odd: only they get more passes.
+    def oddest_cell(self, encoded: Encoded, row: Floats, errors: Floats) -> Floats:
+        """Largest surprise of any cell of each row, float32 [n]; the masked passes are for odd rows only.
 
         Args:
             encoded: the rows.
@@ -248,7 +247,7 @@ class Scorer:
         if len(odd) and len(self.encoder.specs) > 1:
             hidden = hidden_errors(self.encoder, self.network, self.reference.groups, encoded.take(odd))
             cell[odd] = np.maximum(cell[odd], self.reference.hidden.worst(hidden))
-        return cell, odd
+        return cell
 
     def p_values(self, batch: pa.RecordBatch, reference: float | None = None) -> Floats:
         """The p-values of a record batch's rows alone, float32 [n]."""

@@ -106,14 +106,14 @@ def table_of(found: pd.DataFrame, setting: str) -> list[str]:
 def main() -> None:
     """Measure what is missing, print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="the folder with the tables and their label column")
+    parser.add_argument("--data", type=Path, required=True, help="the folder that adbench/ and published/ lie in")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--detectors", nargs="+", default=list(DETECTORS), choices=list(DETECTORS))
     parser.add_argument("--write", action="store_true", help="rewrite docs/quality.md")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
-    found = collect(args.data, args.detectors, args.seeds)
+    found = collect(args.data / "adbench", args.detectors, args.seeds)
     lines = []
     for setting, title in (("semi", "Trained on normal rows"), ("unsup", "Trained on everything")):
         lines += [f"### {title}", "", *table_of(found, setting), ""]

@@ -56,11 +56,27 @@ def pyod(module: str, name: str, **settings: object) -> Detect:
     return detect
 
 
+def network(module: str, name: str, steps: bool) -> Detect:
+    """A network of PyOD: at its defaults, or for as many mini-batches of the same size as the product trains."""
+
+    def detect(split: Split, setting: Setting, seed: int) -> Floats:
+        from ae_plugin.models.training import Budget
+
+        ours = Budget.auto(len(split.train))
+        epochs = max(1, round(ours.steps * ours.rows / len(split.train)))
+        settings = {"epoch_num": epochs, "batch_size": ours.rows} if steps else {}
+        return pyod(module, name, verbose=0, **settings)(split, setting, seed)
+
+    return detect
+
+
 def _fit(model: object, split: Split) -> Floats:
     mean, std = split.train.mean(axis=0), split.train.std(axis=0)
     std[std == 0] = 1
     model.fit((split.train - mean) / std)  # type: ignore[attr-defined]
-    return np.asarray(model.decision_function((split.test - mean) / std), np.float64)  # type: ignore[attr-defined]
+    scores = np.asarray(model.decision_function((split.test - mean) / std), np.float64)  # type: ignore[attr-defined]
+    # PyOD's PCA divides by variances that can be 0.
+    return np.nan_to_num(scores, nan=0.0, posinf=1e300, neginf=-1e300)
 
 
 DETECTORS: dict[str, Detect] = {
@@ -72,4 +88,8 @@ DETECTORS: dict[str, Detect] = {
     "PCA": pyod("pca", "PCA"),
     "LOF": pyod("lof", "LOF"),
     "OCSVM": pyod("ocsvm", "OCSVM"),
+    "AutoEncoder, defaults": network("auto_encoder", "AutoEncoder", steps=False),
+    "AutoEncoder, our steps": network("auto_encoder", "AutoEncoder", steps=True),
+    "VAE, defaults": network("vae", "VAE", steps=False),
+    "VAE, our steps": network("vae", "VAE", steps=True),
 }

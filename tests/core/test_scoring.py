@@ -15,6 +15,7 @@ from ae_plugin.core.explain import Options, score_batch, score_batches
 from ae_plugin.core.features import Encoded, partition_time
 from ae_plugin.core.scoring import (
     BLOCKS,
+    CELL_HANDICAP,
     WEIGHTS,
     Scorer,
     embed,
@@ -129,19 +130,19 @@ def test_the_reconstruction_method_is_the_mean_cell_error(trained: Trained, norm
     assert ((found <= mean_errors(errors)) & (found > 0.998 * mean_errors(errors))).all(), "rounded down by 0.1%"
 
 
-def test_the_combined_score_adds_up_row_and_cell(combined: Scorer, faulty: Encoded) -> None:
+def test_the_combined_score_is_the_larger_of_row_and_cell(combined: Scorer, faulty: Encoded) -> None:
     views, errors, _ = combined.first_look(faulty)
     assert set(views) == set(WEIGHTS)
     whole = combined.whole(views)
     known = combined.reference.views
     wanted = sum(WEIGHTS[name] * known[name](views[name]) for name in views if name in known)
     assert np.allclose(whole, wanted, rtol=1e-5)
-    row = known["row"](whole)
-    oddest, odd = combined.oddest_cell(faulty, row, errors)
-    cell = np.zeros_like(row)
-    cell[odd] = known["cell"](oddest[odd])
-    assert np.array_equal(combined.raw_scores(faulty)[0], whole_levels(row + cell))
-    assert 0 < len(odd) < len(row) and (cell[odd] > 0).all()
+    row, cell = combined.surprises(faulty, views, errors)
+    assert np.array_equal(row, known["row"](whole))
+    assert np.array_equal(combined.raw_scores(faulty)[0], whole_levels(np.maximum(row, cell)))
+    assert (row > cell).any() and (cell > row).any(), "each has its rows"
+    oddest = combined.oddest_cell(faulty, row, errors)
+    assert np.array_equal(cell, known["cell"](oddest) - CELL_HANDICAP)
 
 
 def test_masked_passes_only_ever_add_surprise(combined: Scorer, faulty: Encoded) -> None:
@@ -149,9 +150,8 @@ def test_masked_passes_only_ever_add_surprise(combined: Scorer, faulty: Encoded)
     views, errors, _ = combined.first_look(faulty)
     row = combined.reference.views["row"](combined.whole(views))
     plain = combined.reference.clean.worst(errors)
-    found, looked_at = combined.oddest_cell(faulty, row, errors)
+    found = combined.oddest_cell(faulty, row, errors)
     odd = np.maximum(row, plain) >= combined.reference.odd
-    assert np.array_equal(looked_at, np.flatnonzero(odd))
     assert (found >= plain).all()
     assert np.array_equal(found[~odd], plain[~odd])
     assert (found[odd] > plain[odd]).any()
