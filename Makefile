@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint ui clean install help
+.PHONY: demo test lint ui clean install bench-quality help
 unexport PYTHONDONTWRITEBYTECODE
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make test   lint, types, import contracts and all tests"
 	@echo "make ui     serve the demo's Airflow for a browser"
 	@echo "make clean  undo all of it"
+	@echo "make bench-quality   measure detection, alarms, cells, repair and the guard beside their peers (hours)"
 
 demo: $(STAMP)
 	@$(BIN)/python -m tools.demo
@@ -27,6 +28,12 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Hours on two cores; stopped, it goes on where it was. The data is no part of the repository.
+DATA ?= ../shared/data
+bench-quality: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@$(BIN)/python -m benchmarks.quality --data $(DATA) --write
 
 install: $(STAMP)
 

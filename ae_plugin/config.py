@@ -145,7 +145,7 @@ class Score(_Section):
     )
     method: Literal["combined", "reconstruction"] = Field(
         "combined",
-        description="`combined`: reconstruction error, latent distance, column tails and hidden cells together. "
+        description="`combined`: distance from history, rarity, reconstruction error and hidden cells together. "
         "`reconstruction`: the reconstruction error alone; finds less, in half the time.",
     )
     alert_rate: float = Field(0.01, gt=0, lt=1, description="Share of normal rows that may be flagged.")
