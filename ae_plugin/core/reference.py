@@ -57,11 +57,10 @@ def fit_reference(
         return x, embed(network, x, visible)
 
     near, own = Neighbours.fit(placed(some), placed(Encoded.concat([held_out, kept])), contaminated=contaminated)
-    own_held, own_kept = np.split(own[len(some) :], [len(held_out)])
     groups = column_groups(encoder, train.x[:5000])
     reconstruction = reconstruct(network, *encoder.inputs(held_out))
     blank = Reference(
-        near=near,
+        near=near.blind(),  # no tail may depend on calibration rows
         tails=learn_tails(encoder, train.bins),
         groups=groups,
         views={},
@@ -76,8 +75,8 @@ def fit_reference(
     scorer = Scorer(encoder, network, filler, blank, 0.01, contaminated)
     tried = min(len(some), TAIL_ROWS)
     scorer.reference = _fit_shape(scorer, some.take(np.arange(tried)), own[:tried])
-    scorer.reference = reference = _fit_views(scorer, held_out, own_held)
-    views, errors, _ = scorer.first_look(kept, own_kept)
+    scorer.reference = reference = replace(_fit_views(scorer, held_out), near=near)
+    views, errors, _ = scorer.first_look(kept, near.last(len(kept)))
     scores = np.maximum(*scorer.surprises(kept, views, errors))
     normal = len(scores) - int(anomalous_share * len(scores))
     scorer.reference = reference = replace(
@@ -98,9 +97,9 @@ def _fit_shape(scorer: Scorer, train: Encoded, own: Indices) -> Reference:
     return replace(scorer.reference, views=known)
 
 
-def _fit_views(scorer: Scorer, held_out: Encoded, own: Indices) -> Reference:
+def _fit_views(scorer: Scorer, held_out: Encoded) -> Reference:
     """Learn the other tails that make the views comparable, one after the other."""
-    views, errors, _ = scorer.first_look(held_out, own)
+    views, errors, _ = scorer.first_look(held_out)
     known = dict(scorer.reference.views)
     if np.ptp(views["clean"]) > 0:
         known["clean"] = Tail.fit(views["clean"])
