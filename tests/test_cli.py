@@ -25,7 +25,7 @@ from ae_plugin.jobs.check import CheckRecord
 from tests.running import ROOT, ae_process, run_ae, tree
 from tests.shop import FRESH, LAST_TRAINED, Shop, day, make_orders, write_day
 
-VERBS = ["init", "check", "train", "score", "evaluate", "models", "promote", "rollback", "report"]
+VERBS = ["init", "check", "train", "score", "evaluate", "models", "promote", "rollback", "report", "feedback"]
 
 
 def labelled(shop: Shop) -> Shop:
@@ -80,6 +80,11 @@ CASES: dict[str, tuple[Callable[[Shop], Shop], list[Any], type | None]] = {
     "promote": (trained_again, ["v0002", "--force"], schemas.PromoteRecord),
     "rollback": (two_champions, [], schemas.PromoteRecord),
     "report": (lambda shop: shop, [], None),
+    "feedback": (
+        lambda shop: shop,
+        ["--partition", day(2), "--row", "1", "--verdict", "confirmed"],
+        schemas.FeedbackRecord,
+    ),
 }
 
 

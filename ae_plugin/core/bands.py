@@ -99,8 +99,11 @@ def explain_rows(
         reference: seconds since 1970 of the partition's own date, when it has one.
         most: columns to show of each row: the wrong ones and the oddest others, in the source's order.
     """
-    encoded = scorer.encode(batch, reference)
-    named = np.array([[name in set(row) for name in scorer.encoder.names] for row in wrong], bool)
+    encoded, names = scorer.encode(batch, reference), scorer.encoder.names
+    # Arrow cannot take rows of every type that a source may have.
+    columns = [decoded(batch.column(batch.schema.get_field_index(name))) for name in names]
+    batch = pa.RecordBatch.from_arrays(columns, names=names)
+    named = np.array([[name in set(row) for name in names] for row in wrong], bool)
     named = named.reshape(encoded.state.shape)
     shown = _shown(scorer, encoded, named, most)
     errors = hidden_cell_errors(scorer, encoded, named, shown)

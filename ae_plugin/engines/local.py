@@ -73,12 +73,13 @@ class Reader:
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Stream all rows in order, whole or some columns of them."""
-        names = self.schema.names if columns is None else list(columns)
-        # CSV is parsed whole: the types of all columns must be known, also of those that are not wanted.
-        narrow = self.schema if self.format == "csv" else pa.schema([self.schema.field(name) for name in names])
+        narrow = self.schema
+        if columns is not None and self.format != "csv":
+            # CSV is parsed whole: the types of all columns must be known, also of those that are not wanted.
+            narrow = pa.schema([self.schema.field(name) for name in columns])
         for file in self.files:
             for batch in read_file(file.uri, self.format, narrow, self._rows):
-                yield batch if columns is None else batch.select(names)
+                yield batch if columns is None else batch.select(list(columns))
 
 
 def batch_rows(features: int) -> int:

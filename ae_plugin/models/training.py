@@ -174,7 +174,8 @@ def _log(state: _State, budget: Budget, start: float, first: int) -> None:
     speed = (state.step - first) / max(spent, 1e-9)
     step, train_loss, loss = state.curve[-1]
     log.info(
-        "step %d/%d  loss %.4f  validation %.4f  %.0f rows/s  %.0f s left",
+        "%sstep %d/%d  loss %.4f  validation %.4f  %.0f rows/s  %.0f s left",
+        "filler " if state.second else "",
         *(step, budget.steps, train_loss, loss, speed * budget.rows, (budget.steps - step) / max(speed, 1e-9)),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -310,8 +311,9 @@ def test_cells_of_wide_rows_are_judged_in_bounded_memory() -> None:
     encoder = TableEncoder(
         [NumberSpec(name=f"c{i}", type="double", null_rate=0, mean=0, std=1, low=-9, high=9) for i in range(columns)]
     )
-    blank: Any = None
-    scorer = Scorer(encoder, lambda x, _: (x * np.float32(0.5), x[:, :4]), blank, 0.01, False)
+    blank: Any = SimpleNamespace(blend=Blend.of_network(columns))
+    half = lambda x, _: (x * np.float32(0.5), x[:, :4])  # noqa: E731
+    scorer = Scorer(encoder, half, half, blank, 0.01, False)
     x = np.random.default_rng(0).normal(size=(rows, columns)).astype(np.float32)
     encoded = Encoded(x, np.zeros((rows, columns), np.uint8), np.zeros((columns, rows), np.int16))
     asked = np.ones((rows, columns), bool)

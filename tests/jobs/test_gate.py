@@ -49,7 +49,7 @@ def gate_of(champion: tuple[ModelVersion, History, Network, float], network: Net
     """What the gate says of another network in the champion's place."""
     version, history, untrained, loss = champion
     known = version.scorer
-    scorer = Scorer(known.encoder, network, known.reference, known.alert_rate, known.contaminated)
+    scorer = Scorer(known.encoder, network, known.filler, known.reference, known.alert_rate, known.contaminated)
     return run_gate(scorer, untrained, history, Registry(str(folder)), seed=version.card.seed, reported=loss)
 
 

@@ -546,12 +546,12 @@ def test_reading_cells_stops_at_a_bound(shop: Shop, monkeypatch: pytest.MonkeyPa
     for number in (FRESH, FRESH + 1):
         score(shop.pipeline, day(number))
     newest = shop.read("cells", FRESH + 1)
-    assert newest.num_rows > 20
-    monkeypatch.setattr(stored, "ROWS_READ", 20)
-    monkeypatch.setattr(stored, "BATCH_ROWS", 10)
+    assert newest.num_rows > 10
+    monkeypatch.setattr(stored, "ROWS_READ", 10)
+    monkeypatch.setattr(stored, "BATCH_ROWS", 5)
     page = page_of(shop.pipeline)
-    assert "20 wrong cells" in page.text and "the newest ones, there are more" in page.text
-    counts = Counter(newest.column("column").slice(0, 20).to_pylist())
+    assert "10 wrong cells" in page.text and "the newest ones, there are more" in page.text
+    counts = Counter(newest.column("column").slice(0, 10).to_pylist())
     assert {row["Column"]: int(row["Cells"]) for row in page.table("named most often")} == counts
 
 

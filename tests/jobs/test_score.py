@@ -416,9 +416,9 @@ def test_record_batches_are_cut_by_the_encoder_s_features(shop: Shop, monkeypatc
     sizes: list[int] = []
     watch = Guard.watch
 
-    def spy(self: Guard, counts: Any, p_value: Any) -> None:
+    def spy(self: Guard, counts: Any, p_value: Any, misfit: Any) -> None:
         sizes.append(len(p_value))
-        watch(self, counts, p_value)
+        watch(self, counts, p_value, misfit)
 
     monkeypatch.setattr(Guard, "watch", spy)
     monkeypatch.setattr("ae_plugin.jobs.score.batch_rows", lambda features: 10_000 // features)
