@@ -58,14 +58,15 @@ def fit_reference(
 
     near, own = Neighbours.fit(placed(some), placed(Encoded.concat([held_out, kept])), contaminated=contaminated)
     groups = column_groups(encoder, train.x[:5000])
-    reconstruction = reconstruct(network, *encoder.inputs(held_out))
+    clean = encoder.column_errors(held_out, reconstruct(network, *encoder.inputs(held_out)))
+    hidden = hidden_errors(encoder, network, groups, held_out)
     blank = Reference(
         near=near.blind(),  # no tail may depend on calibration rows
         tails=learn_tails(encoder, train.bins),
         groups=groups,
         views={},
-        clean=ColumnTails.fit(encoder.column_errors(held_out, reconstruction)),
-        hidden=ColumnTails.fit(hidden_errors(encoder, network, groups, held_out)),
+        clean=ColumnTails.fit(clean),
+        hidden=ColumnTails.fit(hidden),
         odd=0.0,
         calibration=np.zeros(0, np.float32),
         calibration_errors=np.zeros(0, np.float32),
@@ -75,7 +76,7 @@ def fit_reference(
     scorer = Scorer(encoder, network, filler, blank, 0.01, contaminated)
     tried = min(len(some), TAIL_ROWS)
     scorer.reference = _fit_shape(scorer, some.take(np.arange(tried)), own[:tried])
-    scorer.reference = reference = replace(_fit_views(scorer, held_out), near=near)
+    scorer.reference = reference = replace(_fit_views(scorer, held_out, clean, hidden), near=near)
     views, errors, _ = scorer.first_look(kept, near.last(len(kept)))
     scores = np.maximum(*scorer.surprises(kept, views, errors))
     normal = len(scores) - int(anomalous_share * len(scores))
@@ -97,20 +98,29 @@ def _fit_shape(scorer: Scorer, train: Encoded, own: Indices) -> Reference:
     return replace(scorer.reference, views=known)
 
 
-def _fit_views(scorer: Scorer, held_out: Encoded) -> Reference:
-    """Learn the other tails that make the views comparable, one after the other."""
-    views, errors, _ = scorer.first_look(held_out)
+def _fit_views(scorer: Scorer, held_out: Encoded, clean: Floats, hidden: Floats) -> Reference:
+    """Learn the other tails that make the views comparable, one after the other.
+
+    Args:
+        scorer: knows the shape of training rows.
+        held_out: other rows, n of them.
+        clean: float32 [n, C], their cell errors with every cell visible.
+        hidden: float32 [n, C], the same with the cell's group hidden.
+    """
+    views = scorer.first_look(held_out)[0]
     known = dict(scorer.reference.views)
     if np.ptp(views["clean"]) > 0:
         known["clean"] = Tail.fit(views["clean"])
     scorer.reference = replace(scorer.reference, views=known)
     whole = scorer.whole(views)
     known["row"] = Tail.fit(whole)
-    row = known["row"](whole)
-    look = np.maximum(row, scorer.reference.clean.worst(errors))
-    scorer.reference = replace(scorer.reference, odd=float(np.quantile(look, 1 - ODD_SHARE)))
-    known["cell"] = Tail.fit(scorer.oddest_cell(held_out, row, errors))
-    return replace(scorer.reference, views=known)
+    cell = ColumnTails.fresh_worst(clean)
+    look = np.maximum(known["row"](whole), cell)
+    odd = float(np.quantile(look, 1 - ODD_SHARE))
+    if clean.shape[1] > 1:
+        cell = np.where(look >= odd, np.maximum(cell, ColumnTails.fresh_worst(hidden)), cell)
+    known["cell"] = Tail.fit(cell)
+    return replace(scorer.reference, views=known, odd=odd)
 
 
 def _fit_blend(scorer: Scorer, train: Encoded, held_out: Encoded) -> Blend:

@@ -13,7 +13,7 @@ Because of one cell, the largest surprise of any cell, each measured by its own 
               network without a bottleneck would copy through; only rows that already look odd (a twentieth of
               normal ones) are worth the extra passes
 
-A row's score is the larger of the two, the cell's part less log 20: a row has many values to be odd in. Only log 2 in
+A row's score is the larger of the two, the cell's part less log 8: a row has many values to be odd in. Only log 2 in
 rows with a gap or a value never seen: there is no doubt which cell that is.
 
 `method: reconstruction` scores rows by their mean cell error alone: less is found, in half the time.
@@ -43,7 +43,7 @@ BLOCKS = (64, 256, 1024)
 Method = Literal["combined", "reconstruction"]
 BEYOND = 0.05
 """Share of held-out rows, and of a column's held-out cells, that count as odd."""
-HANDICAP, SURE_HANDICAP = np.float32(np.log(20)), np.float32(np.log(2))
+HANDICAP, SURE_HANDICAP = np.float32(np.log(8)), np.float32(np.log(2))
 WEIGHTS = {"near": np.float32(2), "tail": np.float32(1), "clean": np.float32(0.5)}
 
 Network = Callable[[Floats, Floats], tuple[Floats, Floats]]

@@ -10,6 +10,7 @@ import numpy as np
 from ae_plugin.core.calibration import Tail
 from ae_plugin.core.values import Doubles, Floats
 
+FOLDS = 5
 _SHIFT = 19  # float32 keeps 4 bits of its mantissa: 16 levels an octave, 4% apart
 _LOWEST = int(np.float32(2.0**-30).view(np.int32)) >> _SHIFT
 _LEVELS = (int(np.float32(2.0**22).view(np.int32)) >> _SHIFT) - _LOWEST
@@ -46,6 +47,18 @@ class ColumnTails:
         nats = -np.log(1 - share)
         found = [np.interp(nats, known, at) for at, known in zip(self.at, self.nats, strict=True)]
         return np.asarray(found, np.float32)
+
+    @staticmethod
+    def fresh_worst(errors: Floats) -> Floats:
+        """Largest surprise of each row's cells by tails that it took no part in, float32 [n]: by the folds.
+
+        By tails learned on the same rows, the largest of many columns looks far less surprising than a new row's does.
+        """
+        out, fold = np.zeros(len(errors), np.float32), np.arange(len(errors)) % FOLDS
+        for turn in range(min(FOLDS, len(errors))):
+            asked = fold == turn
+            out[asked] = ColumnTails.fit(errors[~asked]).worst(errors[asked])
+        return out
 
     @cached_property
     def _table(self) -> Floats:
