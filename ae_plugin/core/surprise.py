@@ -54,8 +54,10 @@ class ColumnTails:
 
         By tails learned on the same rows, the largest of many columns looks far less surprising than a new row's does.
         """
+        if len(errors) < FOLDS:
+            return ColumnTails.fit(errors).worst(errors)
         out, fold = np.zeros(len(errors), np.float32), np.arange(len(errors)) % FOLDS
-        for turn in range(min(FOLDS, len(errors))):
+        for turn in range(FOLDS):
             asked = fold == turn
             out[asked] = ColumnTails.fit(errors[~asked]).worst(errors[asked])
         return out

@@ -95,3 +95,15 @@ def test_columns_of_unlike_lengths_are_padded_without_effect() -> None:
     asked = np.geomspace(1e-3, 1e3, 50).astype(np.float32)
     beside = together.surprise(np.stack([asked, asked], axis=1))[:, 0]
     assert np.array_equal(alone.surprise(asked[:, None])[:, 0], beside)
+
+
+def test_how_surprising_the_worst_of_many_columns_is_is_asked_out_of_sample() -> None:
+    """In sample no cell is rarer than one in n + 1: a new row's worst would look far odder than any row seen."""
+    errors = np.random.default_rng(0).chisquare(1, (150, 60)).astype(np.float32)
+    new = np.random.default_rng(1).chisquare(1, (5_000, 60)).astype(np.float32)
+    tails = ColumnTails.fit(errors)
+    inside, fresh, real = tails.worst(errors), ColumnTails.fresh_worst(errors), tails.worst(new)
+    assert inside.max() <= np.log(151) + 1e-3
+    assert np.quantile(real, 0.9) > inside.max()
+    assert 0.75 < np.quantile(fresh, 0.9) / np.quantile(real, 0.9) < 1.35
+    assert ColumnTails.fresh_worst(errors[:1]).shape == (1,)
