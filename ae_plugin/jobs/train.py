@@ -193,6 +193,7 @@ def _fit_network(
 ) -> _Fitted:
     # The one place that loads TensorFlow, and only when a training is really due.
     from ae_plugin.models import training
+    from ae_plugin.models.budget import Budget
     from ae_plugin.models.catalog import resolve, size_of
     from ae_plugin.models.export import export
     from ae_plugin.models.network import KerasNetwork, build_pair
@@ -203,9 +204,9 @@ def _fit_network(
     model, untrained = build_pair(kind, encoder.features, len(encoder.specs), width, latent, pipeline.model.seed)
     rows = training.Rows(encoder, encoded.take(split.weighted))
     validation = training.Rows(encoder, encoded.take(split.validation))
-    budget = training.Budget.auto(len(rows))
+    budget = Budget.auto(len(rows))
     if pipeline.train.steps != "auto":
-        budget = training.Budget(int(pipeline.train.steps), budget.rows)
+        budget = Budget(int(pipeline.train.steps), budget.rows)
     log.info(
         "training %d features, %d rows, %d steps of %d rows", encoder.features, len(rows), budget.steps, budget.rows
     )

@@ -23,6 +23,7 @@ import tensorflow as tf
 from ae_plugin.core.features import Encoded, TableEncoder
 from ae_plugin.core.scoring import Network, reconstruct
 from ae_plugin.core.values import Floats
+from ae_plugin.models.budget import Budget
 from ae_plugin.models.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -34,24 +35,6 @@ LEARNING_RATE = 2e-3
 WARM_UP = 20
 PATIENCE = 6
 CHUNK = 20
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long to train: `steps` mini-batches of `rows` rows."""
-
-    steps: int
-    rows: int
-
-    @staticmethod
-    def auto(rows: int) -> Budget:
-        """A budget that follows the number of training rows: small tables are soon learned by heart."""
-        return Budget(1200, 128) if rows < 5_000 else Budget(3000, 256)
-
-    @property
-    def second(self) -> Budget:
-        """The budget of the second lesson: long tables need fewer steps a row."""
-        return Budget(min(self.steps, 1500), self.rows)
 
 
 @dataclass

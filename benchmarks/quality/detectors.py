@@ -60,7 +60,7 @@ def network(module: str, name: str, steps: bool) -> Detect:
     """A network of PyOD: at its defaults, or for as many mini-batches of the same size as the product trains."""
 
     def detect(split: Split, setting: Setting, seed: int) -> Floats:
-        from ae_plugin.models.training import Budget
+        from ae_plugin.models.budget import Budget
 
         ours = Budget.auto(len(split.train))
         epochs = max(1, round(ours.steps * ours.rows / len(split.train)))

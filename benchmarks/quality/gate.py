@@ -36,6 +36,7 @@ from ae_plugin.jobs.history import History, learn_history
 from ae_plugin.jobs.score import load_champion
 from ae_plugin.jobs.versions import read_report
 from ae_plugin.models import training
+from ae_plugin.models.budget import Budget
 from ae_plugin.models.network import KerasNetwork, build_pair
 from ae_plugin.schemas import Gate
 from ae_plugin.store.registry import Registry
@@ -88,7 +89,7 @@ def trainings(pipeline: Pipeline, history: History) -> Iterator[tuple[str, Netwo
     yield "columns shuffled", lambda x, visible: good(x[:, order], visible), untrained, loss
     with patch.object(training, "LEARNING_RATE", training.LEARNING_RATE * FAST):
         own = training.Rows(encoder, history.encoded.take(history.split.train))
-        done = training.train(wild, own, rows, training.Budget(200, 128), seed)
+        done = training.train(wild, own, rows, Budget(200, 128), seed)
     yield "diverged", KerasNetwork(wild), untrained, done.validation_loss
     rng = np.random.default_rng([seed, 1])
     noise, _ = build_pair(*size)

@@ -1,0 +1,23 @@
+"""How long to train; apart from training itself, so that asking it loads no TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: `steps` mini-batches of `rows` rows."""
+
+    steps: int
+    rows: int
+
+    @staticmethod
+    def auto(rows: int) -> Budget:
+        """A budget that follows the number of training rows: small tables are soon learned by heart."""
+        return Budget(1200, 128) if rows < 5_000 else Budget(3000, 256)
+
+    @property
+    def second(self) -> Budget:
+        """The budget of the second lesson: long tables need fewer steps a row."""
+        return Budget(min(self.steps, 1500), self.rows)
