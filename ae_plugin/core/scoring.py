@@ -269,6 +269,9 @@ class Scorer:
         scores, errors, reconstruction = self.raw_scores(encoded, own)
         p = self._p_values(scores)
         misfit = errors > self.reference.largest_usual
+        if not encoded.whole:
+            # Guessed without columns that training always showed, the others fit less well for that reason alone.
+            misfit[(encoded.state == UNJUDGED).any(axis=1)] = False
         flagged = is_anomaly(p, self.alert_rate if limit is None else limit)
         return RowScores(scores, p, flagged, misfit), reconstruction
 
