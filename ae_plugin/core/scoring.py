@@ -14,6 +14,7 @@ Because of one cell, the largest surprise of any cell, each measured by its own 
               normal ones) are worth the extra passes
 
 A row's score is the larger of the two, the cell's part less log 2: a row has many cells to be odd in.
+In rows with a gap or a value never seen it is more by log 10: there is no doubt which cell that is.
 
 `method: reconstruction` scores rows by their mean cell error alone: less is found, in half the time.
 """
@@ -30,7 +31,7 @@ import pyarrow as pa
 
 from ae_plugin.core.blend import Blend
 from ae_plugin.core.calibration import ColumnPValues, CoreTails, PValues, Tail, is_anomaly, whole_levels
-from ae_plugin.core.features import UNJUDGED, Encoded, TableEncoder, add_columns
+from ae_plugin.core.features import IMPOSSIBLE, NULL, UNJUDGED, Encoded, TableEncoder, add_columns
 from ae_plugin.core.neighbours import Indices, Neighbours
 from ae_plugin.core.rules import Rules
 from ae_plugin.core.surprise import ColumnTails
@@ -42,7 +43,7 @@ BLOCKS = (64, 256, 1024)
 Method = Literal["combined", "reconstruction"]
 BEYOND = 0.05
 """Share of held-out rows, and of a column's held-out cells, that count as odd."""
-CELL_HANDICAP = np.float32(np.log(2))
+CELL_HANDICAP, SURE = np.float32(np.log(2)), np.float32(np.log(10))
 WEIGHTS = {"near": np.float32(2), "tail": np.float32(1), "clean": np.float32(0.5)}
 
 Network = Callable[[Floats, Floats], tuple[Floats, Floats]]
@@ -232,7 +233,10 @@ class Scorer:
         """Surprise of each row as a whole and by its oddest cell, float32 [n] each, ready to compare."""
         known = self.reference.views
         row = known["row"](self.whole(views))
-        return row, known["cell"](self.oddest_cell(encoded, row, errors)) - CELL_HANDICAP
+        cell = known["cell"](self.oddest_cell(encoded, row, errors)) - CELL_HANDICAP
+        if not encoded.whole:
+            cell[((encoded.state == NULL) | (encoded.state == IMPOSSIBLE)).any(axis=1)] += SURE
+        return row, cell
 
     def oddest_cell(self, encoded: Encoded, row: Floats, errors: Floats) -> Floats:
         """Largest surprise of any cell of each row, float32 [n]; the masked passes are for odd rows only.

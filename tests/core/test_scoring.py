@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from ae_plugin.core.calibration import whole_levels
 from ae_plugin.core.explain import Options, score_batch, score_batches
-from ae_plugin.core.features import Encoded, partition_time
+from ae_plugin.core.features import IMPOSSIBLE, NULL, Encoded, partition_time
 from ae_plugin.core.scoring import (
     BLOCKS,
     CELL_HANDICAP,
+    SURE,
     WEIGHTS,
     Scorer,
     embed,
@@ -142,7 +143,9 @@ def test_the_combined_score_is_the_larger_of_row_and_cell(combined: Scorer, faul
     assert np.array_equal(combined.raw_scores(faulty)[0], whole_levels(np.maximum(row, cell)))
     assert (row > cell).any() and (cell > row).any(), "each has its rows"
     oddest = combined.oddest_cell(faulty, row, errors)
-    assert np.array_equal(cell, known["cell"](oddest) - CELL_HANDICAP)
+    sure = np.isin(faulty.state, (NULL, IMPOSSIBLE)).any(axis=1)
+    assert 0 < sure.sum() < len(sure)
+    assert np.allclose(cell, known["cell"](oddest) - CELL_HANDICAP + np.where(sure, SURE, 0), atol=1e-5)
 
 
 def test_masked_passes_only_ever_add_surprise(combined: Scorer, faulty: Encoded) -> None:
