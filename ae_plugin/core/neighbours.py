@@ -1,7 +1,8 @@
 """How far a row is from rows of history: in what it holds and in its latent code together.
 
-From rows known to be normal, the nearest one tells (k = 1). Where history may hold anomalies, and they may resemble one
-another, k is a tenth of the rows asked: a tenth of history cannot all be wrong in one way.
+From rows known to be normal, the nearest one tells. Where history may hold anomalies, and they may resemble one another,
+the nearest of each ten tells, on average over many tens drawn at random: few tens hold an anomaly's twin (LeSiNN; Pang,
+Ting and Albrecht 2015, doi:10.1109/ICDMW.2015.62).
 
 A short history is asked row by row, the rows held out for calibration too. Each of those is then measured without
 itself, as a new row is: p-values stay valid (a new row among the calibration rows' neighbours could only bring them
@@ -22,7 +23,7 @@ Indices = npt.NDArray[np.intp]
 
 FEW = 2_048
 CENTRES = 256
-MANY, SOME = 10_000, 1_024
+MANY, SOME, TEN = 10_000, 1_024, 10
 SEED = 5
 _BLOCK = 1_024
 
@@ -34,13 +35,14 @@ class Neighbours:
     Attributes:
         points: float32 [R, F + L], values and latent codes, scaled; rows that were held out come last.
         scale: float32 [2], of values and of codes: both spread equally far.
-        nearest: how many of the nearest points a distance is the mean of.
+        groups: how many equal parts the points fall into, one after another; a distance is the mean over parts of that
+            to the nearest point of each.
         held: how many of the points were held out.
     """
 
     points: Floats
     scale: Floats
-    nearest: int
+    groups: int
     held: int = 0
 
     @staticmethod
@@ -63,10 +65,11 @@ class Neighbours:
         own = np.full(len(rows) + len(others), -1, np.intp)
         if contaminated:
             # A long history is scored by the million: a quarter of the rows asked costs half a point of AUROC.
-            some = SOME if len(own) <= MANY else SOME // 4
-            chosen = np.random.default_rng(SEED).permutation(len(rows))[:some]
+            some = min(SOME if len(own) <= MANY else SOME // 4, len(rows))
+            groups = max(min(5, some // 2), some // TEN, 1)
+            chosen = np.random.default_rng(SEED).permutation(len(rows))[: some // groups * groups]
             own[chosen] = np.arange(len(chosen))
-            return replace(blank, points=rows[chosen], nearest=max(min(5, len(chosen) - 1), len(chosen) // 10)), own
+            return replace(blank, points=rows[chosen], groups=groups), own
         if len(own) > FEW:
             return replace(blank, points=_centres(rows)), own
         return replace(blank, points=np.concatenate([rows, others]), held=len(others)), np.arange(len(own))
@@ -80,15 +83,17 @@ class Neighbours:
         return np.concatenate([x * self.scale[0], code * self.scale[1]], axis=1)
 
     @cached_property
-    def _turned(self) -> tuple[Floats, Floats]:
-        return np.ascontiguousarray(-2 * self.points.T), np.asarray(np.square(self.points).sum(axis=1))
+    def _asking(self) -> Floats:
+        """Its product with a row and a 1 is the square of their distance, less the row's own square."""
+        squares = np.square(self.points).sum(axis=1, keepdims=True)
+        return np.concatenate([-2 * self.points, squares], axis=1)
 
     def blind(self) -> Neighbours:
         """The same without the rows that were held out, for whoever asks about those."""
         return replace(self, points=self.points[: len(self.points) - self.held], held=0) if self.held else self
 
     def distance(self, x: Floats, code: Floats, own: Indices | None = None) -> Floats:
-        """Mean distance of rows to their nearest points, float32 [n].
+        """Distance of rows from the points, float32 [n].
 
         Computed in whole blocks of one size: how a BLAS rounds a row depends on how many rows it is given.
 
@@ -97,29 +102,24 @@ class Neighbours:
             code: float32 [n, L].
             own: the points that the rows themselves are, [n], -1 for none; those do not count.
         """
-        rows = len(x)
-        asked = np.zeros((-(-rows // _BLOCK) * _BLOCK, x.shape[1] + code.shape[1]), np.float32)
-        asked[:rows] = self.joint(x, code)
-        out = np.empty(len(asked), np.float32)
-        turned, norms = self._turned
+        rows, features = x.shape
+        out = np.empty(rows, np.float32)
+        block = np.zeros((self.points.shape[1] + 1, _BLOCK), np.float32)
+        block[-1] = 1
+        apart = np.empty((len(self.points), _BLOCK), np.float32)
         for start in range(0, rows, _BLOCK):
-            block = asked[start : start + _BLOCK]
-            apart = block @ turned
-            apart += norms
-            apart += np.square(block).sum(axis=1)[:, None]
+            part = slice(start, start + _BLOCK)
+            here = min(rows - start, _BLOCK)
+            np.multiply(x[part].T, self.scale[0], out=block[:features, :here])
+            np.multiply(code[part].T, self.scale[1], out=block[features:-1, :here])
+            np.matmul(self._asking, block, out=apart)
             if own is not None:
-                mine = own[start : start + _BLOCK]
-                there = np.flatnonzero(mine >= 0)
-                apart[there, mine[there]] = np.inf
-            out[start : start + _BLOCK] = _mean_of_nearest(apart, self.nearest)
-        return out[:rows]
-
-
-def _mean_of_nearest(squares: Floats, nearest: int) -> Floats:
-    if nearest == 1:
-        return np.asarray(np.sqrt(np.maximum(squares.min(axis=1), 0)))
-    near = np.partition(squares, nearest - 1, axis=1)[:, :nearest]
-    return np.asarray(np.sqrt(np.maximum(near, 0)).mean(axis=1))
+                there = np.flatnonzero(own[part] >= 0)
+                apart[own[part][there], there] = np.inf
+            squares = apart.reshape(self.groups, -1, _BLOCK).min(axis=1)
+            squares += np.einsum("ij,ij->j", block[:-1], block[:-1])
+            out[part] = np.sqrt(np.maximum(squares, 0)).mean(axis=0)[:here]
+        return out
 
 
 def _centres(rows: Floats) -> Floats:

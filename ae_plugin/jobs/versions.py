@@ -80,7 +80,7 @@ def pack(
     arrays: dict[str, Any] = {
         "near.points": reference.near.points,
         "near.scale": reference.near.scale,
-        "near.counts": np.array([reference.near.nearest, reference.near.held]),
+        "near.parts": np.array([reference.near.groups, reference.near.held]),
         "tails": reference.tails,
         "groups": reference.groups.astype(np.uint8),
         "calibration": reference.calibration,
@@ -139,7 +139,7 @@ def _unpack(card: ModelCard, arrays: dict[str, Any]) -> Reference:
         return ColumnTails(*(arrays[f"cell.{name}.{part}"] for part in ("at", "nats", "index")))
 
     return Reference(
-        near=Neighbours(arrays["near.points"], arrays["near.scale"], *map(int, arrays["near.counts"])),
+        near=Neighbours(arrays["near.points"], arrays["near.scale"], *map(int, arrays["near.parts"])),
         tails=arrays["tails"],
         groups=arrays["groups"].astype(bool),
         views={name: view(name) for name in card.views},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ae_plugin.core.calibration import p_values
-from ae_plugin.core.neighbours import CENTRES, FEW, SOME, Neighbours
+from ae_plugin.core.neighbours import CENTRES, FEW, SOME, TEN, Neighbours
 from ae_plugin.core.values import Floats
 
 
@@ -20,7 +20,7 @@ def rows(n: int, seed: int = 0) -> tuple[Floats, Floats]:
 def test_a_short_clean_history_is_asked_row_by_row() -> None:
     train, held = rows(300), rows(100, 1)
     near, _ = Neighbours.fit(train, held, contaminated=False)
-    assert (len(near.points), near.held, near.nearest) == (400, 100, 1)
+    assert (len(near.points), near.held, near.groups) == (400, 100, 1)
     asked = rows(50, 2)
     points, mine = near.points.astype(float), near.joint(*asked).astype(float)
     wanted = np.sqrt(((mine[:, None] - points[None]) ** 2).sum(axis=2)).min(axis=1)
@@ -65,17 +65,17 @@ def test_p_values_hold_though_calibration_rows_are_neighbours() -> None:
     assert 0.03 < np.mean(flagged) <= 0.053, "at most one in twenty, and no fewer than chance takes"
 
 
-def test_where_history_may_be_wrong_a_tenth_of_some_rows_is_asked() -> None:
+def test_where_history_may_be_wrong_the_nearest_of_each_ten_tells() -> None:
     history = rows(5_000)
     near, own = Neighbours.fit(history, rows(500, 1), contaminated=True)
     there = np.flatnonzero(own >= 0)
     assert np.array_equal(near.points[own[there]], near.joint(*history)[there])
     without = near.distance(*history, own[:5_000])
     assert (without >= near.distance(*history)).all() and (without > near.distance(*history)).sum() == len(there)
-    assert (len(near.points), near.nearest, near.held) == (SOME, SOME // 10, 0)
+    assert (len(near.points), near.groups, near.held) == (SOME // TEN * TEN, SOME // TEN, 0)
     assert near.last(10) is None and near.blind() is near
     few, _ = Neighbours.fit(rows(30), rows(5, 1), contaminated=True)
-    assert (len(few.points), few.nearest) == (30, 5)
+    assert (len(few.points), few.groups) == (30, 5)
     bad = np.full((40, 6), 8, np.float32), np.full((40, 3), 5, np.float32)
     mixed = tuple(np.concatenate([a, b]) for a, b in zip(rows(960), bad, strict=True))
     near, _ = Neighbours.fit((mixed[0], mixed[1]), rows(100, 1), contaminated=True)
@@ -88,7 +88,7 @@ def test_where_history_may_be_wrong_a_tenth_of_some_rows_is_asked() -> None:
 def test_a_long_clean_history_is_asked_by_its_centres() -> None:
     train = rows(FEW + 1)
     near, _ = Neighbours.fit(train, rows(100, 1), contaminated=False)
-    assert (len(near.points), near.nearest, near.held) == (CENTRES, 1, 0)
+    assert (len(near.points), near.groups, near.held) == (CENTRES, 1, 0)
     again, _ = Neighbours.fit(train, rows(100, 1), contaminated=False)
     assert np.array_equal(near.points, again.points), "the same each time"
 
