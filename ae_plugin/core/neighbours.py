@@ -1,8 +1,8 @@
 """How far a row is from rows of history: in what it holds and in its latent code together.
 
-From rows known to be normal, the nearest one tells. Where history may hold anomalies, and they may resemble one another,
-the nearest of each ten tells, on average over many tens drawn at random: few tens hold an anomaly's twin (LeSiNN; Pang,
-Ting and Albrecht 2015, doi:10.1109/ICDMW.2015.62).
+From rows known to be normal, the nearest one tells. Where history may hold anomalies, and they may resemble one
+another, the nearest of each ten tells, on average over many tens drawn at random: few tens hold an anomaly's twin
+(Pang, Ting and Albrecht, "LeSiNN: Detecting anomalies by identifying least similar nearest neighbours", ICDMW 2015).
 
 A short history is asked row by row, the rows held out for calibration too. Each of those is then measured without
 itself, as a new row is: p-values stay valid (a new row among the calibration rows' neighbours could only bring them
