@@ -99,7 +99,7 @@ def _means(x: Floats, visible: Floats) -> tuple[Floats, Floats]:
 
 
 def _loss(network: Network, history: History, seed: int) -> float:
-    from ae_plugin.models.training import Rows, masked_loss
+    from ae_plugin.models.masking import Rows, masked_loss
 
     return masked_loss(network, Rows(history.encoder, history.encoded.take(history.split.validation)), seed)
 

@@ -192,7 +192,7 @@ def _fit_network(
     pipeline: Pipeline, history: History, checkpoint: Path, on_progress: Callable[[int, int], None] | None
 ) -> _Fitted:
     # The one place that loads TensorFlow, and only when a training is really due.
-    from ae_plugin.models import training
+    from ae_plugin.models import masking, training
     from ae_plugin.models.budget import Budget
     from ae_plugin.models.catalog import resolve, size_of
     from ae_plugin.models.export import export
@@ -202,8 +202,8 @@ def _fit_network(
     encoder, encoded, split = history.encoder, history.encoded, history.split
     kind, (width, latent) = resolve(pipeline.model.kind), size_of(encoder.features)
     model, untrained = build_pair(kind, encoder.features, len(encoder.specs), width, latent, pipeline.model.seed)
-    rows = training.Rows(encoder, encoded.take(split.weighted))
-    validation = training.Rows(encoder, encoded.take(split.validation))
+    rows = masking.Rows(encoder, encoded.take(split.weighted))
+    validation = masking.Rows(encoder, encoded.take(split.validation))
     budget = Budget.auto(len(rows))
     if pipeline.train.steps != "auto":
         budget = Budget(int(pipeline.train.steps), budget.rows)
@@ -223,12 +223,11 @@ def _fit_network(
         sizes = {"features": encoder.features, "columns": len(encoder.specs), "latent_dim": latent}
         return flat, gap, LiteNetwork(flat, threads=2, **sizes)
 
-    done = training.train(model, rows, validation, budget, seed, checkpoint, progress(0))
+    done = training.train(model, masking.HiddenCells(rows, validation), budget, seed, checkpoint, progress(0))
     weights, (flat, gap, network) = model.get_weights(), exported()
     model.set_weights(untrained.get_weights())
-    training.train(
-        model, rows, validation, budget.second, seed, checkpoint / "second", progress(budget.steps), second=True
-    )
+    fewer = masking.HiddenCells(rows, validation, second=True)
+    training.train(model, fewer, budget.second, seed, checkpoint / "second", progress(budget.steps))
     filler_flat, filler_gap, filler = exported()
     return _Fitted(
         kind=kind,

@@ -1,10 +1,7 @@
 """The training loop: steps rather than epochs, seeded, streamed to the log, resumable to the bit.
 
-Two lessons, each to a network of its own. In one every cell of a row is asked for, some of them hidden: rows are scored
-by what comes of it. In the other hidden cells alone, and mostly few: single cells are judged and filled by it.
-
-Every step draws its mini-batch and its masks from (seed, step) alone, so a run that was killed and resumed from its
-checkpoint ends with the same weights as one that was not.
+What is taught is a lesson's business (`masking` for tables). Every step draws its mini-batch from (seed, step) alone,
+so a run that was killed and resumed from its checkpoint ends with the same weights as one that was not.
 """
 
 from __future__ import annotations
@@ -14,27 +11,43 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from ae_plugin.core.features import Encoded, TableEncoder
-from ae_plugin.core.scoring import Network, reconstruct
 from ae_plugin.core.values import Floats
 from ae_plugin.models.budget import Budget
 from ae_plugin.models.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
 
-MASK_LIMIT = 0.6
-FEW_HIDDEN, VISIBLE_WEIGHT = 0.15, 1e-3
-
 LEARNING_RATE = 2e-3
 WARM_UP = 20
 PATIENCE = 6
 CHUNK = 20
+
+
+class Lesson(Protocol):
+    """What a network is taught: mini-batches to learn from, held-out ones to stop by, and what an error costs.
+
+    Attributes:
+        name: said in the log before each line, with a space after it; may be empty.
+        number: of the lesson among those of one training; part of what its mini-batches are drawn from.
+    """
+
+    name: str
+    number: int
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[Floats, ...]:
+        """A mini-batch: arrays of `count` rows each."""
+
+    def held_out(self, rng: np.random.Generator) -> tuple[Floats, ...]:
+        """The same of rows that are never trained on, all of them."""
+
+    def loss(self, model: keras.Model, *arrays: Any, training: bool) -> Any:
+        """The loss of a model on such arrays, a scalar tensor."""
 
 
 @dataclass
@@ -49,72 +62,33 @@ class Trained:
     curve: list[tuple[int, float, float]] = field(default_factory=list)
 
 
-class Rows:
-    """Encoded rows with their loss weights, ready to be cut into masked mini-batches."""
-
-    def __init__(self, encoder: TableEncoder, encoded: Encoded) -> None:
-        self.encoder = encoder
-        self.x = encoded.x
-        self.visible = encoder.visible(encoded)
-        touched = bool(encoded.state.any())
-        self.weights = encoder.weights(encoded) if touched else None
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def masked(
-        self, chosen: np.ndarray[Any, Any], rng: np.random.Generator, *, second: bool = False
-    ) -> tuple[Floats, Floats, Floats, Floats]:
-        """Hide a random share (0 to 0.6) of each chosen row's cells: (input, visible, target, weights).
-
-        In the second lesson half of the rows hide few cells, and what is visible hardly counts.
-        """
-        shape = (len(chosen), len(self.encoder.specs))
-        rates = rng.uniform(0, MASK_LIMIT, (len(chosen), 1))
-        if second:
-            few = max(FEW_HIDDEN, 1 / shape[1])
-            rates = np.where(rng.uniform(size=rates.shape) < 0.5, few, rates)
-        keep = (rng.uniform(size=shape) >= rates).astype(np.float32)
-        visible = self.visible[chosen] * keep
-        x = self.x[chosen]
-        weights = np.ones_like(x) if self.weights is None else self.weights[chosen]
-        if second:
-            weights = weights * np.where(keep > 0, np.float32(VISIBLE_WEIGHT), np.float32(1))[:, self.encoder.column_of]
-        return x * visible[:, self.encoder.column_of], visible, x, weights
-
-
 def train(
     model: keras.Model,
-    rows: Rows,
-    validation: Rows,
+    lesson: Lesson,
     budget: Budget,
     seed: int,
     checkpoint: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-    *,
-    second: bool = False,
 ) -> Trained:
     """Train `model` in place, and leave its best weights (by validation loss) in it.
 
     Args:
         model: from the catalog.
-        rows: training rows.
-        validation: rows for early stopping; never trained on.
+        lesson: what to teach it.
         budget: steps and rows a step.
-        seed: of mini-batches and masks.
+        seed: of mini-batches.
         checkpoint: folder to save progress to and resume from.
         on_progress: called with (step, steps).
-        second: whether this is the second lesson, hidden cells.
     """
-    state = _State(model, budget, seed, second)
+    state = _State(model, lesson, budget, seed)
     if checkpoint is not None and (resumed := Checkpoint.load(checkpoint)) is not None and state.fits(resumed):
         state.restore(resumed)
         log.info("resuming at step %d of %d", state.step, budget.steps)
-    fixed = _validation_set(validation, seed, second)
+    fixed = lesson.held_out(validation_rng(seed))
     every = max(CHUNK, budget.steps // 30 // CHUNK * CHUNK)
     start, first, saved = time.perf_counter(), state.step, time.perf_counter()
     while state.step < budget.steps and state.patience < PATIENCE:
-        loss = state.advance(rows, min(CHUNK, budget.steps - state.step))
+        loss = state.advance(min(CHUNK, budget.steps - state.step))
         if state.step % every and state.step < budget.steps:
             continue
         state.evaluate(fixed, loss)
@@ -139,17 +113,9 @@ def train(
     )
 
 
-def _validation_set(validation: Rows, seed: int, second: bool) -> tuple[Floats, Floats, Floats, Floats]:
-    rng = np.random.default_rng([seed, 2**32 - 1])
-    chosen = np.arange(len(validation)) if len(validation) <= 4096 else rng.permutation(len(validation))[:4096]
-    return validation.masked(chosen, rng, second=second)
-
-
-def masked_loss(network: Network, validation: Rows, seed: int) -> float:
-    """The loss that training reports, of any network: what scoring runs must have the same."""
-    x, visible, target, weights = _validation_set(validation, seed, second=False)
-    squares = weights * np.square(reconstruct(network, x, visible) - target)
-    return float(squares.sum(dtype=np.float64) / (weights.sum(dtype=np.float64) + 1e-6))
+def validation_rng(seed: int) -> np.random.Generator:
+    """What the held-out rows of a training are drawn with, whatever the lesson."""
+    return np.random.default_rng([seed, 2**32 - 1])
 
 
 def _log(state: _State, budget: Budget, start: float, first: int) -> None:
@@ -158,7 +124,7 @@ def _log(state: _State, budget: Budget, start: float, first: int) -> None:
     step, train_loss, loss = state.curve[-1]
     log.info(
         "%sstep %d/%d  loss %.4f  validation %.4f  %.0f rows/s  %.0f s left",
-        "filler " if state.second else "",
+        state.lesson.name,
         *(step, budget.steps, train_loss, loss, speed * budget.rows, (budget.steps - step) / max(speed, 1e-9)),
     )
 
@@ -166,8 +132,8 @@ def _log(state: _State, budget: Budget, start: float, first: int) -> None:
 class _State:
     """Model, optimizer and progress: everything that a checkpoint holds."""
 
-    def __init__(self, model: keras.Model, budget: Budget, seed: int, second: bool) -> None:
-        self.model, self.budget, self.seed, self.second = model, budget, seed, second
+    def __init__(self, model: keras.Model, lesson: Lesson, budget: Budget, seed: int) -> None:
+        self.model, self.lesson, self.budget, self.seed = model, lesson, budget, seed
         self.optimizer = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=1e-4, clipnorm=1.0)
         self.optimizer.build(model.trainable_variables)
         self.step, self.patience, self.best_loss = 0, 0, float("inf")
@@ -175,41 +141,37 @@ class _State:
         self.curve: list[tuple[int, float, float]] = []
         self._steps = tf.function(self._run_steps, reduce_retracing=True)
 
-    def advance(self, rows: Rows, steps: int) -> float:
+    def advance(self, steps: int) -> float:
         """Take some steps; return their mean loss."""
         parts = []
         for step in range(self.step, self.step + steps):
-            rng = np.random.default_rng([self.seed, step, int(self.second)])
-            chosen = rng.integers(0, len(rows), self.budget.rows)
-            parts.append(rows.masked(chosen, rng, second=self.second))
+            rng = np.random.default_rng([self.seed, step, self.lesson.number])
+            parts.append(self.lesson.draw(rng, self.budget.rows))
         rates = np.array([self._rate(step) for step in range(self.step, self.step + steps)], np.float32)
         stacked = [tf.constant(np.stack(column)) for column in zip(*parts, strict=True)]
         self.step += steps
-        return float(self._steps(*stacked, tf.constant(rates)))
+        return float(self._steps(tf.constant(rates), *stacked))
 
     def _rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / WARM_UP)
         return float(LEARNING_RATE * warm * 0.5 * (1 + np.cos(np.pi * step / self.budget.steps)))
 
-    def _run_steps(self, x: Any, visible: Any, target: Any, weights: Any, rates: Any) -> Any:
+    def _run_steps(self, rates: Any, *arrays: Any) -> Any:
         total = tf.constant(0.0)
-        for i in tf.range(tf.shape(x)[0]):
+        for i in tf.range(tf.shape(rates)[0]):
             with tf.GradientTape() as tape:
-                reconstruction, _ = self.model([x[i], visible[i]], training=True)
-                loss = _loss(reconstruction, target[i], weights[i], second=self.second)
+                loss = self.lesson.loss(self.model, *(array[i] for array in arrays), training=True)
             gradients = tape.gradient(loss, self.model.trainable_variables)
             self.optimizer.learning_rate.assign(rates[i])
             self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables, strict=True))
             total += loss
-        return total / tf.cast(tf.shape(x)[0], tf.float32)
+        return total / tf.cast(tf.shape(rates)[0], tf.float32)
 
-    def loss(self, fixed: tuple[Floats, Floats, Floats, Floats]) -> float:
+    def loss(self, fixed: tuple[Floats, ...]) -> float:
         """Loss of the model as it is on fixed rows."""
-        x, visible, target, weights = fixed
-        reconstruction, _ = self.model([x, visible], training=False)
-        return float(_loss(reconstruction, tf.constant(target), tf.constant(weights), second=self.second))
+        return float(self.lesson.loss(self.model, *map(tf.constant, fixed), training=False))
 
-    def evaluate(self, fixed: tuple[Floats, Floats, Floats, Floats], train_loss: float) -> None:
+    def evaluate(self, fixed: tuple[Floats, ...], train_loss: float) -> None:
         """Compare with the best weights so far, and keep the better."""
         loss = self.loss(fixed)
         if not np.isfinite(loss + train_loss):
@@ -247,11 +209,3 @@ class _State:
         self.model.set_weights(saved.weights)
         for variable, value in zip(self.optimizer.variables, saved.optimizer, strict=True):
             variable.assign(value)
-
-
-def _loss(reconstruction: Any, target: Any, weights: Any, *, second: bool) -> Any:
-    """Mean squared error; in the second lesson errors beyond 1 count by their size (Huber, 1964)."""
-    apart = reconstruction - target
-    near = tf.clip_by_value(apart, -1.0, 1.0)
-    errors = near * (2 * apart - near) if second else tf.square(apart)
-    return tf.reduce_sum(weights * errors) / (tf.reduce_sum(weights) + 1e-6)

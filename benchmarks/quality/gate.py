@@ -35,7 +35,7 @@ from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.history import History, learn_history
 from ae_plugin.jobs.score import load_champion
 from ae_plugin.jobs.versions import read_report
-from ae_plugin.models import training
+from ae_plugin.models import masking, training
 from ae_plugin.models.budget import Budget
 from ae_plugin.models.network import KerasNetwork, build_pair
 from ae_plugin.schemas import Gate
@@ -76,31 +76,31 @@ def trainings(pipeline: Pipeline, history: History) -> Iterator[tuple[str, Netwo
     """Name, network, its untrained self, and the validation loss that its training would report."""
     version, encoder, seed = load_champion(pipeline), history.encoder, pipeline.model.seed
     card, good = version.card, version.scorer.network
-    rows = training.Rows(encoder, history.encoded.take(history.split.validation))
+    rows = masking.Rows(encoder, history.encoded.take(history.split.validation))
     size = (card.kind, encoder.features, len(encoder.specs), card.width, card.latent_dim, seed)
     wild, blank = build_pair(*size)
     untrained = KerasNetwork(blank)
     loss = read_report(Registry(pipeline.output), version.version).validation_loss
     yield "good", good, untrained, loss
-    yield "zero steps", untrained, untrained, training.masked_loss(untrained, rows, seed)
+    yield "zero steps", untrained, untrained, masking.masked_loss(untrained, rows, seed)
     for by in (0.1, 10.0):
         yield f"scaled by {by:g}", scaled(good, by), untrained, loss * by**2
     order = np.random.default_rng(seed).permutation(encoder.features)
     yield "columns shuffled", lambda x, visible: good(x[:, order], visible), untrained, loss
     with patch.object(training, "LEARNING_RATE", training.LEARNING_RATE * FAST):
-        own = training.Rows(encoder, history.encoded.take(history.split.train))
-        done = training.train(wild, own, rows, Budget(200, 128), seed)
+        own = masking.Rows(encoder, history.encoded.take(history.split.train))
+        done = training.train(wild, masking.HiddenCells(own, rows), Budget(200, 128), seed)
     yield "diverged", KerasNetwork(wild), untrained, done.validation_loss
     rng = np.random.default_rng([seed, 1])
     noise, _ = build_pair(*size)
     noise.set_weights([rng.normal(0, 1, weight.shape).astype(np.float32) for weight in blank.get_weights()])
     garbage = KerasNetwork(noise)
-    yield "garbage", garbage, untrained, training.masked_loss(garbage, rows, seed)
+    yield "garbage", garbage, untrained, masking.masked_loss(garbage, rows, seed)
 
     def constant(x: Floats, visible: Floats) -> tuple[Floats, Floats]:
         return np.zeros_like(x), untrained(x, visible)[1]
 
-    yield "constant", constant, untrained, training.masked_loss(constant, rows, seed)
+    yield "constant", constant, untrained, masking.masked_loss(constant, rows, seed)
     yield "no numbers", lambda x, visible: (x * np.nan, good(x, visible)[1]), untrained, loss
 
 

@@ -20,7 +20,7 @@ from ae_plugin.jobs.score import load_champion
 from ae_plugin.jobs.summary import train_lines
 from ae_plugin.jobs.train import train
 from ae_plugin.jobs.versions import ModelVersion, read_report
-from ae_plugin.models import training
+from ae_plugin.models import masking, training
 from ae_plugin.models.network import KerasNetwork, build_pair
 from ae_plugin.schemas import Gate
 from ae_plugin.store.registry import Registry
@@ -58,8 +58,8 @@ def test_the_network_that_was_trained_passes(
 ) -> None:
     """What scoring runs has the loss that training reported, to the last digits: only then is it compared at all."""
     version, history, _, loss = champion
-    rows = training.Rows(history.encoder, history.encoded.take(history.split.validation))
-    assert training.masked_loss(version.scorer.network, rows, version.card.seed) == pytest.approx(loss, rel=1e-4)
+    rows = masking.Rows(history.encoder, history.encoded.take(history.split.validation))
+    assert masking.masked_loss(version.scorer.network, rows, version.card.seed) == pytest.approx(loss, rel=1e-4)
     gate = gate_of(champion, version.scorer.network, tmp_path)
     assert gate.passed and len(gate.results) == 3
 
@@ -92,8 +92,8 @@ def test_a_network_that_learned_nothing_is_refused_whatever_it_finds(
     def noise(x: Floats, visible: Floats) -> tuple[Floats, Floats]:
         return np.sin(9 * x + 3), untrained(x, visible)[1]
 
-    rows = training.Rows(history.encoder, history.encoded.take(history.split.validation))
-    loss = training.masked_loss(noise, rows, version.card.seed)
+    rows = masking.Rows(history.encoder, history.encoded.take(history.split.validation))
+    loss = masking.masked_loss(noise, rows, version.card.seed)
     gate = gate_of((version, history, untrained, loss), noise, tmp_path)
     assert not gate.passed
     assert gate.reasons[0].startswith("learned nothing: ")

@@ -8,7 +8,7 @@ import pytest
 from ae_plugin.core.columns import NumberSpec
 from ae_plugin.core.features import Encoded, TableEncoder
 from ae_plugin.models.budget import Budget
-from ae_plugin.models.training import FEW_HIDDEN, VISIBLE_WEIGHT, Rows
+from ae_plugin.models.masking import FEW_HIDDEN, VISIBLE_WEIGHT, Rows
 
 COLUMNS = 10
 
