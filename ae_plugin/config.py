@@ -31,6 +31,7 @@ OUTPUT_COLUMNS = frozenset(
         "cell_error",
     ]
 )
+Format = Literal["parquet", "csv"]
 PIPELINES_DIR = Path("dags/pipelines")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
@@ -64,7 +65,7 @@ class Source(_Section):
     """Where the table is, and which of its columns are not to be learned."""
 
     uri: str = Field(description="A folder, file or glob: local, or s3://, gs://, abfs:// through fsspec.")
-    format: Literal["parquet", "csv"] = Field("parquet", description="How the files are written.")
+    format: Format = Field("parquet", description="How the files are written.")
     partition_by: Annotated[list[str], BeforeValidator(_listed)] = Field(
         default_factory=list,
         description="Hive key or keys; a partition is one value of them. Absent: the whole source is one partition.",

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Verdict = Literal["familiar", "drifted", "unfamiliar"]
 AlertRateOf = Literal["rows", "alarms"]
+Method = Literal["combined", "reconstruction"]
 RowVerdict = Literal["false_alarm", "confirmed"]
 
 
@@ -95,7 +96,7 @@ class RunRecord(_Record):
     run_id: str
     pipeline: str
     model_version: str
-    method: Literal["combined", "reconstruction"] = "combined"
+    method: Method = "combined"
     partition: str = Field(description="Hive path of the partition, as `date=2013-01-29`; empty for a whole source.")
     outcome: Literal["scored", "quarantined", "refused"]
     rows: int

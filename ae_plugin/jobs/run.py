@@ -1,0 +1,229 @@
+"""A run: one partition is scored, and all of it is committed at once, or refused, or nothing has changed."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import ClassVar
+
+import pyarrow as pa
+
+from ae_plugin.config import Pipeline
+from ae_plugin.core.alarms import few_calibration_rows
+from ae_plugin.core.calibration import rows_needed
+from ae_plugin.engines.local import Writer, prefetch
+from ae_plugin.errors import UnfamiliarError
+from ae_plugin.jobs.machine import peak_memory_mb
+from ae_plugin.schemas import GuardVerdict, Method, RunRecord
+from ae_plugin.store.commit import Commit, recover
+from ae_plugin.store.files import Folder, SourceFile, fingerprint
+from ae_plugin.store.runs import LATEST, RUNS, slug_of
+from ae_plugin.store.staging import sweep
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Tally:
+    """What was counted as the partition went by."""
+
+    rows: int = 0
+    anomalies: int = 0
+    unreadable: int = 0
+    flagged: int = 0
+    repaired: int = 0
+    imputed: int = 0
+
+
+class Run(ABC):
+    """One partition being scored.
+
+    Args:
+        pipeline: whose source it is of.
+        partition: its hive path.
+        files: of the partition.
+        folder: what is written to.
+        clock: `time.perf_counter` when the job began.
+
+    Attributes:
+        datasets: what a scored partition is made of, by name.
+        model_version: what scores it.
+        method: how.
+        calibration_rows: rows that its p-values are made of.
+        schema: of the source, and so of `quarantine/`.
+    """
+
+    datasets: ClassVar[tuple[str, ...]]
+    model_version: str
+    method: Method
+    calibration_rows: int
+    schema: pa.Schema
+
+    def __init__(
+        self, pipeline: Pipeline, partition: str, files: list[SourceFile], folder: Folder, clock: float
+    ) -> None:
+        self.pipeline, self.partition, self.files, self.folder, self.clock = pipeline, partition, files, folder, clock
+        self.started = datetime.now(timezone.utc)
+        self.tally, self.written = Tally(), dict[str, str]()
+        self.flagged_up_to: float | None = None
+        self.commit = Commit(folder, slug_of(partition))
+
+    @abstractmethod
+    def _stream(self) -> None:
+        """Score the partition into staged files (see `writers`), counting what goes by."""
+
+    @abstractmethod
+    def _verdict(self) -> GuardVerdict:
+        """What the guard says of all that went by."""
+
+    @abstractmethod
+    def _source(self) -> Iterator[pa.RecordBatch]:
+        """The source's rows, as they are."""
+
+    @abstractmethod
+    def _mended(self, record: RunRecord) -> str:
+        """What was repaired, in words."""
+
+    def execute(self) -> RunRecord:
+        """Score the partition, and commit or refuse it.
+
+        Raises:
+            UnfamiliarError: the guard refused it.
+        """
+        fresh = self.folder.missing()
+        self.folder.makedirs()
+        recover(self.folder)
+        sweep(self.folder)
+        log.info("scoring %s of %s with %s", self.partition or "the source", self.pipeline.name, self.model_version)
+        try:
+            self._stream()
+            verdict = self._verdict()
+            refused = verdict.verdict == "unfamiliar" and self.pipeline.score.on_unfamiliar != "score"
+            record = self._refuse(verdict) if refused else self._accept(verdict)
+        except BaseException:
+            self.commit.abandon()
+            self.folder.remove_empty(fresh)
+            raise
+        self._story(record)
+        if refused:
+            raise self._refusal(record)
+        return record
+
+    @contextmanager
+    def writers(self, schemas: dict[str, pa.Schema]) -> Iterator[dict[str, Writer]]:
+        """One staged file for each dataset; finished at the end, let go of when anything fails."""
+        found: dict[str, Writer] = {}
+        try:
+            for name, schema in schemas.items():
+                found[name] = Writer(self.folder, self.commit.staged(self.path(name)), schema)
+            yield found
+            for name, writer in found.items():
+                self.written[self.path(name)] = writer.close()
+        except BaseException:
+            for writer in found.values():
+                writer.abort()
+            raise
+
+    def path(self, dataset: str) -> str:
+        """Where the partition's file of a dataset lies, relative to the output."""
+        return "/".join(part for part in (dataset, self.partition, "part-0.parquet") if part)
+
+    def _accept(self, verdict: GuardVerdict) -> RunRecord:
+        return self._commit(verdict, "scored", self.written, [self.path("quarantine")])
+
+    def _refuse(self, verdict: GuardVerdict) -> RunRecord:
+        """Write nothing but the refusal, or the source rows into quarantine; what was scored before is withdrawn."""
+        self.commit.abandon()
+        self.commit = Commit(self.folder, slug_of(self.partition))
+        if self.pipeline.score.on_unfamiliar == "fail":
+            return self._commit(verdict, "refused", {}, [])
+        target = self.path("quarantine")
+        staged = self.commit.staged(target)
+        writer = Writer(self.folder, staged, self.schema)
+        try:
+            for batch in prefetch(self._source()):
+                writer.write(batch)
+            digest = writer.close()
+        except BaseException:
+            writer.abort()
+            raise
+        withdrawn = [self.path(name) for name in self.datasets]
+        return self._commit(verdict, "quarantined", {target: digest}, withdrawn)
+
+    def _commit(self, verdict: GuardVerdict, outcome: str, outputs: dict[str, str], removals: list[str]) -> RunRecord:
+        slug, seconds = slug_of(self.partition), time.perf_counter() - self.clock
+        tally, digest = self.tally, fingerprint(self.files)
+        counted = outcome == "scored"
+        record = RunRecord(
+            run_id=f"{self.started:%Y%m%dT%H%M%S}-{slug}-{uuid.uuid4().hex[:6]}",
+            pipeline=self.pipeline.name,
+            model_version=self.model_version,
+            method=self.method,
+            partition=self.partition,
+            outcome=outcome,
+            rows=tally.rows,
+            anomalies=tally.anomalies,
+            alert_rate=self.pipeline.score.alert_rate,
+            alert_rate_of=self.pipeline.score.alert_rate_of,
+            flagged_up_to=self.flagged_up_to,
+            observed_alert_rate=round(tally.anomalies / tally.rows, 6) if tally.rows else None,
+            unreadable_rows=tally.unreadable,
+            cells_flagged=tally.flagged,
+            cells_repaired=tally.repaired if counted else 0,
+            cells_imputed=tally.imputed if counted else 0,
+            guard=verdict,
+            notes=self._notes(),
+            seconds=round(seconds, 3),
+            rows_per_second=round(tally.rows / max(seconds, 1e-9), 1),
+            peak_memory_mb=peak_memory_mb(),
+            started_at=self.started.isoformat(timespec="seconds"),
+            input_fingerprint=digest,
+            outputs=outputs,
+        )
+        text = record.model_dump_json(indent=1).encode()
+        for name in (f"{RUNS}/{record.run_id}.json", f"{LATEST}/{slug}.json"):
+            self.folder.write(self.commit.staged(name), text)
+        self.commit.removals = removals
+        self.commit.apply()
+        return record
+
+    def _notes(self) -> list[str]:
+        notes = []
+        have, needed = self.calibration_rows, rows_needed(self.pipeline.score.alert_rate)
+        if have < needed:
+            notes.append(
+                f"no row can be flagged: {have} calibration rows, but alert_rate "
+                f"{self.pipeline.score.alert_rate:g} needs {needed}"
+            )
+        elif self.pipeline.score.alert_rate_of == "alarms":
+            notes += few_calibration_rows(self.pipeline.score.alert_rate, have, self.tally.rows)
+        if not self.tally.rows:
+            notes.append("the partition holds no rows")
+        return notes
+
+    def _story(self, record: RunRecord) -> None:
+        promised = "of the normal rows" if record.alert_rate_of == "rows" else "of these are normal"
+        share = (
+            f" ({record.observed_alert_rate:.2%}, at most {record.alert_rate:.2%} {promised})" if record.rows else ""
+        )
+        log.info("%d rows, %d anomalies%s", record.rows, record.anomalies, share)
+        log.info("%s", self._mended(record))
+        log.info("guard: %s%s", record.guard.verdict, "".join(f"; {reason}" for reason in record.guard.reasons[:5]))
+        for note in record.notes:
+            log.warning("%s", note)
+        log.info("%.2f s, %.0f rows/s, peak %.0f MB", record.seconds, record.rows_per_second, record.peak_memory_mb)
+
+    def _refusal(self, record: RunRecord) -> UnfamiliarError:
+        kept = next(iter(record.outputs), None)
+        mend = f"Its rows are in {self.folder.uri}/{kept}" if kept else "What was scored before is left as it is"
+        why = "; ".join(record.guard.reasons[:3]) or "most columns are far from training"
+        name = self.partition or "the source"
+        return UnfamiliarError(
+            f"unfamiliar data, refused ({why})", where=name, mend=f"{mend}; look at it, or train anew"
+        )
