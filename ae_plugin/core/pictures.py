@@ -1,0 +1,188 @@
+"""Pictures: from a file's bytes to pixels, from pixels to numbers from 0 to 1, and back, losslessly.
+
+What is lost on the way in, because Pillow gives no more: of pictures with several channels of 16 bits the lower 8 bits,
+and the transparent colour of a 16-bit grey picture. Colour profiles are left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import logging
+import re
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, _imaging
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+Pixels = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+
+MAX_PIXELS = 100_000_000
+# The readers themselves and not Image.open: no other format is ever tried, and no limit of the process is in the way.
+_READERS: tuple[tuple[str, bytes, type[ImageFile]], ...] = (
+    ("PNG", rb"\x89PNG\r\n\x1a\n", PngImageFile),
+    ("JPEG", rb"\xff\xd8\xff", JpegImageFile),
+    ("TIFF", rb"II[*+]\x00|MM\x00[*+]", TiffImageFile),
+    ("WebP", rb"(?s:RIFF.{4}WEBP)", WebPImageFile),
+    ("BMP", rb"BM", BmpImageFile),
+)
+_GREY = ("1", "L", "LA", "La")
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _hush() -> None:
+    """Keep what Pillow and its libtiff say of broken pictures off stderr: it is in the picture's error.
+
+    For the whole process and for good, because filters that come and go are not safe beside threads.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    with contextlib.suppress(OSError, AttributeError):  # a Pillow that was built without libtiff, or apart from it
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
+
+
+_hush()
+
+
+class PictureError(ValueError):
+    """A picture cannot be decoded; the text completes a sentence that starts with the picture's name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture in memory.
+
+    Attributes:
+        pixels: uint8 or uint16 [height, width, channels]; 1 channel is grey, 3 are RGB, 4 are RGBA. Maybe read-only.
+        mode: Pillow's word for how it was stored (`1`, `L`, `LA`, `P`, `RGB`, `RGBA`, `CMYK`, `I;16`, ...).
+    """
+
+    pixels: Pixels
+    mode: str
+
+    @property
+    def depth(self) -> int:
+        """Bits of a channel: 8 or 16."""
+        return self.pixels.dtype.itemsize * 8
+
+
+def decode(data: bytes) -> Picture:
+    """Decode a PNG, JPEG, TIFF, WebP or BMP, told by its content; of several frames the first.
+
+    It stands upright, as its EXIF orientation says. Palette, CMYK and the like become RGB, or RGBA where anything can
+    be transparent; 1-bit becomes grey of 0 and 255.
+
+    Args:
+        data: the whole file.
+
+    Raises:
+        PictureError: it is empty, none of these, broken, of a mode that is not supported, or beyond MAX_PIXELS.
+    """
+    if not data:
+        raise PictureError("is empty")
+    found = next(((kind, reader) for kind, start, reader in _READERS if re.match(start, data)), None)
+    if found is None:
+        raise PictureError("is no picture that can be read")
+    kind, reader = found
+    try:
+        with reader(io.BytesIO(data)) as image:
+            if (size := image.width * image.height) > MAX_PIXELS:  # as the header says, before anything is decoded
+                raise PictureError(f"has {size} pixels, more than {MAX_PIXELS} allowed")
+            image.load()
+            return Picture(_pixels(_upright(image)), image.mode)
+    except PictureError:
+        raise
+    except Exception as error:  # Pillow's readers raise what they like
+        cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
+        raise PictureError("is truncated" if cut else f"is a broken {kind} file") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turned = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - a broken note about a picture that is whole
+        turned = None
+    return image if turned is None else image.transpose(turned)
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    mode = image.mode
+    if mode in ("F", "LAB"):
+        raise PictureError(f"is stored in mode {mode}, which is not supported")
+    if mode.startswith("I"):
+        wide = np.asarray(image)
+        if wide.min() < 0 or wide.max() > np.iinfo(np.uint16).max:
+            raise PictureError("holds numbers beyond 16 bits")
+        return wide.astype(np.uint16)[..., None]
+    if mode == "La":
+        image = image.convert("LA")
+    wanted = "RGBA" if image.has_transparency_data else "L" if mode in _GREY else "RGB"
+    pixels = np.asarray(image.convert(wanted))
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def encode(pixels: Pixels, like: Picture) -> bytes:
+    """Write pixels as a PNG, losslessly, in the mode of the picture they come from or the nearest that holds them.
+
+    Grey stays grey and 16 bit stays 16 bit; alpha is kept. 1-bit stays so while all pixels are 0 or 255, grey with
+    alpha while the colours are alike. Palette and CMYK become RGB. Same pixels, same bytes.
+
+    Args:
+        pixels: of the shape and type of `like.pixels`.
+        like: the picture they come from.
+
+    Raises:
+        ValueError: the pixels are of another shape or type.
+    """
+    wanted = like.pixels
+    if pixels.shape != wanted.shape or pixels.dtype != wanted.dtype:
+        raise ValueError(f"{pixels.dtype} {pixels.shape} wanted as {wanted.dtype} {wanted.shape}")
+    stream = io.BytesIO()
+    _image(pixels, like.mode).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _image(pixels: Pixels, mode: str) -> Image.Image:
+    channels = pixels.shape[2]
+    if channels == 1:
+        image = Image.fromarray(pixels[..., 0])
+        return image.convert("1") if mode == "1" and not (pixels % 255).any() else image
+    if channels == 4 and mode in _GREY and (pixels[..., :2] == pixels[..., 1:3]).all():
+        return Image.fromarray(np.ascontiguousarray(pixels[..., ::3]))
+    return Image.fromarray(pixels)
+
+
+def to_float(picture: Picture) -> Floats:
+    """Pixels as float32 from 0 to 1, [height, width, channels]."""
+    return picture.pixels.astype(np.float32) / np.float32(_top(picture))
+
+
+def from_float(array: npt.NDArray[Any], like: Picture) -> Pixels:
+    """Numbers from 0 to 1 as pixels of a picture's depth: clipped and rounded, so that `to_float` is undone exactly."""
+    scaled = np.clip(array, 0, 1) * np.float32(_top(like))
+    pixels: Pixels = np.rint(scaled).astype(like.pixels.dtype)
+    return pixels
+
+
+def _top(picture: Picture) -> int:
+    return int(np.iinfo(picture.pixels.dtype).max)
