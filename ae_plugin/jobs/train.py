@@ -218,17 +218,16 @@ def _fit_network(
     some = np.arange(min(len(validation), 1000))
     shown = encoder.hide(validation.x[some], validation.visible[some]), validation.visible[some]
 
-    def exported() -> tuple[bytes, float, Network]:
-        flat, gap = export(model, *shown)
+    def load(flat: bytes) -> LiteNetwork:
         sizes = {"features": encoder.features, "columns": len(encoder.specs), "latent_dim": latent}
-        return flat, gap, LiteNetwork(flat, threads=2, **sizes)
+        return LiteNetwork(flat, threads=2, **sizes)
 
     done = training.train(model, masking.HiddenCells(rows, validation), budget, seed, checkpoint, progress(0))
-    weights, (flat, gap, network) = model.get_weights(), exported()
+    weights, (flat, gap, network) = model.get_weights(), export(model, load, *shown)
     model.set_weights(untrained.get_weights())
     fewer = masking.HiddenCells(rows, validation, second=True)
     training.train(model, fewer, budget.second, seed, checkpoint / "second", progress(budget.steps))
-    filler_flat, filler_gap, filler = exported()
+    filler_flat, filler_gap, filler = export(model, load, *shown)
     return _Fitted(
         kind=kind,
         network=network,

@@ -7,30 +7,31 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import keras
 import numpy as np
 
 from ae_plugin.core.values import Floats
 from ae_plugin.errors import AeError
-from ae_plugin.runtime.litert import LiteNetwork
 
 log = logging.getLogger(__name__)
 TOLERANCE = 1e-3
+N = TypeVar("N", bound=Callable[..., tuple[Floats, ...]])
 
 
-def export(model: keras.Model, x: Floats, visible: Floats) -> tuple[bytes, float]:
+def export(model: keras.Model, load: Callable[[bytes], N], *arrays: Floats) -> tuple[bytes, float, N]:
     """Export a model and prove that LiteRT computes what Keras computes.
 
     Args:
         model: from the catalog.
-        x: float32 [n, F], real rows to compare on.
-        visible: float32 [n, C].
+        load: makes a network that can be called out of the flatbuffer.
+        arrays: real rows to compare on, as the model takes them.
 
     Returns:
-        The flatbuffer, and the largest absolute difference seen.
+        The flatbuffer, the largest absolute difference seen, and the network.
 
     Raises:
         AeError: the export differs from the model.
@@ -40,15 +41,14 @@ def export(model: keras.Model, x: Floats, visible: Floats) -> tuple[bytes, float
         with _quiet():
             model.export(str(path), format="litert", verbose=False)
         flat = path.read_bytes()
-    features, latent = (int(output.shape[-1]) for output in model.outputs)
-    network = LiteNetwork(flat, features=features, columns=visible.shape[1], latent_dim=latent)
-    ours = network(x, visible)
-    theirs = [np.asarray(part) for part in model([x, visible], training=False)]
+    network = load(flat)
+    theirs = [np.asarray(part) for part in model(arrays[0] if len(arrays) == 1 else [*arrays], training=False)]
+    ours = network(*arrays)
     gap = max(float(np.max(np.abs(a - b) / (1 + np.abs(b)))) for a, b in zip(ours, theirs, strict=True))
     if not gap <= TOLERANCE:
         raise AeError(f"the LiteRT export differs from Keras by {gap:g}", mend="Please report this")
     log.info("exported %d kB; LiteRT and Keras differ by at most %.1e", len(flat) // 1024, gap)
-    return flat, gap
+    return flat, gap, network
 
 
 @contextlib.contextmanager
