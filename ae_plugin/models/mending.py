@@ -1,0 +1,50 @@
+"""The lesson that pictures teach: a spoilt tile goes in; what it was, and where it was spoilt, is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ae_plugin.core.defects import spoil
+from ae_plugin.core.values import Floats
+
+WHERE_WEIGHT = 0.2
+_HELD_OUT = 256
+
+
+class Mending:
+    """A lesson: undo defects.
+
+    Args:
+        tiles: float32 [n, h, w, C] in 0..1, to train on.
+        validation: float32 [k, h, w, C], never trained on.
+    """
+
+    name, number = "", 0
+
+    def __init__(self, tiles: Floats, validation: Floats) -> None:
+        self.tiles, self.validation = tiles, validation[:_HELD_OUT]
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[Floats, ...]:
+        """Spoilt tiles, what they were, and where they were spoilt, float32 [count, h, w, 1]."""
+        return _spoilt(self.tiles[rng.integers(0, len(self.tiles), count)], rng)
+
+    def held_out(self, rng: np.random.Generator) -> tuple[Floats, ...]:
+        """The same of the validation tiles."""
+        return _spoilt(self.validation, rng)
+
+    def loss(self, model: keras.Model, *arrays: Any, training: bool) -> Any:
+        """Mean absolute error of the repaired tile, and cross-entropy of where it was spoilt."""
+        tiles, good, where = arrays
+        maps, _ = model(tiles, training=training)
+        likely = tf.clip_by_value(maps[..., -1:], 1e-6, 1 - 1e-6)
+        entropy = -(where * tf.math.log(likely) + (1 - where) * tf.math.log(1 - likely))
+        return tf.reduce_mean(tf.abs(maps[..., :-1] - good)) + WHERE_WEIGHT * tf.reduce_mean(entropy)
+
+
+def _spoilt(good: Floats, rng: np.random.Generator) -> tuple[Floats, ...]:
+    tiles, where = spoil(good, rng)
+    return tiles, good, where[..., None].astype(np.float32)
