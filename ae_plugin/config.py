@@ -31,7 +31,7 @@ OUTPUT_COLUMNS = frozenset(
         "cell_error",
     ]
 )
-Format = Literal["parquet", "csv"]
+Format = Literal["parquet", "csv", "images"]
 PIPELINES_DIR = Path("dags/pipelines")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
@@ -62,7 +62,7 @@ class _Section(BaseModel):
 
 
 class Source(_Section):
-    """Where the table is, and which of its columns are not to be learned."""
+    """Where the table or the pictures are, and which of its columns are not to be learned."""
 
     uri: str = Field(description="A folder, file or glob: local, or s3://, gs://, abfs:// through fsspec.")
     format: Format = Field("parquet", description="How the files are written.")

@@ -44,7 +44,7 @@ DEFAULTS = {
 GOOD: dict[str, list[Any]] = {
     "name": ["a", "a1", "a-b_c", "a" * 63],
     "source.uri": ["orders", "orders/*.parquet", "s3://lake/orders", "/abs/orders", "a..b/c"],
-    "source.format": ["parquet", "csv"],
+    "source.format": ["parquet", "csv", "images"],
     "source.partition_by": ["date", ["year", "month"], []],
     "source.keys": ["order_id", ["a", "b"]],
     "source.exclude": ["label", ["a", "b"]],
@@ -71,7 +71,7 @@ BAD: dict[str, list[Any]] = {
     "name": ["", "A", "1a", "-a", "a b", "a.b", "é", "a" * 64, "a\n", "a/b", 7, None, ["a"]],
     "source": ["orders", None, [], {}],
     "source.uri": ["", "  ", "../orders", "a/../b", "a\\..\\b", "s3://x/../y", None, 3],
-    "source.format": ["images", "PARQUET", "", None, 1],
+    "source.format": ["pictures", "PARQUET", "", None, 1],
     "source.partition_by": [3, {"a": 1}, [1], None],
     "source.keys": [3, [None], None, "row", ["order_id", "p_value"]],
     "source.exclude": [3, [["a"]], None],

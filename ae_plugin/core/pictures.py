@@ -114,7 +114,7 @@ def decode(data: bytes) -> Picture:
         raise
     except Exception as error:  # Pillow's readers raise what they like
         cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
-        raise PictureError("is truncated" if cut else f"is a broken {kind} file") from error
+        raise PictureError("is truncated" if cut else f"is a broken or incomplete {kind} file") from error
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -318,11 +318,36 @@ def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
         thread.join()
 
 
+class _Blas:
+    """Holds BLAS to one thread as long as anybody wants that: holders may come and go in any order."""
+
+    def __init__(self) -> None:
+        self._lock, self._holders = threading.Lock(), 0
+        self._limits = contextlib.ExitStack()
+
+    @contextmanager
+    def single(self) -> Iterator[None]:
+        with self._lock:
+            self._holders += 1
+            if self._holders == 1:
+                self._limits.enter_context(threadpool_limits(1, "blas"))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders -= 1
+                if self._holders == 0:
+                    self._limits.close()
+
+
+# Threads share the cores already: a BLAS that starts its own on top of them halves the speed.
+_BLAS = _Blas()
+
+
 def parallel(work: Callable[[T], R], items: Iterable[T], workers: int = 2) -> Iterator[R]:
     """Apply `work` to items in a few threads, results in the items' order, at most one result a worker ahead."""
     keep_freed_memory()
-    # The threads share the cores already: a BLAS that starts its own on top of them halves the speed.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers, thread_name_prefix="score") as pool:
+    with _BLAS.single(), ThreadPoolExecutor(workers, thread_name_prefix="score") as pool:
         ahead: deque[Future[R]] = deque()
         try:
             for item in items:

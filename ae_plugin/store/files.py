@@ -23,17 +23,23 @@ from ae_plugin.errors import ConfigError, DataError, StoreError, is_io, is_trans
 from ae_plugin.places import MAGIC, check_place, check_uri, fixed_part, local_path
 from ae_plugin.store.owner import hold, mark
 
-SUFFIXES = {"parquet": (".parquet", ".pq"), "csv": (".csv", ".csv.gz")}
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
+_TABLES = (".parquet", ".pq")
+SUFFIXES = {"parquet": _TABLES, "csv": (".csv", ".csv.gz"), "images": (*PICTURES, *_TABLES)}
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a source: its URI, the partition it belongs to, and what tells whether it changed."""
+    """One file of a source: its URI, the partition it belongs to, and what tells whether it changed.
+
+    `name` is its path below the partition's folder, with `/` between the parts.
+    """
 
     uri: str
     partition: str
     size: int
     stamp: str
+    name: str
 
 
 def open_fs(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -61,11 +67,11 @@ def list_source(source: Source) -> list[SourceFile]:
     """List a source's files in partition and name order.
 
     Raises:
-        DataError: there is nothing there, or a file lies outside the partitions.
+        DataError: there is nothing there, a file lies outside the partitions, or pictures lie beside Parquet files.
     """
     fs, _ = open_fs(source.uri)
     suffixes = SUFFIXES[source.format]
-    _, found = list_files(source.uri)
+    base, found = list_files(source.uri)
     files = []
     for name, info in found.items():
         if not name.lower().endswith(suffixes):
@@ -74,10 +80,15 @@ def list_source(source: Source) -> list[SourceFile]:
         if partition is None:
             keys = "/".join(f"{key}=..." for key in source.partition_by)
             raise DataError(f"not under a {keys} folder", where=name, mend="Move it there, or mend source.partition_by")
-        files.append(SourceFile(fs.unstrip_protocol(name), partition, int(info.get("size") or 0), _stamp(info)))
+        below = _below(name, base, source.partition_by)
+        files.append(SourceFile(fs.unstrip_protocol(name), partition, int(info.get("size") or 0), _stamp(info), below))
     if not files:
         raise DataError(
             f"no {' or '.join(suffixes)} files here", where=source.uri, mend="Check source.uri and source.format"
+        )
+    if source.format == "images" and len({file.name.lower().endswith(PICTURES) for file in files}) > 1:
+        raise DataError(
+            "holds pictures and Parquet files", where=source.uri, mend="Keep them apart, or name one sort by a glob"
         )
     return sorted(files, key=lambda file: (in_order(file.partition), file.uri))
 
@@ -155,6 +166,11 @@ def _partition_of(name: str, keys: list[str]) -> str | None:
     if any(key not in values for key in keys):
         return None
     return "/".join(f"{key}={values[key]}" for key in keys)
+
+
+def _below(name: str, base: str, keys: list[str]) -> str:
+    parts = name[len(base) :].strip("/").split("/") if name.startswith(base) else [name.rpartition("/")[2]]
+    return "/".join(part for part in parts if part.partition("=")[0] not in keys or "=" not in part)
 
 
 def _stamp(info: dict[str, Any]) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from ae_plugin.engines.local import BATCH_ROWS, Reader, batch_rows
+from ae_plugin.engines.local import BATCH_ROWS, Reader, batch_rows, parallel
 from ae_plugin.errors import DataError
 from ae_plugin.store.files import SourceFile
 
@@ -24,7 +25,7 @@ def files_of(folder: Path, *columns: Any) -> list[SourceFile]:
             path.write_text(column)
         else:
             pq.write_table(pa.table({"c": column}), path)
-        found.append(SourceFile(str(path), "", path.stat().st_size, ""))
+        found.append(SourceFile(str(path), "", path.stat().st_size, "", path.name))
     return found
 
 
@@ -87,7 +88,7 @@ def test_one_file_s_schema_is_its_own(tmp_path: Path) -> None:
     field = pa.field("c", pa.int8(), nullable=False, metadata={"unit": "kg"})
     table = pa.table({"c": pa.array([1, 2], pa.int8())}, schema=pa.schema([field], metadata={"made": "here"}))
     pq.write_table(table, tmp_path / "a.parquet")
-    reader = Reader([SourceFile(str(tmp_path / "a.parquet"), "", 0, "")], "parquet")
+    reader = Reader([SourceFile(str(tmp_path / "a.parquet"), "", 0, "", "a.parquet")], "parquet")
     assert reader.schema.equals(pq.read_schema(tmp_path / "a.parquet"), check_metadata=True)
     assert next(reader.batches()).schema.equals(reader.schema, check_metadata=True)
 
@@ -139,3 +140,19 @@ def test_no_record_batch_is_larger_than_asked_for(tmp_path: Path) -> None:
         batches = list(Reader(files_of(tmp_path, column), kind, rows=1000).batches())
         assert max(batch.num_rows for batch in batches) == 1000
         assert np.array_equal(pa.Table.from_batches(batches)["c"], values)
+
+
+def blas_threads() -> set[int]:
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_blas_is_held_to_one_thread_until_the_last_stream_has_ended() -> None:
+    with threadpool_limits(2, "blas"):
+        before = blas_threads()
+        first, second = parallel(abs, range(9)), parallel(abs, range(9))
+        next(first), next(second)
+        assert blas_threads() == {1}
+        assert list(first) == list(range(1, 9))
+        assert blas_threads() == {1}
+        second.close()
+        assert blas_threads() == before

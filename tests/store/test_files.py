@@ -184,11 +184,54 @@ def test_the_source_s_own_folder_may_have_any_name(tmp_path: Path, below: str, g
 
 @pytest.mark.parametrize(
     ("format", "taken"),
-    [("parquet", ["a.parquet", "b.pq"]), ("csv", ["c.csv", "d.csv.gz"])],
+    [("parquet", ["a.parquet", "b.pq"]), ("csv", ["c.csv", "d.csv.gz"]), ("images", ["a.parquet", "b.pq"])],
 )
 def test_only_files_of_the_format_are_taken(tmp_path: Path, format: str, taken: list[str]) -> None:
     put(tmp_path, "a.parquet", "b.pq", "c.csv", "d.csv.gz", "e.txt", "parquet", "f.parquet.crc")
     assert names_of(tmp_path, list_source(Source(uri=str(tmp_path), format=format))) == taken
+
+
+def test_pictures_are_taken_by_their_suffix(tmp_path: Path) -> None:
+    pictures = ["a.BMP", "b.jpeg", "c.jpg", "d.png", "e.tif", "f.tiff", "g.WebP"]
+    put(tmp_path, *pictures, "h.gif", "i.txt", ".hidden.png")
+    assert names_of(tmp_path, list_source(Source(uri=str(tmp_path), format="images"))) == pictures
+
+
+def test_pictures_lie_beside_no_parquet_files(tmp_path: Path) -> None:
+    put(tmp_path, "date=1/a.png", "date=2/b.parquet")
+    source = Source(uri=str(tmp_path), format="images", partition_by=["date"])
+    with pytest.raises(DataError, match="holds pictures and Parquet files"):
+        list_source(source)
+    assert len(list_source(source.model_copy(update={"uri": f"{tmp_path}/**/*.png"}))) == 1
+
+
+@pytest.mark.parametrize(
+    ("below", "keys", "uri", "name"),
+    [
+        ("a.parquet", [], "", "a.parquet"),
+        ("deep/er/a.parquet", [], "", "deep/er/a.parquet"),
+        ("deep/er/a.parquet", [], "/deep", "er/a.parquet"),
+        ("deep/er/a.parquet", [], "/*/*/a*", "deep/er/a.parquet"),
+        ("deep/er/a.parquet", [], "/deep/er/a.parquet", "a.parquet"),
+        ("y=1/m=2/a.parquet", ["y", "m"], "", "a.parquet"),
+        ("y=1/m=2/a.parquet", ["m"], "/y=1", "a.parquet"),
+        ("y=1/m=2/a.parquet", ["y"], "", "m=2/a.parquet"),
+        ("y=1/deep/y/a=b.parquet", ["y"], "/", "deep/y/a=b.parquet"),
+        ("left/y=1/a.parquet", ["y"], "", "left/a.parquet"),
+    ],
+)
+def test_a_file_s_name_is_its_path_below_the_partition(
+    tmp_path: Path, below: str, keys: list[str], uri: str, name: str
+) -> None:
+    put(tmp_path, below)
+    (file,) = list_source(Source(uri=f"{tmp_path}{uri}", partition_by=keys))
+    assert file.name == name
+
+
+def test_a_file_s_name_in_a_store(folder: Folder) -> None:
+    folder.write("day=1/deep/a.parquet", b"x")
+    (file,) = list_source(Source(uri=folder.uri, partition_by=["day"]))
+    assert (file.partition, file.name) == ("day=1", "deep/a.parquet")
 
 
 def test_a_file_and_a_glob(tmp_path: Path) -> None:
