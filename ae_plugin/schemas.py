@@ -46,6 +46,18 @@ def cells_schema(keys: list[pa.Field]) -> pa.Schema:
     )
 
 
+def heatmaps_schema(keys: list[pa.Field]) -> pa.Schema:
+    """Schema of `heatmaps/`: one row per anomalous picture; both are grey PNGs of its size, 255 the most."""
+    return pa.schema(
+        [
+            *keys,
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("heatmap", pa.binary(), nullable=False),
+            pa.field("mask", pa.binary(), nullable=False),
+        ]
+    )
+
+
 def feedback_schema(keys: list[pa.Field]) -> pa.Schema:
     """Schema of `feedback/`: one row per verdict that a person gave on a source row."""
     return pa.schema(

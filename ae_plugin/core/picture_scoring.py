@@ -21,7 +21,7 @@ from scipy.ndimage import gaussian_filter
 
 from ae_plugin.core.calibration import PValues, Tail, is_anomaly, whole_levels
 from ae_plugin.core.descriptors import hog
-from ae_plugin.core.neighbours import Indices, Neighbours
+from ae_plugin.core.neighbours import FEW, SEED, Indices, Neighbours
 from ae_plugin.core.pictures import Picture, Pixels, from_float, to_float
 from ae_plugin.core.tiles import Cut, cut, join
 from ae_plugin.core.values import Bools, Floats
@@ -240,8 +240,8 @@ def fit_picture_reference(
         channels: C.
         contaminated: whether history may hold anomalies.
     """
-    _, codes = run(network, train)
-    described = hog(train)
+    asked = train[np.sort(np.random.default_rng(SEED).permutation(len(train))[:FEW])]
+    described, (_, codes) = hog(asked), run(network, asked)
     none = described[:0], codes[:0]
     near, own = Neighbours.fit((described, codes), none, contaminated=contaminated)
     views = look(network, None, validation).views

@@ -90,7 +90,7 @@ def run_gate(
             results.append(_measure(name, score, batches, encoder))
         except AeError as error:
             reasons.append(f"the champion cannot score today's history ({error}): the challenger need not beat it")
-    return _judge(results, reasons, champion, sound)
+    return judge(results, reasons, champion, sound)
 
 
 def _means(x: Floats, visible: Floats) -> tuple[Floats, Floats]:
@@ -165,7 +165,8 @@ def _measure(
     return GateResult(scorer=name, auroc=auroc, mean=round(float(np.mean(list(auroc.values()))), 6))
 
 
-def _judge(results: list[GateResult], reasons: list[str], champion: str | None, sound: bool) -> Gate:
+def judge(results: list[GateResult], reasons: list[str], champion: str | None, sound: bool) -> Gate:
+    """Whether the first of the results beats all others by enough; adds the reasons in words."""
     ours = results[0]
     passed = sound
     names = {"pca": "PCA", "untrained": "its untrained self", "champion": f"the champion {champion}"}

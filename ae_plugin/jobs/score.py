@@ -18,6 +18,8 @@ from ae_plugin.core.values import take
 from ae_plugin.engines.local import Reader, batch_rows, parallel, prefetch
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.inputs import find_files, find_target
+from ae_plugin.jobs.pictures.score import PictureRun
+from ae_plugin.jobs.pictures.versions import PictureVersion, load_picture_version
 from ae_plugin.jobs.run import Run
 from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.schemas import GuardVerdict, RunRecord, cells_schema, scores_schema
@@ -27,6 +29,7 @@ from ae_plugin.store.files import (
 from ae_plugin.store.registry import Registry
 
 log = logging.getLogger(__name__)
+AnyVersion = ModelVersion | PictureVersion
 
 
 def score(
@@ -35,7 +38,7 @@ def score(
     *,
     source: str | None = None,
     output: str | None = None,
-    version: ModelVersion | None = None,
+    version: AnyVersion | None = None,
 ) -> RunRecord:
     """Score one partition with the champion.
 
@@ -55,17 +58,19 @@ def score(
         UserError: the source, the output or the model is not what it should be.
     """
     clock = time.perf_counter()
-    version = version or load_champion(pipeline)
+    version = version or champion_of(pipeline)
     kind = "csv" if source and source.lower().endswith((".csv", ".csv.gz")) else pipeline.source.format
     where, files = find_files(pipeline, partition, source, kind)
     target = find_target(pipeline, files, source, output)
+    if isinstance(version, PictureVersion):
+        return PictureRun(pipeline, version, where, files, target, clock).execute()
     reader = Reader(files, kind, version.schema, batch_rows(version.scorer.encoder.features))
     run = _TableRun(pipeline, version, where, reader, target, clock)
     return run.execute()
 
 
 def load_champion(pipeline: Pipeline) -> ModelVersion:
-    """Load what a pipeline scores with.
+    """Load what a table's pipeline scores with.
 
     Raises:
         NoChampionError: there is none.
@@ -73,6 +78,14 @@ def load_champion(pipeline: Pipeline) -> ModelVersion:
     """
     registry = Registry(pipeline.output)
     return load_version(registry, registry.champion(), pipeline.score.alert_rate, pipeline.score.method)
+
+
+def champion_of(pipeline: Pipeline) -> AnyVersion:
+    """Load what a pipeline scores with, whether tables or pictures; raises as `load_champion` does."""
+    if pipeline.source.format != "images":
+        return load_champion(pipeline)
+    registry = Registry(pipeline.output)
+    return load_picture_version(registry, registry.champion(), pipeline.score.alert_rate)
 
 
 class _TableRun(Run):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ae_plugin.config import Pipeline
 from ae_plugin.errors import AeError, UnfamiliarError, UserError
-from ae_plugin.jobs.score import load_champion, score
+from ae_plugin.jobs.score import champion_of, score
 from ae_plugin.schemas import RunRecord
 
 
@@ -51,7 +51,7 @@ def score_several(
     done, version = Several(), None
     for partition in partitions:
         name = partition or ""
-        version = version or load_champion(pipeline)
+        version = version or champion_of(pipeline)
         try:
             done.scored[name] = score(pipeline, partition or None, output=output, version=version)
         except UnfamiliarError as error:

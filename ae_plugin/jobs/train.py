@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
-import stat
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,16 +28,17 @@ from ae_plugin.core.reference import fit_reference
 from ae_plugin.core.rules import learn_rules
 from ae_plugin.core.scoring import Network, Reference, RowScores, Scorer
 from ae_plugin.core.values import Floats
-from ae_plugin.errors import StoreError
 from ae_plugin.jobs.compare import compare
 from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.history import History, learn_history
 from ae_plugin.jobs.machine import peak_memory_mb
+from ae_plugin.jobs.pictures.train import train_pictures
+from ae_plugin.jobs.progress import training_folder
 from ae_plugin.jobs.promises import limits
 from ae_plugin.jobs.versions import REPORT, ModelCard, pack, pack_schema
 from ae_plugin.models.checkpoint import held
 from ae_plugin.schemas import FeedbackUse, Gate, TrainReport
-from ae_plugin.store.files import Folder, fingerprint, writing
+from ae_plugin.store.files import fingerprint
 from ae_plugin.store.registry import MODELS, Registry
 
 log = logging.getLogger(__name__)
@@ -59,6 +57,8 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
         ConfigError: train.until or train.partitions leave nothing.
         StoreError: the output cannot be written.
     """
+    if pipeline.source.format == "images":
+        return train_pictures(pipeline, on_progress)
     started = time.perf_counter()
     registry = Registry(pipeline.output)
     history = learn_history(pipeline)
@@ -259,20 +259,7 @@ def checkpoint_folder(pipeline: Pipeline, history: History) -> Path:
     split, encoded = history.split, history.encoded
     for array in (split.weighted, split.validation, split.calibration, encoded.x, encoded.state):
         digest.update(np.ascontiguousarray(array).data)
-    folder = Folder(pipeline.output)
-    base = Path(folder.path) / MODELS if folder.local else _own_folder()
-    return base / f".training-{digest.hexdigest()[:16]}"
-
-
-def _own_folder() -> Path:
-    """A folder for temporary files that this user alone can write to."""
-    folder = Path(tempfile.gettempdir()) / f"ae_plugin-{os.getuid()}"
-    with writing(str(folder)):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise StoreError("others can write to it", where=str(folder), mend="Remove it, or set TMPDIR to another folder")
-    return folder
+    return training_folder(pipeline, digest.hexdigest())
 
 
 def _judge_texts(encoder: TableEncoder, network: Network, validation: Encoded) -> list[ColumnSpec]:

@@ -17,6 +17,11 @@ class Budget:
         """A budget that follows the number of training rows: small tables are soon learned by heart."""
         return Budget(1200, 128) if rows < 5_000 else Budget(3000, 256)
 
+    @staticmethod
+    def of_tiles(side: tuple[int, int]) -> Budget:
+        """A budget for pictures: the smaller the tile, the more steps the same time allows."""
+        return Budget(1000 if side[0] * side[1] > 2_500 else 2000, 32)
+
     @property
     def second(self) -> Budget:
         """The budget of the second lesson: long tables need fewer steps a row."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import layers
 
 WIDTHS = (24, 48, 96)
@@ -55,3 +56,10 @@ def build(side: tuple[int, int], channels: int, seed: int) -> keras.Model:
     wrong = layers.Conv2DTranspose(1, 4, 2, "same", activation="sigmoid", kernel_initializer=small(), name="wrong")(x)
     maps = layers.Concatenate(name="maps")([repaired, wrong])
     return keras.Model(tiles, [maps, code], name="conv")
+
+
+def build_pair(side: tuple[int, int], channels: int, seed: int) -> tuple[keras.Model, keras.Model]:
+    """Build a model to train and the same model, to stay untrained; seeded, and deterministic from here on."""
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
+    return build(side, channels, seed), build(side, channels, seed)

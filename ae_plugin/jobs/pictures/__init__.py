@@ -1,0 +1,1 @@
+"""Training and scoring of pictures: the same story as for tables."""

@@ -1,0 +1,111 @@
+"""The promotion gate for pictures: does the challenger tell good tiles from the same tiles with one defect each?
+
+As for tables: it must beat PCA, an untrained copy of itself and the champion, by more than luck.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+
+from ae_plugin.core.defects import KINDS, spoil_one
+from ae_plugin.core.pca import Pca
+from ae_plugin.core.picture_scoring import (
+    PictureReference,
+    PictureScorer,
+    Repairer,
+    fit_picture_reference,
+    look,
+    seen,
+    surprise,
+)
+from ae_plugin.core.tiles import cut
+from ae_plugin.core.values import Floats
+from ae_plugin.errors import AeError
+from ae_plugin.jobs.gate import judge
+from ae_plugin.jobs.pictures.history import PictureHistory
+from ae_plugin.jobs.pictures.versions import load_picture_version
+from ae_plugin.schemas import Gate, GateResult
+from ae_plugin.store.registry import Registry
+
+log = logging.getLogger(__name__)
+GATE_TILES, PCA_TILES, PCA_FEATURES = 400, 2_000, 4_096
+Score = Callable[[Floats], Floats]
+
+
+def run_picture_gate(scorer: PictureScorer, untrained: Repairer, history: PictureHistory, registry: Registry) -> Gate:
+    """Compare the challenger with PCA, its untrained self and the champion, on tiles nobody was trained on."""
+    good = _held_out(history)
+    blank = fit_picture_reference(
+        untrained,
+        history.train[:512],
+        history.validation,
+        history.calibration[:8],
+        history.channels,
+        contaminated=scorer.contaminated,
+    )
+    scorers: dict[str, Score] = {
+        "challenger": _by(scorer.network, scorer.reference),
+        "untrained": _by(untrained, blank),
+        "pca": _by_pca(history.train[:PCA_TILES]),
+    }
+    reasons: list[str] = []
+    champion = _champion(registry, scorer, history, scorers, reasons)
+    results = [_measure(name, score, good) for name, score in scorers.items()]
+    return judge(results, reasons, champion, sound=True)
+
+
+def _held_out(history: PictureHistory) -> Floats:
+    rng = np.random.default_rng(3)
+    tiles = [cut(seen(picture, history.channels), history.side)[0] for picture in history.calibration]
+    chosen = [own[rng.integers(len(own))] for own in tiles]
+    return np.stack(chosen[:GATE_TILES])
+
+
+def _champion(
+    registry: Registry, scorer: PictureScorer, history: PictureHistory, scorers: dict[str, Score], reasons: list[str]
+) -> str | None:
+    try:
+        pointer = registry.pointer("champion")
+        if pointer is None:
+            return None
+        rival = load_picture_version(registry, pointer.version, scorer.alert_rate)
+        if (rival.card.side, rival.card.channels) != (history.side, history.channels):
+            reasons.append("the champion sees pictures in other tiles: the challenger need not beat it")
+        else:
+            scorers["champion"] = _by(rival.scorer.network, rival.scorer.reference)
+        return pointer.version
+    except AeError as error:
+        reasons.append(f"the champion cannot be loaded ({error}): the challenger need not beat it")
+        return None
+
+
+def _by(network: Repairer, reference: PictureReference) -> Score:
+    return lambda tiles: surprise(look(network, reference.near, tiles).views, reference.views)
+
+
+def _by_pca(tiles: Floats) -> Score:
+    """The squared error that principal components of whole tiles leave, every few pixels of large ones."""
+    every = max(1, int(np.ceil(np.sqrt(tiles[0].size / PCA_FEATURES))))
+
+    def flat(some: Floats) -> Floats:
+        return some[:, ::every, ::every].reshape(len(some), -1)
+
+    pca = Pca.fit(flat(tiles), kept=min(64, len(tiles) - 1))
+    return lambda some: np.asarray(np.square(flat(some) - pca.reconstruct(flat(some))).mean(axis=1))
+
+
+def _measure(name: str, score: Score, good: Floats) -> GateResult:
+    from sklearn.metrics import roc_auc_score
+
+    normal, auroc = score(good), {}
+    for index, kind in enumerate(KINDS):
+        rng = np.random.default_rng([11, index])
+        spoilt = np.stack([spoil_one(tile, good[rng.integers(len(good))], kind, rng) for tile in good])
+        truth = np.r_[np.zeros(len(normal)), np.ones(len(spoilt))]
+        auroc[kind] = round(float(roc_auc_score(truth, np.r_[normal, score(spoilt)])), 6)
+    return GateResult.model_validate(
+        {"scorer": name, "auroc": auroc, "mean": round(float(np.mean(list(auroc.values()))), 6)}
+    )

@@ -1,0 +1,152 @@
+"""History of pictures: a sample, dealt into tiles to train on, tiles to stop by and pictures to calibrate with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from ae_plugin.config import Pipeline
+from ae_plugin.core.calibration import rows_needed
+from ae_plugin.core.picture_scoring import seen
+from ae_plugin.core.pictures import Picture
+from ae_plugin.core.tiles import cut, side_for
+from ae_plugin.core.values import Floats
+from ae_plugin.engines.pictures import PictureReader, decoded
+from ae_plugin.errors import DataError
+from ae_plugin.jobs.history import training_partitions
+from ae_plugin.store.files import SourceFile
+
+log = logging.getLogger(__name__)
+MIN_PICTURES = 20
+PIXEL_BYTES = 512 * 2**20
+TILE_BYTES = 512 * 2**20
+MOST_TILES = 20_000
+
+
+@dataclass(frozen=True)
+class PictureHistory:
+    """What there is to learn from.
+
+    Attributes:
+        groups: partition -> its files.
+        schema: of the source.
+        image: its column of pictures.
+        total: how many pictures there are.
+        unreadable: how many of those looked at could not be read.
+        side: (height, width) of a tile.
+        channels: 1 or 3.
+        train: float32 [n, h, w, C], tiles of training pictures.
+        validation: float32 [k, h, w, C], tiles of others, to stop by.
+        calibration: pictures that nothing is learned from but p-values.
+        counts: pictures for training, validation and calibration.
+    """
+
+    groups: dict[str, list[SourceFile]]
+    schema: pa.Schema
+    image: str
+    total: int
+    unreadable: int
+    side: tuple[int, int]
+    channels: int
+    train: Floats
+    validation: Floats
+    calibration: list[Picture]
+    counts: tuple[int, int, int]
+
+
+def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
+    """Sample the training partitions' pictures and deal them.
+
+    Raises:
+        DataError: history cannot be read, or holds too few pictures.
+        ConfigError: train.until or train.partitions leave nothing.
+    """
+    groups = training_partitions(pipeline)
+    readers = [PictureReader(files) for files in groups.values()]
+    total = sum(_rows(reader) for reader in readers)
+    rng = np.random.default_rng([pipeline.model.seed, 7])
+    order = rng.permutation(total)[: pipeline.train.max_rows]
+    pictures, unreadable = _sample(readers, order)
+    if len(pictures) < MIN_PICTURES:
+        raise DataError(
+            f"history holds {len(pictures)} pictures that can be read; at least {MIN_PICTURES} are needed",
+            where=pipeline.source.uri,
+            mend="Bring more pictures, or raise train.partitions",
+        )
+    places = rng.permutation(len(pictures))
+    held = min(max(len(pictures) // 5, min(2 * rows_needed(pipeline.score.alert_rate), len(pictures) * 2 // 5)), 2_000)
+    stop = max(len(pictures) // 10, 2)
+    parts = places[:held], places[held : held + stop], places[held + stop :]
+    calibration, validation, train = ([pictures[i] for i in sorted(part)] for part in parts)
+    side = side_for(picture.pixels.shape[:2] for picture in pictures)
+    channels = 3 if any(picture.pixels.shape[2] >= 3 for picture in pictures) else 1
+    log.info("history: %d partitions, %d pictures, %d used", len(groups), total, len(pictures))
+    return PictureHistory(
+        groups=groups,
+        schema=readers[0].schema,
+        image=readers[0].image,
+        total=total,
+        unreadable=unreadable,
+        side=side,
+        channels=channels,
+        train=_tiles(train, side, channels, rng),
+        validation=_tiles(validation, side, channels, rng),
+        calibration=calibration,
+        counts=(len(train), len(validation), len(calibration)),
+    )
+
+
+def _rows(reader: PictureReader) -> int:
+    other = next((name for name in reader.schema.names if name != reader.image), None)
+    return sum(batch.num_rows for batch in reader.batches([other] if other else None))
+
+
+def _sample(
+    readers: Sequence[PictureReader], order: np.ndarray[tuple[int], np.dtype[np.int64]]
+) -> tuple[list[Picture], int]:
+    """The pictures at the first places of an order, as many as fit the memory budget, in the source's order."""
+    found: list[Picture] = []
+    wanted, unreadable, spent = set(order.tolist()), 0, 0
+    for _, picture in decoded_at(readers, wanted):
+        if not isinstance(picture, Picture):
+            unreadable += 1
+            continue
+        spent += picture.pixels.nbytes
+        if spent > PIXEL_BYTES:
+            log.warning("%d pictures fill the memory that training may use; later ones are left out", len(found))
+            break
+        found.append(picture)
+    return found, unreadable
+
+
+def decoded_at(readers: Sequence[PictureReader], wanted: set[int]) -> Iterator[tuple[int, object]]:
+    """Decode the pictures at some places of a source."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        start = 0
+        for reader in readers:
+            for batch in reader.batches():
+                here = [row for row in range(batch.num_rows) if start + row in wanted]
+                start += batch.num_rows
+                if here:
+                    yield batch.take(pa.array(here))
+
+    at = iter(sorted(wanted))
+    for _, pictures in decoded(batches()):
+        for picture in pictures:
+            yield next(at), picture
+
+
+def _tiles(pictures: Sequence[Picture], side: tuple[int, int], channels: int, rng: np.random.Generator) -> Floats:
+    """Tiles of pictures, as many of each as fit the budget together."""
+    most = min(TILE_BYTES // (side[0] * side[1] * channels * 4), MOST_TILES)
+    each = max(most // max(len(pictures), 1), 1)
+    parts = []
+    for picture in pictures[:most]:
+        tiles, _ = cut(seen(picture, channels), side)
+        parts.append(tiles if len(tiles) <= each else tiles[np.sort(rng.permutation(len(tiles))[:each])])
+    return np.concatenate(parts)

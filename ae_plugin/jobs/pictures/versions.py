@@ -1,0 +1,111 @@
+"""A version of a pictures' model in memory and on disk. Nothing in it can execute."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from ae_plugin.core.calibration import Tail
+from ae_plugin.core.neighbours import Neighbours
+from ae_plugin.core.picture_scoring import PictureReference, PictureScorer
+from ae_plugin.errors import StoreError
+from ae_plugin.jobs.versions import NETWORK, REFERENCE, WEIGHTS
+from ae_plugin.runtime.litert import LiteRepairer
+from ae_plugin.store.registry import Registry
+
+
+class PictureCard(BaseModel):
+    """`model.json` of a pictures' model: everything that is not an array."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal[1] = 1
+    pipeline: str
+    kind: Literal["conv"] = "conv"
+    seed: int
+    side: tuple[int, int] = Field(description="Height and width of a tile.")
+    channels: Literal[1, 3]
+    latent_dim: int
+    contaminated: bool
+    image: str = Field(description="The source's column of pictures.")
+    source_schema: str = Field(description="Arrow IPC schema, base64.")
+    keys: list[str]
+    partitions: dict[str, str] = Field(description="Partition trained on -> fingerprint of its files.")
+    views: list[str]
+    far: float = Field(description="Distance that 95% of the calibration pictures' middle tiles stay within.")
+    versions: dict[str, str] = Field(description="Package -> version it was trained with.")
+    created_at: str
+    files: dict[str, str] = Field(default_factory=dict, description="File -> sha256.")
+
+
+@dataclass(frozen=True)
+class PictureVersion:
+    """A version ready to score with."""
+
+    version: str
+    card: PictureCard
+    scorer: PictureScorer
+    schema: pa.Schema
+
+
+def pack_pictures(reference: PictureReference, weights: Sequence[Any], network: bytes) -> dict[str, bytes]:
+    """Turn a trained version into files: name -> content."""
+    arrays: dict[str, Any] = {
+        "near.points": reference.near.points,
+        "near.scale": reference.near.scale,
+        "near.parts": np.array([reference.near.groups, reference.near.held]),
+        "calibration": reference.calibration,
+        "hottest": reference.hottest,
+    }
+    for name, tail in reference.views.items():
+        arrays |= {f"view.{name}.at": tail.at, f"view.{name}.nats": tail.nats}
+        arrays[f"view.{name}.index"] = np.array([tail.index])
+    layers = {f"{index:04d}": np.ascontiguousarray(array) for index, array in enumerate(weights)}
+    kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return {NETWORK: network, WEIGHTS: save_arrays(layers), REFERENCE: save_arrays(kept)}
+
+
+def load_picture_version(registry: Registry, version: str, alert_rate: float) -> PictureVersion:
+    """Read a version, check it, and make it ready to score at an alert rate.
+
+    Raises:
+        StoreError: it was tampered with, or is none that this release can read.
+    """
+    raw, files = registry.read(version)
+    where = f"{registry.folder.uri}/_models/{version}"
+    try:
+        card = PictureCard.model_validate(raw)
+        arrays = load_arrays(files[REFERENCE])
+        schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(card.source_schema)))
+        reference, exported = _unpack(card, arrays), files[NETWORK]
+    except (ValidationError, SafetensorError, KeyError, ValueError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise StoreError(
+            f"is no pictures' model that this release can read ({reason})", where=where, mend="Train anew"
+        ) from error
+    network = LiteRepairer(exported, side=card.side, channels=card.channels, latent_dim=card.latent_dim)
+    scorer = PictureScorer(network, reference, card.side, card.channels, alert_rate, card.contaminated)
+    return PictureVersion(version, card, scorer, schema)
+
+
+def _unpack(card: PictureCard, arrays: dict[str, Any]) -> PictureReference:
+    def view(name: str) -> Tail:
+        at, nats, index = (arrays[f"view.{name}.{part}"] for part in ("at", "nats", "index"))
+        return Tail(at, nats, float(index[0]))
+
+    return PictureReference(
+        near=Neighbours(arrays["near.points"], arrays["near.scale"], *map(int, arrays["near.parts"])),
+        views={name: view(name) for name in card.views},
+        calibration=arrays["calibration"],
+        hottest=arrays["hottest"],
+        far=card.far,
+    )
