@@ -205,6 +205,21 @@ class Pipeline(_Section):
         return self
 
     @model_validator(mode="after")
+    def _of_tables_only(self) -> Pipeline:
+        if self.source.format != "images":
+            return self
+        for place, chosen, wanted in (
+            ("source.exclude", self.source.exclude, []),
+            ("model.kind", self.model.kind, "auto"),
+            ("score.method", self.score.method, "combined"),
+            ("score.alert_rate_of", self.score.alert_rate_of, "rows"),
+            ("score.cells", self.score.cells, "flagged"),
+        ):
+            if chosen != wanted:
+                raise ValueError(f"{place}: {chosen!r} is for tables; pictures know only {wanted!r}")
+        return self
+
+    @model_validator(mode="after")
     def _apart(self) -> Pipeline:
         # How a relative and an absolute path lie is known once the former has its root: see `resolved`.
         if is_absolute(self.source.uri) == is_absolute(self.output):

@@ -34,7 +34,7 @@ def build(side: tuple[int, int], channels: int, seed: int) -> keras.Model:
         return layers.Conv2D(width, size, padding="same", activation=activation, kernel_initializer=start, name=name)(x)
 
     def small() -> keras.initializers.Initializer:
-        return keras.initializers.RandomUniform(-1e-2, 1e-2, seed=next(seeds))
+        return keras.initializers.RandomUniform(-0.05, 0.05, seed=next(seeds))
 
     tiles = keras.Input((*side, channels), name="tiles")
     start = keras.initializers.GlorotUniform(seed=next(seeds))

@@ -11,7 +11,7 @@ import tensorflow as tf
 from ae_plugin.core.defects import spoil
 from ae_plugin.core.values import Floats
 
-WHERE_WEIGHT = 0.2
+WHERE_WEIGHT, SPOILT_WEIGHT = 0.2, 0.2
 _HELD_OUT = 256
 
 
@@ -37,12 +37,14 @@ class Mending:
         return _spoilt(self.validation, rng)
 
     def loss(self, model: keras.Model, *arrays: Any, training: bool) -> Any:
-        """Mean absolute error of the repaired tile, and cross-entropy of where it was spoilt."""
+        """Mean absolute error of the tile, the same of its spoilt pixels alone, and cross-entropy of where they are."""
         tiles, good, where = arrays
         maps, _ = model(tiles, training=training)
         likely = tf.clip_by_value(maps[..., -1:], 1e-6, 1 - 1e-6)
         entropy = -(where * tf.math.log(likely) + (1 - where) * tf.math.log(1 - likely))
-        return tf.reduce_mean(tf.abs(maps[..., :-1] - good)) + WHERE_WEIGHT * tf.reduce_mean(entropy)
+        apart = tf.abs(maps[..., :-1] - good)
+        spoilt = tf.reduce_sum(where * apart) / (tf.reduce_sum(where) + 1.0)
+        return tf.reduce_mean(apart) + SPOILT_WEIGHT * spoilt + WHERE_WEIGHT * tf.reduce_mean(entropy)
 
 
 def _spoilt(good: Floats, rng: np.random.Generator) -> tuple[Floats, ...]:

@@ -1,0 +1,222 @@
+"""Pictures from folders and from Parquet: trained on, scored, repaired, refused."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from ae_plugin.config import Pipeline
+from ae_plugin.errors import ConfigError, DataError, UnfamiliarError
+from ae_plugin.jobs.pictures.versions import load_picture_version
+from ae_plugin.jobs.promote import promote
+from ae_plugin.jobs.score import score
+from ae_plugin.jobs.train import train
+from ae_plugin.schemas import TrainReport
+from ae_plugin.store.registry import Registry
+
+SIDE = 40
+
+
+def board(seed: int, *, scratched: bool = False) -> np.ndarray:
+    """Bright bars on dark, as on a printed board; a scratch cuts across them."""
+    rng = np.random.default_rng(seed)
+    pixels = np.full((SIDE, SIDE), 40.0)
+    for start in range(4, SIDE, 12):
+        at = start + int(rng.integers(0, 3))
+        pixels[:, at : at + 5] = 210
+    if scratched:
+        top = int(rng.integers(8, SIDE - 12))
+        pixels[top : top + 4, 4 : SIDE - 4] = 120
+    return np.clip(pixels + rng.normal(0, 2, pixels.shape), 0, 255).astype(np.uint8)
+
+
+def checks(seed: int) -> np.ndarray:
+    """Another kind of picture."""
+    y, x = np.mgrid[:SIDE, :SIDE] + seed % 5
+    return (255 * ((x // 3 + y // 3) % 2)).astype(np.uint8)
+
+
+def png(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind)
+    return stream.getvalue()
+
+
+def write(folder: Path, day: int, pictures: dict[str, bytes]) -> None:
+    (folder / f"day={day}").mkdir(parents=True)
+    for name, data in pictures.items():
+        (folder / f"day={day}" / name).write_bytes(data)
+
+
+@dataclass(frozen=True)
+class Boards:
+    root: Path
+    report: TrainReport
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return pipeline_of(self.root)
+
+    def read(self, dataset: str, day: int, output: str = "out") -> pa.Table:
+        return pq.read_table(self.root / output / dataset / f"day={day}" / "part-0.parquet", partitioning=None)
+
+
+def pipeline_of(root: Path, **changes: object) -> Pipeline:
+    raw: dict[str, object] = {
+        "name": "boards",
+        "source": {"uri": str(root / "source"), "format": "images", "partition_by": "day"},
+        "train": {"until": "3", "steps": 320, "contamination": 0},
+        "score": {"alert_rate": 0.05},
+        "output": str(root / "out"),
+    }
+    return Pipeline.model_validate(raw | changes)
+
+
+@pytest.fixture(scope="module")
+def boards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boards]:
+    root = tmp_path_factory.mktemp("boards")
+    source = root / "source"
+    for day in (1, 2, 3):
+        write(source, day, {f"{i:03d}.png": png(board(day * 1000 + i)) for i in range(60)})
+    good = {f"{i:03d}.png": png(board(7000 + i)) for i in range(40)}
+    write(source, 4, good)
+    bad = {f"{i:03d}_bad.png": png(board(8000 + i, scratched=True)) for i in range(10)}
+    broken = {"x_cut.png": png(board(1))[:200], "x_empty.png": b"", "x_text.png": b"hello"}
+    write(source, 5, {**good, **bad, **broken})
+    write(source, 6, {f"{i:03d}.png": png(checks(i)) for i in range(32)})
+    pipeline = pipeline_of(root)
+    report = train(pipeline)
+    promote(pipeline, report.model_version, force=True)
+    yield Boards(root, report)
+    shutil.rmtree(root)
+
+
+def test_training_tells_what_it_used(boards: Boards) -> None:
+    report = boards.report
+    assert report.partitions == ["day=1", "day=2", "day=3"] and report.rows_total == 180
+    assert report.rows_train + report.rows_validation + report.rows_calibration == 180
+    assert report.features == SIDE * SIDE and report.steps <= 320 and report.export_difference < 1e-3
+    assert [(c.column, c.role) for c in report.columns][1] == ("image", "learned")
+    assert {result.scorer for result in report.gate.results} == {"challenger", "untrained", "pca"}
+    assert report.validation_loss < report.loss_curve[0][2]
+
+
+def test_scratches_are_found_and_mended_and_broken_files_are_rows(boards: Boards) -> None:
+    record = score(boards.pipeline, "5")
+    assert (record.rows, record.unreadable_rows, record.outcome) == (53, 3, "scored")
+    scores = boards.read("scores", 5).to_pandas()
+    assert list(scores["file"]) == sorted(scores["file"]) and list(scores["row"]) == list(range(53))
+    bad = scores["file"].str.contains("bad")
+    assert scores.loc[bad, "is_anomaly"].mean() >= 0.8
+    assert scores.loc[~bad, "is_anomaly"].fillna(False).astype(bool).mean() <= 0.2
+    unread = scores[scores["file"].str.startswith("x_")]
+    assert unread["anomaly_score"].isna().all() and unread["p_value"].isna().all() and unread["is_anomaly"].isna().all()
+    assert dict(zip(unread["file"], unread["error"], strict=True))["x_empty.png"] == "is empty"
+    assert scores.loc[~scores["file"].str.startswith("x_"), "error"].isna().all()
+    assert record.anomalies == int(scores["is_anomaly"].fillna(False).astype(bool).sum())
+
+    heat = boards.read("heatmaps", 5).to_pandas()
+    assert list(heat["row"]) == list(scores.loc[scores["is_anomaly"].fillna(False).astype(bool), "row"])
+    found = [np.asarray(Image.open(io.BytesIO(data))) for data in heat.loc[heat["file"].str.contains("bad"), "mask"]]
+    assert {mask.shape for mask in found} == {(SIDE, SIDE)} and np.mean([mask.any() for mask in found]) >= 0.8
+
+    source = {path.name: path.read_bytes() for path in (boards.root / "source/day=5").iterdir()}
+    denoised = boards.read("denoised", 5)
+    assert denoised.schema.names == ["file", "image", "error"] and denoised.num_rows == 53
+    mended = dict(zip(denoised["file"].to_pylist(), denoised["image"].to_pylist(), strict=True))
+    for name in ("x_cut.png", "x_empty.png", "x_text.png"):
+        assert mended[name] == source[name], "what cannot be read is passed through"
+    before, after = [], []
+    for i in range(10):
+        whole = board(8000 + i).astype(float)
+        for errors, data in ((before, source), (after, mended)):
+            pixels = np.asarray(Image.open(io.BytesIO(data[f"{i:03d}_bad.png"]))).astype(float)
+            errors.append(((pixels - whole) ** 2).mean())
+    assert np.mean(after) < 0.7 * np.mean(before), "nearer to the board without the scratch"
+
+
+def test_another_kind_of_picture_is_refused_and_kept(boards: Boards) -> None:
+    with pytest.raises(UnfamiliarError, match="another kind of picture"):
+        score(boards.pipeline, "6")
+    kept = boards.read("quarantine", 6)
+    assert kept.num_rows == 32 and kept["image"][0].as_py() == (boards.root / "source/day=6/000.png").read_bytes()
+    assert not (boards.root / "out/scores/day=6").exists()
+
+
+def test_the_same_bytes_each_time_and_however_it_is_stored(boards: Boards) -> None:
+    score(boards.pipeline, "4")
+    kept = boards.read("scores", 4)
+    score(boards.pipeline, "4", output=str(boards.root / "again"))
+    for dataset in ("scores", "denoised", "heatmaps"):
+        first, second = (
+            (boards.root / place / dataset / "day=4/part-0.parquet").read_bytes() for place in ("out", "again")
+        )
+        assert first == second, dataset
+    files = sorted((boards.root / "source/day=4").iterdir())
+    table = pa.table({"file": [f.name for f in files], "image": [f.read_bytes() for f in files]})
+    for rows in (40, 7):
+        pq.write_table(table, boards.root / "input.parquet", row_group_size=rows)
+        record = score(boards.pipeline, source=str(boards.root / "input.parquet"), output=str(boards.root / "own"))
+        assert record.rows == 40
+        own = pq.read_table(boards.root / "own/scores/part-0.parquet")
+        assert own["anomaly_score"].equals(kept["anomaly_score"]) and own["p_value"].equals(kept["p_value"])
+
+
+def test_pictures_of_other_sizes_and_modes_keep_them(boards: Boards) -> None:
+    folder = boards.root / "mixed"
+    write(folder.parent, 0, {})
+    folder.mkdir()
+    wide = np.hstack([board(1), board(2), board(3)])
+    shapes = {
+        "a.png": wide,
+        "b.jpg": wide[:17],
+        "c.png": np.dstack([wide, wide, wide, np.full_like(wide, 200)]),
+        "d.tif": wide.astype(np.uint16) * 257,
+    }
+    for name, pixels in shapes.items():
+        Image.fromarray(pixels).save(folder / name)
+    full = pipeline_of(boards.root, score={"alert_rate": 0.05, "denoise": "full", "on_unfamiliar": "score"})
+    record = score(full, source=str(folder), output=str(boards.root / "mixed-out"))
+    assert (record.rows, record.unreadable_rows) == (4, 0)
+    out = pq.read_table(boards.root / "mixed-out/denoised/part-0.parquet")
+    for (name, pixels), data in zip(sorted(shapes.items()), out["image"].to_pylist(), strict=True):
+        image = np.asarray(Image.open(io.BytesIO(data)))
+        assert image.shape == pixels.shape and image.dtype == pixels.dtype, name
+        if pixels.ndim == 3:
+            assert (image[..., 3] == 200).all(), "alpha is kept"
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [("score", "cells", "all"), ("score", "alert_rate_of", "alarms"), ("score", "method", "reconstruction")],
+)
+def test_what_is_for_tables_is_refused(tmp_path: Path, section: str, key: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"{section}.{key}: '{value}' is for tables"):
+        pipeline_of(tmp_path, **{section: {key: value}})
+
+
+def test_too_few_pictures(tmp_path: Path) -> None:
+    write(tmp_path / "source", 1, {f"{i}.png": png(board(i)) for i in range(5)})
+    with pytest.raises(DataError, match="history holds 5 pictures that can be read; at least 20 are needed"):
+        train(pipeline_of(tmp_path, train={"steps": 10}))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_partition_that_is_not_there(boards: Boards) -> None:
+    with pytest.raises(ConfigError, match="no partition day=99"):
+        score(boards.pipeline, "99")
+
+
+def test_a_version_can_be_read_again(boards: Boards) -> None:
+    version = load_picture_version(Registry(boards.pipeline.output), boards.report.model_version, 0.05)
+    assert version.card.kind == "conv" and version.card.side == (SIDE, SIDE) and version.card.channels == 1
+    assert len(version.scorer.reference.calibration) == boards.report.rows_calibration
