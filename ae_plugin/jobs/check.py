@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict
 
 from ae_plugin.config import Pipeline
 from ae_plugin.engines.local import Reader
+from ae_plugin.engines.pictures import PictureReader
 from ae_plugin.engines.sample import history_schema
 from ae_plugin.errors import ConfigError, NoChampionError, StoreError
 from ae_plugin.jobs.history import training_partitions
-from ae_plugin.jobs.versions import load_version
+from ae_plugin.jobs.score import champion_of
 from ae_plugin.store.files import Folder, list_source, partitions_of
-from ae_plugin.store.registry import Registry
 
 
 class CheckRecord(BaseModel):
@@ -39,18 +39,19 @@ def check(pipeline: Pipeline) -> CheckRecord:
     """
     files = list_source(pipeline.source)
     groups = partitions_of(files)
-    schema = Reader(groups[list(groups)[-1]], pipeline.source.format).schema
+    newest, images = groups[list(groups)[-1]], pipeline.source.format == "images"
+    schema = PictureReader(newest).schema if images else Reader(newest, pipeline.source.format).schema
     for name in [*pipeline.source.keys, *pipeline.source.exclude]:
         if name not in schema.names:
             raise ConfigError(f"no column {name!r} in the source", where="source.keys, source.exclude")
     history = training_partitions(pipeline)
-    _, later = history_schema(history, pipeline.source.format)
-    notes = [f"{field.name} is not learned yet: it is not in all of history" for field in later]
+    notes = []
+    if not images:
+        _, later = history_schema(history, pipeline.source.format)
+        notes = [f"{field.name} is not learned yet: it is not in all of history" for field in later]
     _writable(pipeline.output)
-    registry = Registry(pipeline.output)
     try:
-        champion = registry.champion()
-        load_version(registry, champion, pipeline.score.alert_rate)
+        champion: str | None = champion_of(pipeline).version
     except NoChampionError:
         champion = None
         notes.append("no champion yet: run `ae train`")

@@ -15,6 +15,7 @@ from ae_plugin.core.features import partition_time
 from ae_plugin.core.values import as_strings, decoded
 from ae_plugin.engines.local import Reader, batch_rows, prefetch
 from ae_plugin.errors import ConfigError, DataError
+from ae_plugin.jobs.inputs import tables_only
 from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.schemas import EvaluateRecord
 from ae_plugin.store.files import fingerprint, list_source, partitions_of
@@ -34,6 +35,7 @@ def evaluate(pipeline: Pipeline, label: str) -> EvaluateRecord:
     """
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
+    tables_only(pipeline, "ae evaluate")
     registry = Registry(pipeline.output)
     version = load_version(registry, registry.champion(), pipeline.score.alert_rate, pipeline.score.method)
     if label in version.scorer.encoder.names:

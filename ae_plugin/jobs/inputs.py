@@ -63,3 +63,13 @@ def _input_name(source: str) -> str:
     fs, path = open_fs(source)
     plain = re.sub(r"[^A-Za-z0-9.-]+", "_", "/".join(path.strip("/").split("/")[-2:]))[-100:].strip("_.")
     return f"{plain}-{hashlib.sha256(str(fs.unstrip_protocol(path)).encode()).hexdigest()[:8]}"
+
+
+def tables_only(pipeline: Pipeline, verb: str) -> None:
+    """Refuse a pipeline of pictures.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if pipeline.source.format == "images":
+        raise ConfigError(f"{verb} knows tables only, and this pipeline is of pictures", where=pipeline.name)
