@@ -186,12 +186,13 @@ class FeedbackRecord(_Record):
 
 
 class FeedbackUse(_Record):
-    """What became of the verdicts on rows of the partitions trained on."""
+    """What became of the verdicts on rows."""
 
     confirmed: int = Field(0, description="Rows left out of everything.")
     false_alarms: int = Field(0, description="Rows trained on, each several times.")
     copies: int = Field(0, description="How many times each false alarm is trained on.")
     not_found: int = Field(0, description="Verdicts on rows that are no longer in their partition.")
+    elsewhere: int = Field(0, description="Verdicts on rows of partitions that are not trained on.")
 
 
 class TrainReport(_Record):

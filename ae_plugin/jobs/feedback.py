@@ -133,7 +133,8 @@ def honoured(pipeline: Pipeline, groups: Mapping[str, list[SourceFile]]) -> Hono
         groups: the partitions to train on, and their files.
     """
     by_partition: dict[str, list[FeedbackMark]] = defaultdict(list)
-    for mark in standing(pipeline).marks:
+    marked = standing(pipeline).marks
+    for mark in marked:
         if mark.partition in groups:
             by_partition[mark.partition].append(mark)
     marks, lost = {}, 0
@@ -151,7 +152,9 @@ def honoured(pipeline: Pipeline, groups: Mapping[str, list[SourceFile]]) -> Hono
         marks[partition] = Marked(*(frozenset(r for r, v in last.items() if v == verdict) for verdict in VERDICTS))
     confirmed = sum(len(marked.wrong) for marked in marks.values())
     false_alarms = sum(len(marked.normal) for marked in marks.values())
-    return Honoured(marks, FeedbackUse(confirmed=confirmed, false_alarms=false_alarms, not_found=lost))
+    elsewhere = len(marked) - sum(map(len, by_partition.values()))
+    use = FeedbackUse(confirmed=confirmed, false_alarms=false_alarms, not_found=lost, elsewhere=elsewhere)
+    return Honoured(marks, use)
 
 
 @dataclass
@@ -205,9 +208,10 @@ def _look_up(reader: Reader, names: Sequence[str], rows: set[int], keys: set[Key
 def _partition(pipeline: Pipeline, one: Said, groups: Mapping[str, object]) -> str:
     keys = pipeline.source.partition_by
     if one.verdict not in VERDICTS:
-        raise ConfigError(f"verdict {one.verdict!r} is none", where=one.origin, mend=f"Say {' or '.join(VERDICTS)}")
+        what = f"verdict {one.verdict!r} is none" if one.verdict else "no verdict given"
+        raise ConfigError(what, where=one.origin, mend=f"Say {' or '.join(VERDICTS)}")
     if one.partition is None and keys:
-        raise ConfigError("which partition?", where=one.origin, mend=f"The newest is {list(groups)[-1]}")
+        raise ConfigError("no partition given", where=one.origin, mend=f"The newest is {list(groups)[-1]}")
     partition = partition_id(one.partition or "", keys)
     if partition not in groups:
         raise ConfigError(f"no partition {partition}", where=one.origin, mend=f"The newest is {list(groups)[-1]}")
@@ -260,7 +264,7 @@ def _place(one: Said, names: Sequence[str], where: str, found: _Found) -> int:
     wanted = _of(one.keys, names) if one.keys else None
     if one.row is None:
         if wanted is None:
-            raise ConfigError("which row?", where=one.origin, mend="Give its place in the partition, or its keys")
+            raise ConfigError("no row given", where=one.origin, mend="Give its place in the partition, or its keys")
         places = found.places.get(wanted, [])
         if len(places) != 1:
             have, mend = ("several rows", "Give the row's place too") if places else ("no row", "Check the keys")

@@ -37,6 +37,7 @@ from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.history import History, learn_history
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.promises import limits
+from ae_plugin.jobs.summary import many
 from ae_plugin.jobs.versions import REPORT, ModelCard, pack, pack_schema
 from ae_plugin.models.checkpoint import held
 from ae_plugin.schemas import FeedbackUse, Gate, TrainReport
@@ -76,7 +77,7 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
         card = _card(pipeline, history, job, scorer, report.created_at)
         version = registry.register(files, card.model_dump(mode="json", exclude={"files"}))
         shutil.rmtree(checkpoint, ignore_errors=True)
-    log.info("registered %s as challenger; gate %s: %s", version, "passed" if gate.passed else "failed", gate.reasons)
+    log.info("registered %s as challenger; gate %s", version, "passed" if gate.passed else "failed")
     return report.model_copy(update={"model_version": version})
 
 
@@ -317,11 +318,16 @@ def _notes(pipeline: Pipeline, history: History, reference: Reference, held_out:
 def _feedback(use: FeedbackUse) -> list[str]:
     notes = []
     if use.confirmed:
-        notes.append(f"feedback: {use.confirmed} confirmed rows were left out")
+        notes.append(f"feedback: {many(use.confirmed, 'confirmed row was', 'confirmed rows were')} left out")
     if use.false_alarms:
-        notes.append(f"feedback: {use.false_alarms} false alarms are trained on as normal, {use.copies} times each")
+        who = many(use.false_alarms, "false alarm is", "false alarms are")
+        notes.append(f"feedback: {who} trained on as normal, {use.copies} times each")
     if use.not_found:
-        notes.append(f"feedback: {use.not_found} verdicts are on rows that are no longer in their partition")
+        who = many(use.not_found, "verdict is on a row that is", "verdicts are on rows that are")
+        notes.append(f"feedback: {who} no longer there")
+    if use.elsewhere:
+        who = many(use.elsewhere, "verdict is", "verdicts are")
+        notes.append(f"feedback: {who} on partitions that are not trained on, see train.until and train.partitions")
     return notes
 
 

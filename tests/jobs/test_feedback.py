@@ -57,6 +57,8 @@ def test_a_verdict_is_kept_with_the_row_s_keys(orders: Shop) -> None:
                    "column": "price", "note": "a fair", "who": "ada"}  # fmt: skip
     mark = done.json["marks"][0]
     assert (mark["row"], mark["keys"], mark["verdict"]) == (17, {"order_id": "200017"}, "false_alarm")
+    told = run_ae("feedback", orders.yaml, "--list").out
+    assert told == f"date={day(2)}, row 17, price: false_alarm (a fair)\n"
 
 
 def test_a_key_alone_names_a_row(orders: Shop) -> None:
@@ -106,12 +108,12 @@ def test_what_was_written_can_be_read_back_as_a_file(orders: Shop) -> None:
     ("words", "complaint"),
     [
         (["--partition", "2031-01-01", "--row", 1, "--verdict", "confirmed"], "no partition date=2031-01-01"),
-        (["--row", 1, "--verdict", "confirmed"], "which partition?"),
+        (["--row", 1, "--verdict", "confirmed"], "no partition given. The newest is"),
         (["--partition", day(0), "--row", ROWS, "--verdict", "confirmed"], f"no row {ROWS}"),
         (["--partition", day(0), "--row", -1, "--verdict", "confirmed"], "no row -1"),
         (["--partition", day(0), "--row", 1, "--verdict", "dunno"], "verdict 'dunno'"),
-        (["--partition", day(0), "--row", 1], "verdict ''"),
-        (["--partition", day(0), "--verdict", "confirmed"], "which row?"),
+        (["--partition", day(0), "--row", 1], "no verdict given. Say"),
+        (["--partition", day(0), "--verdict", "confirmed"], "no row given. Give"),
         (["--partition", day(0), "--key", "order_id=99", "--verdict", "confirmed"], "no row of"),
         (["--partition", day(0), "--key", "colour=red", "--verdict", "confirmed"], "keys are colour"),
         (["--partition", day(0), "--key", "colour", "--verdict", "confirmed"], "not NAME=VALUE"),
@@ -229,11 +231,18 @@ def test_the_last_word_counts_also_when_the_row_has_moved(orders: Shop) -> None:
 def test_the_report_says_what_was_honoured(orders: Shop) -> None:
     feedback(orders.pipeline, [said("confirmed", 0, 3), said("false_alarm", 1, 4), said("confirmed", 2, ROWS - 1)])
     write_day(orders.source, 2, make_orders(ROWS - 1, day(2), first_id=200_000))
-    report = run_ae("train", orders.set(train={"steps": 20}).yaml, "--json").json
+    write_day(orders.source, DAYS, make_orders(ROWS, day(DAYS), first_id=900_000))
+    feedback(orders.pipeline, [said("confirmed", DAYS, 3), said("confirmed", DAYS, 4)])
+    shop = orders.set(train={"steps": 20, "until": day(DAYS - 1)})
+    report = run_ae("train", shop.yaml, "--json").json
     use = report["feedback"]
-    assert (use["confirmed"], use["false_alarms"], use["not_found"]) == (1, 1, 1)
-    notes = [note for note in report["notes"] if note.startswith("feedback")]
-    assert len(notes) == 3
+    assert (use["confirmed"], use["false_alarms"], use["not_found"], use["elsewhere"]) == (1, 1, 1, 2)
+    assert [note for note in report["notes"] if note.startswith("feedback")] == [
+        "feedback: 1 confirmed row was left out",
+        f"feedback: 1 false alarm is trained on as normal, {use['copies']} times each",
+        "feedback: 1 verdict is on a row that is no longer there",
+        "feedback: 2 verdicts are on partitions that are not trained on, see train.until and train.partitions",
+    ]
     assert report["rows_seen"] == DAYS * ROWS - 2
 
 
