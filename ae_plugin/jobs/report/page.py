@@ -86,10 +86,20 @@ class Promise:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The champion's calibration set, beside what was scored with it; `problem` says why there is none."""
+    """The champion's calibration set, beside what was scored with it.
+
+    Attributes:
+        rows: how many there are.
+        chart: histogram of their scores.
+        limit: the score that an alarm must exceed, as drawn; None when none can fire.
+        partition: the newest one that the champion scored.
+        promises: lines of the table.
+        problem: why there is none of it.
+    """
 
     rows: int
     chart: str
+    limit: float | None
     partition: str | None
     promises: list[Promise]
     problem: str
@@ -121,6 +131,8 @@ def _page(pipeline: Pipeline, folder: Folder) -> str:
         card=card,
         move=move,
         needed=needed,
+        of_alarms=pipeline.score.alert_rate_of == "alarms",
+        alone=rows_needed(pipeline.score.alert_rate / newest.rows) if newest else None,
         state_of=_state_of(runs, versions, move),
         runs=runs,
         partitions=len(everything),
@@ -165,9 +177,10 @@ def _state_of(runs: Sequence[RunRecord], versions: Sequence[Version], move: Move
 def _calibration(pipeline: Pipeline, explainer: Explainer, champion: Version, scores: Sequence[Scores]) -> Calibration:
     """What the champion promises at several alert rates, and what came of it on the partitions it scored."""
     chosen, method = pipeline.score.alert_rate, pipeline.score.method
+    of_alarms = pipeline.score.alert_rate_of == "alarms"
     version = explainer.version(champion.name, chosen, method)
     if isinstance(version, str):
-        return Calibration(0, "", None, [], version)
+        return Calibration(0, "", None, None, [], version)
     known: Floats = version.scorer.calibration
     own = [found for found in scores if found.run.model_version == champion.name and found.run.method == method]
     rows = sum(len(found.p_value) for found in own)
@@ -178,9 +191,12 @@ def _calibration(pipeline: Pipeline, explainer: Explainer, champion: Version, sc
             threshold(known, rate),
             rows,
             sum(found.alarms(rate) for found in own),
-            rate == chosen,
+            rate == chosen and not of_alarms,
         )
-        for rate in sorted({*RATES, chosen}, reverse=True)
+        for rate in sorted(RATES if of_alarms else {*RATES, chosen}, reverse=True)
     ]
-    chart = charts.score_chart(known, own[0].anomaly_score if own else None, threshold(known, chosen))
-    return Calibration(len(known), chart, own[0].run.partition if own else None, promises, "")
+    # Of alarms the rate says nothing of a row by itself: what was flagged is up to the partition.
+    flagged = (own[0].run.flagged_up_to if own else None) or 0.0
+    limit = threshold(known, flagged if of_alarms else chosen)
+    chart = charts.score_chart(known, own[0].anomaly_score if own else None, limit)
+    return Calibration(len(known), chart, limit, own[0].run.partition if own else None, promises, "")
