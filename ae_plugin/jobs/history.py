@@ -80,8 +80,9 @@ def learn_history(pipeline: Pipeline) -> History:
     said = honoured(pipeline, groups)
     found = sample(groups, pipeline.source.format, pipeline.train.max_rows, pipeline.model.seed, said.marks)
     if found.table.num_rows < MIN_ROWS:
+        beside = f" beside {said.use.confirmed} that were confirmed as wrong" if said.use.confirmed else ""
         raise DataError(
-            f"history holds {found.table.num_rows} rows; at least {MIN_ROWS} are needed to train and calibrate",
+            f"history holds {found.table.num_rows} rows{beside}; at least {MIN_ROWS} are needed to train and calibrate",
             where=pipeline.source.uri,
             mend="Bring more rows, or raise train.partitions",
         )
@@ -108,8 +109,11 @@ def _learn_sample(pipeline: Pipeline, groups: dict[str, list[SourceFile]], found
         log.info("column %s (%s): %s%s", note.column, note.type, note.role, f", {note.note}" if note.note else "")
     present = {name for name, _ in stretches(found.partitions)}
     groups = {name: files for name, files in groups.items() if name in present}
-    copies = 1 + (len(split.weighted) - len(split.train)) // max(use.false_alarms, 1)
-    use = use.model_copy(update={"copies": copies if use.false_alarms else 0})
+    trained = 0 if found.vouched is None else int(found.vouched[split.train].sum())
+    if trained < use.false_alarms:
+        notes.append(f"feedback: {use.false_alarms} false alarms are more than fit: {trained} are trained on")
+    copies = 1 + (len(split.weighted) - len(split.train)) // trained if trained else 0
+    use = use.model_copy(update={"false_alarms": trained, "copies": copies})
     return History(groups, found, split, encoder, columns, encode_sample(encoder, found), use, incidents, notes)
 
 
@@ -158,7 +162,8 @@ def split_rows(history: Sample, alert_rate: float) -> Split:
     """Deal rows at random: a fifth to calibration (more when alarms need it, at most 40%), a tenth to validation.
 
     Each partition gives its share, and a row's use depends on the row alone as far as the shares allow: what one
-    training holds out, the trainings before it did not train on. Rows that a person vouched for are all trained on.
+    training holds out, the trainings before it did not train on. Rows that a person vouched for are trained on, as many
+    as fit.
     """
     rows = history.table.num_rows
     places = evenly(history.partitions, history.lots)

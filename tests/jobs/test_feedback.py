@@ -305,6 +305,24 @@ def test_false_alarms_are_always_trained_on_and_repeated(orders: Shop, max_rows:
     assert len(ids) == len(history.split.train) + 2 * DAYS * (history.feedback.copies - 1)
 
 
+@pytest.mark.parametrize("max_rows", [200, 200_000])
+def test_more_false_alarms_than_fit_are_not_said_to_be_trained_on(orders: Shop, max_rows: int) -> None:
+    shop = orders.set(train={"max_rows": max_rows})
+    feedback(shop.pipeline, [said("false_alarm", number, row) for number in range(DAYS) for row in range(ROWS)])
+    history = learn_history(shop.pipeline)
+    assert history.feedback.false_alarms == len(history.split.train) < DAYS * ROWS
+    assert history.feedback.copies == 1
+    assert history.notes == [f"feedback: {DAYS * ROWS} false alarms are more than fit: {len(history.split.train)} are "
+                             "trained on"]  # fmt: skip
+
+
+def test_when_confirmed_rows_leave_too_few_the_error_says_so(orders: Shop) -> None:
+    feedback(orders.pipeline, [said("confirmed", number, row) for number in range(DAYS) for row in range(ROWS - 1)])
+    done = run_ae("train", orders.yaml)
+    assert done.code == 2
+    assert f"holds {DAYS} rows beside {DAYS * (ROWS - 1)} that were confirmed as wrong" in done.complaint
+
+
 def test_other_rows_keep_their_use(orders: Shop) -> None:
     before = learn_history(orders.pipeline)
     feedback(orders.pipeline, [said("false_alarm", 0, 3), said("confirmed", 1, 4)])
