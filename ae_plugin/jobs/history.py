@@ -107,7 +107,8 @@ def _learn_sample(pipeline: Pipeline, groups: dict[str, list[SourceFile]], found
         split, encoder, columns = _learn(pipeline, found)
     for note in columns:
         log.info("column %s (%s): %s%s", note.column, note.type, note.role, f", {note.note}" if note.note else "")
-    present = {name for name, _ in stretches(found.partitions)}
+    # A partition of which only rows that were vouched for are left is not learned: it is still to be scored.
+    present = {name for name, _ in stretches(found.partitions)} - set(incidents)
     groups = {name: files for name, files in groups.items() if name in present}
     trained = 0 if found.vouched is None else int(found.vouched[split.train].sum())
     if trained < use.false_alarms:
@@ -127,7 +128,9 @@ def _incidents(pipeline: Pipeline, history: Sample, encoder: TableEncoder) -> tu
     if pipeline.train.contamination == 0 or None in times or len(set(times)) < len(times):
         return {}, []
     found = find_incidents(encoder, encode_sample(encoder, history), np.array([0, *(own.stop for own in where)]))
-    left = {names[one.partition]: one.reason for one in found if not one.lasts}
+    # Of a partition that a person vouched for row by row nothing is left out.
+    sure = np.zeros(len(history.odds), bool) if history.vouched is None else history.vouched
+    left = {names[one.partition]: one.reason for one in found if not (one.lasts or sure[where[one.partition]].all())}
     lasting = [one for one in found if one.lasts]
     notes = []
     if left:
