@@ -174,9 +174,10 @@ def _unit_forms(counts: Mapping[str, int]) -> dict[str, str]:
     for word, count in counts.items():
         rows += count
         parts = _NUMBER.fullmatch(word[:LONGEST])
-        if parts:
+        amount = _amount(parts[1]) if parts else None
+        if parts and amount is not None:
             parsed += count
-            numbers.setdefault(parts[2], []).append((float(parts[1].replace(",", "")[:40] or 0), count))
+            numbers.setdefault(parts[2], []).append((amount, count))
             if len(numbers) > FORMS:
                 return {}
     if parsed < TYPICAL * rows:
@@ -192,6 +193,14 @@ def _unit_forms(counts: Mapping[str, int]) -> dict[str, str]:
         for form in others
         if _apart(numbers[usual], numbers[form]) <= ALIKE + sizes[form] ** -0.5
     }
+
+
+def _amount(text: str) -> float | None:
+    """A number's value; None where it is a date, a version or an address: `12.05.2024`, `10.0.0.1`."""
+    try:
+        return float(text.replace(",", "")[:40])
+    except ValueError:
+        return None
 
 
 def _unit(form: str) -> str:

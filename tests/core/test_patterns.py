@@ -103,3 +103,10 @@ def test_what_is_kept_is_bounded() -> None:
 def test_digits_go_back_where_they_were() -> None:
     assert with_digits("# of #", "12 ox 7") == "12 of 7"
     assert with_digits("# patients", "x patients") is None
+
+
+@pytest.mark.parametrize("word", ["{:02d}.05.2024", "10.0.0.{}", "1.2.{} oz", "1.234.{},5 EUR"])
+def test_dates_addresses_and_versions_are_no_amounts(word: str) -> None:
+    words = {word.format(n): 10 for n in range(1, 29)}
+    assert learn_pattern("c", words).forms == {}
+    assert not judged(words, *words)
