@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ae_plugin.core.columns import ColumnSpec
 from ae_plugin.core.dependencies import COLUMNS, Dependency, ask, learn_dependencies
 from ae_plugin.core.patterns import Pattern, Word, learn_pattern
-from ae_plugin.core.values import Bools, as_strings, decoded
+from ae_plugin.core.values import Bools, as_strings, decoded, evenly_spaced
 
 ROWS = 20_000
 """Training rows that are looked at, evenly spread."""
@@ -101,7 +101,7 @@ def learn_rules(table: pa.Table, specs: Sequence[ColumnSpec]) -> Rules:
     numbers = [spec.name for spec in specs if pa.types.is_integer(table.schema.field(spec.name).type)]
     columns = {name: _words(table, name) for name in [*texts, *numbers[:COLUMNS]]}
     if table.num_rows > ROWS:
-        some = pa.array(np.linspace(0, table.num_rows - 1, ROWS).astype(np.int64))
+        some = pa.array(evenly_spaced(table.num_rows, ROWS))
         columns = {name: column.take(some) for name, column in columns.items()}
     rows = min(table.num_rows, ROWS)
     patterns = [learn_pattern(name, _counts(columns[name])) for name in texts]
