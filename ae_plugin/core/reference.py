@@ -41,9 +41,11 @@ def fit_reference(
         encoder: of this version.
         network: trained (or, for the gate, untrained).
         filler: trained on for hidden cells.
-        train: rows the network was trained on; used for the neighbours and the columns' tails only.
-        validation: rows it was not trained on; used for the views' tails.
-        calibration: other rows it was not trained on; used for p-values, and as neighbours of one another.
+        train: rows the network was trained on; used for what training does not improve for them: neighbours, how rare
+            values are, which columns depend on one another, regressions.
+        validation: rows it was not trained on; used for the tails of errors, and of what is made of them.
+        calibration: other rows it was not trained on; used for p-values. Of a short clean history these and the
+            validation rows are neighbours too, each measured without itself.
         contaminated: whether history may hold anomalies.
         anomalous_share: of the calibration rows, 0 to 0.5; so many of the highest scores are left out.
         cells: also calibrate single cells, which costs a pass a column.

@@ -22,7 +22,7 @@ from ae_plugin.core.patterns import Pattern, Word, learn_pattern
 from ae_plugin.core.values import Bools, as_strings, decoded, evenly_spaced
 
 ROWS = 20_000
-"""Training rows that are looked at, evenly spread."""
+"""Rows of history that are looked at, evenly spread."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ class Rules(BaseModel):
 
 
 def learn_rules(table: pa.Table, specs: Sequence[ColumnSpec]) -> Rules:
-    """Learn the rules of a table from training rows.
+    """Learn the rules of a table from all of the sampled history: no p-value of a row depends on them.
 
     Args:
-        table: training rows.
+        table: rows of history.
         specs: of its learned columns.
     """
     texts = [spec.name for spec in specs if spec.kind in ("category", "text") and spec.type != "bool"]
@@ -110,7 +110,7 @@ def learn_rules(table: pa.Table, specs: Sequence[ColumnSpec]) -> Rules:
         dependencies=learn_dependencies(columns, set(texts)),
     )
     broken = rules.find(pa.table(columns))
-    # As a conformal p-value: at least one of the rows and the next one.
+    # At least one of the rows and the next one; learned from these very rows, so it is no conformal p-value.
     rates = {name: (len(found.rows) + 1) / (rows + 1) for name, found in broken.items()}
     return rules.model_copy(update={"rates": {name: rates.get(name, 1 / (rows + 1)) for name in columns}})
 

@@ -2,8 +2,9 @@
 
 Rows that nobody was trained on are copied with injected faults (`core/faults`). Each scorer ranks the rows and their
 faulty copies; its AUROC is averaged over the kinds of fault. The challenger passes when it beats PCA, an untrained
-copy of itself, and the champion. Beating a trivial scorer takes more than luck: at most 98% of its error (1 - AUROC),
-over enough copies that chance is less than that.
+copy of itself, and the champion. Beating a trivial scorer takes a margin: at most 98% of its error (1 - AUROC). Copies
+keep the draw of the faults from deciding. Which rows there are still does: of two equals, one beats the other by that
+margin about one time in twenty with 2000 rows, and more than one in three with 50.
 
 And it must be a network that was trained: as scoring runs it, on the rows that scoring feeds it, it has the validation
 loss that training reported, and that is less than for always saying the mean.

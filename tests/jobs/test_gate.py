@@ -1,4 +1,4 @@
-"""The gate: only what was trained is compared, and chance decides nothing."""
+"""The gate: only what was trained is compared, and the draw of faults decides nothing."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_training_that_diverges_ends_and_is_refused(
 def test_few_rows_are_copied_often_enough(
     champion: tuple[ModelVersion, History, Network, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every copy has faults of its own: the gate asks for 2% less error, and chance must be less than that."""
+    """Every copy has faults of its own: the gate asks for 2% less error, and the draw of faults must not decide."""
     version, history, _, _ = champion
     seeds: list[int] = []
     inject = gate_module.faults.inject
