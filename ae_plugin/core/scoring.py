@@ -58,7 +58,7 @@ class Reference:
         near: the rows that distance is measured from.
         tails: float32 [total bins], surprise of a cell by the bin it falls in, in nats.
         groups: bool [K, C], the columns hidden together in each masked pass.
-        views: upper tails: near and tail on training rows; clean, row and cell (those two are compared) on held-out rows.
+        views: upper tails; near and tail of training rows; clean, row and cell (these two are compared) of others.
         clean: each column's tail of cell errors with every cell visible.
         hidden: the same with the cell's group hidden.
         odd: surprise from which on a row is worth the masked passes.
