@@ -135,7 +135,7 @@ def recovered_share(encoder: TableEncoder, network: Network, rows: Encoded, colu
     spec, where = encoder.specs[column], encoder.slices[column]
     if not isinstance(spec, TextSpec):
         raise TypeError(f"{spec.name} is not a text column")
-    known = rows.take(np.flatnonzero(rows.state[:, column] == VALUE)[:1000])
+    known = rows.take(np.flatnonzero(rows.state[:, column] == VALUE)).thinned(1000)
     if not len(known):
         return 0.0
     visible = encoder.visible(known)

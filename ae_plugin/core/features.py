@@ -35,7 +35,17 @@ from ae_plugin.core.columns import (
 )
 from ae_plugin.core.ngrams import embed_strings
 from ae_plugin.core.numbers import encode_numbers, grid, squash, tiles
-from ae_plugin.core.values import Bins, Bools, Doubles, Floats, as_floats, as_seconds, as_strings, decoded
+from ae_plugin.core.values import (
+    Bins,
+    Bools,
+    Doubles,
+    Floats,
+    as_floats,
+    as_seconds,
+    as_strings,
+    decoded,
+    evenly_spaced,
+)
 from ae_plugin.errors import DataError
 
 VALUE, NULL, IMPOSSIBLE, UNJUDGED = 0, 1, 2, 3
@@ -66,6 +76,10 @@ class Encoded:
         x = self.x[rows] if by_row else self.x.T.take(rows, axis=1).T
         state = self.state[rows] if by_row else self.state.T.take(rows, axis=1).T
         return Encoded(x, state, self.bins.take(rows, axis=1))
+
+    def thinned(self, most: int) -> Encoded:
+        """Return at most so many rows, evenly spaced."""
+        return self.take(evenly_spaced(len(self), most)) if len(self) > most else self
 
     @staticmethod
     def concat(parts: Sequence[Encoded]) -> Encoded:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from ae_plugin import __version__
 from ae_plugin.config import Pipeline
 from ae_plugin.core.alarms import few_calibration_rows
-from ae_plugin.core.calibration import is_anomaly, rows_needed
+from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.cells import recovered_share
 from ae_plugin.core.columns import ColumnSpec, TextSpec
 from ae_plugin.core.features import Encoded, TableEncoder
@@ -45,7 +45,6 @@ from ae_plugin.store.files import Folder, fingerprint, writing
 from ae_plugin.store.registry import MODELS, Registry
 
 log = logging.getLogger(__name__)
-UNEVEN_ROWS = 50
 
 
 def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None = None) -> TrainReport:
@@ -306,7 +305,6 @@ def _notes(pipeline: Pipeline, history: History, reference: Reference, held_out:
     if history.sample.limits:
         why = ", then ".join(history.sample.limits)
         notes.append(f"history holds {held} rows; {used} were sampled, each partition by its share ({why})")
-    notes += _uneven(history, held_out, pipeline.score.alert_rate)
     notes += limits(history, reference, held_out, pipeline.score.alert_rate)
     notes += [*_feedback(history.feedback), *history.notes]
     passed = [f"{c.column} ({c.note})" for c in history.columns if c.role == "passed through"]
@@ -329,20 +327,3 @@ def _feedback(use: FeedbackUse) -> list[str]:
         who = many(use.elsewhere, "verdict is", "verdicts are")
         notes.append(f"feedback: {who} on partitions that are not trained on, see train.until and train.partitions")
     return notes
-
-
-def _uneven(history: History, held_out: Floats, alert_rate: float) -> list[str]:
-    """Say so when partitions differ by more than chance: the alarm rate is promised of their mixture, not of each."""
-    names = np.asarray(history.sample.partitions)[history.split.calibration]
-    shares = [
-        float(is_anomaly(held_out[names == name], alert_rate).mean())
-        for name, rows in zip(*np.unique(names, return_counts=True), strict=True)
-        if rows >= UNEVEN_ROWS
-    ]
-    rows = len(held_out) / max(len(shares), 1)
-    if len(shares) < 3 or max(shares) <= alert_rate + 4 * (alert_rate / rows) ** 0.5:
-        return []
-    return [
-        f"partitions differ: at alert_rate {alert_rate:g}, which holds for all of them together, {min(shares):.1%} to "
-        f"{max(shares):.1%} of a partition's held-out rows are flagged"
-    ]

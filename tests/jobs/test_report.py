@@ -17,12 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ae_plugin.core.bands import Lane
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.errors import StoreError, UnfamiliarError
 from ae_plugin.jobs.due import runs
 from ae_plugin.jobs.report import charts, report, stored, words
 from ae_plugin.jobs.report import page as page_module
-from ae_plugin.jobs.report.rows import Explainer
+from ae_plugin.jobs.report.rows import ExplainedRow, Explainer
 from ae_plugin.jobs.score import score
 from ae_plugin.jobs.versions import REPORT, read_report
 from ae_plugin.schemas import RunRecord, cells_schema
@@ -749,3 +750,14 @@ def test_a_killed_commit_is_finished_first(shop: Shop) -> None:
 def test_the_last_trained_day_can_be_reported_on(shop: Shop) -> None:
     score(shop.pipeline, day(LAST_TRAINED))
     assert page_of(shop.pipeline).table("All partitions")[0]["Partition"] == f"date={day(LAST_TRAINED)}"
+
+
+@pytest.mark.parametrize(
+    ("beyond", "said"), [(0, "; of 1,000 normal rows none lies as far off."), (4, "; about 1 in 200 normal rows lies")]
+)
+def test_how_rare_a_cell_is_says_what_was_counted(beyond: int, said: str) -> None:
+    """None of n is no proof of fewer than one in n."""
+    band = {"low": "1", "high": "9", "place": 5.0, "share": None, "seen": None, "level": 0.99}
+    lane = Lane("amount", "number", "900", "5", **band, rows=1_000, beyond=beyond, wrong=True)  # type: ignore[arg-type]
+    row = stored.WorstRow("", [], 0, 9.0, 0.001, "amount")
+    assert said in words.reasons(ExplainedRow(row, [lane]))[0]

@@ -182,7 +182,8 @@ def _sentence(lane: Lane) -> Markup:
     often = (1 + lane.beyond) / (lane.rows + 1)
     if lane.beyond:
         return text + Markup("; about 1 in {} normal rows lies as far off.").format(f"{max(round(1 / often), 1):,}")
-    return text + Markup("; fewer than 1 in {} normal rows lie as far off.").format(f"{lane.rows:,}")
+    # None of a thousand may still be one in four hundred: what was counted is said, and no more.
+    return text + Markup("; of {} none lies as far off.").format(many(lane.rows, "normal row"))
 
 
 def _range(lane: Lane) -> str:
