@@ -10,7 +10,8 @@ import numpy.typing as npt
 from ae_plugin.core.blend import Blend
 from ae_plugin.core.calibration import Tail, whole_levels
 from ae_plugin.core.cells import hidden_cell_errors
-from ae_plugin.core.features import UNJUDGED, VALUE, Encoded, TableEncoder
+from ae_plugin.core.encoding import UNJUDGED, VALUE
+from ae_plugin.core.features import Encoded, TableEncoder
 from ae_plugin.core.guard import count_bins
 from ae_plugin.core.neighbours import Indices, Neighbours
 from ae_plugin.core.scoring import Network, Reference, Scorer, embed, hidden_errors, reconstruct

@@ -31,7 +31,8 @@ import pyarrow as pa
 
 from ae_plugin.core.blend import Blend
 from ae_plugin.core.calibration import ColumnPValues, CoreTails, PValues, Tail, is_anomaly, whole_levels
-from ae_plugin.core.features import IMPOSSIBLE, NULL, UNJUDGED, Encoded, TableEncoder, add_columns
+from ae_plugin.core.encoding import IMPOSSIBLE, NULL, UNJUDGED
+from ae_plugin.core.features import Encoded, TableEncoder, add_columns
 from ae_plugin.core.neighbours import Indices, Neighbours
 from ae_plugin.core.rules import Rules
 from ae_plugin.core.surprise import ColumnTails

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ae_plugin.core.features import UNJUDGED, Encoded, TableEncoder
+from ae_plugin.core.encoding import UNJUDGED
+from ae_plugin.core.features import Encoded, TableEncoder
 from ae_plugin.core.pca import Pca
 from ae_plugin.core.scoring import Scorer, hidden_errors, reconstruct
 from ae_plugin.core.values import Bools, Doubles, Floats, evenly_spaced

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ae_plugin.core.calibration import whole_levels
+from ae_plugin.core.encoding import IMPOSSIBLE, NULL
 from ae_plugin.core.explain import Options, score_batch, score_batches
-from ae_plugin.core.features import IMPOSSIBLE, NULL, Encoded, TableEncoder, partition_time
+from ae_plugin.core.features import Encoded, TableEncoder, partition_time
 from ae_plugin.core.scoring import (
     BEYOND,
     BLOCKS,
