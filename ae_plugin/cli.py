@@ -341,7 +341,8 @@ def feedback(
         said = job.Said(verdict or "", partition, row, job.keys_of(key or []), column, note, who=who)
         done = job.feedback(loaded, [said])
     lines = [
-        f"{mark.partition or loaded.name}, row {mark.row}: {mark.verdict}{f' ({mark.note})' if mark.note else ''}"
+        f"{mark.partition or loaded.name}, row {mark.row}{f', {mark.column}' if mark.column else ''}: "
+        f"{mark.verdict}{f' ({mark.note})' if mark.note else ''}"
         for mark in done.marks
     ]
     _print(done, as_json, lines or ["no feedback"])

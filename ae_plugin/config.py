@@ -295,10 +295,16 @@ def load(pipeline: str | Path) -> Pipeline:
 
 
 def _first_lines(error: ValidationError) -> str:
-    problems = []
-    for item in error.errors(include_url=False, include_context=False):
-        place = ".".join(str(part) for part in item["loc"])
-        text = item["msg"].removeprefix("Value error, ")
+    problems, items = [], error.errors(include_url=False, include_context=False)
+    # `auto` or a number: pydantic complains of each by itself, at a place of its own below the key.
+    choices = {item["loc"][:-1] for item in items if item["loc"] and str(item["loc"][-1]).startswith("literal[")}
+    for item in items:
+        loc, text = item["loc"], item["msg"].removeprefix("Value error, ")
+        if loc and loc[:-1] in choices:
+            if item["type"] == "literal_error":
+                continue
+            loc, text = loc[:-1], f"must be auto, or {text.removeprefix('Input should be ')}"
+        place = ".".join(str(part) for part in loc)
         if item["type"] == "extra_forbidden":
             text = "unknown key"
         elif item["type"] == "missing":

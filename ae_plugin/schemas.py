@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Verdict = Literal["familiar", "drifted", "unfamiliar"]
 AlertRateOf = Literal["rows", "alarms"]
@@ -181,13 +181,18 @@ class FeedbackMark(_Record):
     """A person's verdict on one source row; `keys` as text."""
 
     partition: str = ""
-    row: int
+    row: int = Field(ge=0)
     keys: dict[str, str | None] = Field(default_factory=dict)
     verdict: RowVerdict
     column: str | None = Field(None, description="The cell that it is about; null: the whole row.")
     note: str | None = None
     when: datetime
     who: str | None = None
+
+    @field_validator("when")
+    @classmethod
+    def _utc(cls, value: datetime) -> datetime:
+        return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
 
 
 class FeedbackRecord(_Record):
@@ -199,12 +204,13 @@ class FeedbackRecord(_Record):
 
 
 class FeedbackUse(_Record):
-    """What became of the verdicts on rows of the partitions trained on."""
+    """What became of the verdicts on rows."""
 
     confirmed: int = Field(0, description="Rows left out of everything.")
     false_alarms: int = Field(0, description="Rows trained on, each several times.")
     copies: int = Field(0, description="How many times each false alarm is trained on.")
     not_found: int = Field(0, description="Verdicts on rows that are no longer in their partition.")
+    elsewhere: int = Field(0, description="Verdicts on rows of partitions that are not trained on.")
 
 
 class TrainReport(_Record):

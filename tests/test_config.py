@@ -178,6 +178,16 @@ def test_unknown_keys_are_errors(tmp_path: Path, key: str) -> None:
         config.load(write(tmp_path / "shop.yaml", changed(key, "x")))
 
 
+@pytest.mark.parametrize(("key", "wanted"), [("contamination", "number"), ("steps", "integer")])
+def test_auto_or_a_number_is_one_complaint(tmp_path: Path, key: str, wanted: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"name: mine\nsource: {{uri: here}}\noutput: there\ntrain: {{{key}: dirty}}\n")
+    with pytest.raises(ConfigError) as raised:
+        config.load(path)
+    assert f"train.{key}: must be auto, or a valid {wanted}," in str(raised.value)
+    assert ";" not in str(raised.value) and "literal" not in str(raised.value)
+
+
 def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
     whole = {**changed("score.alert_rate", 2), "promote": "always", "colour": "red"}
     with pytest.raises(ConfigError) as caught:

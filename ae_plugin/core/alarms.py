@@ -4,6 +4,8 @@
 `alert_rate_of: alarms` looks at all p-values of a partition first, and flags as many rows as can be while at most
 `alert_rate` of the flagged are expected to be normal (Benjamini and Hochberg, 1995). Conformal p-values share their
 calibration set, and depend on one another in the way that the rule allows (Bates, Candès, Lei, Romano, Sesia, 2023).
+That proof asks for scores that do not look at the calibration rows. Where those are neighbours (see `neighbours`), that
+the rule holds is measured, not proven. And it holds on average over calibration sets: one version may be off.
 """
 
 from __future__ import annotations

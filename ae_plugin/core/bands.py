@@ -17,7 +17,8 @@ import pyarrow as pa
 from ae_plugin.core.cells import hidden_cell_errors
 from ae_plugin.core.columns import CategorySpec, ColumnSpec, NumberSpec, TimeSpec
 from ae_plugin.core.decode import as_text, expected_values
-from ae_plugin.core.features import IMPOSSIBLE, NULL, UNJUDGED, VALUE, Encoded
+from ae_plugin.core.encoding import IMPOSSIBLE, NULL, UNJUDGED, VALUE
+from ae_plugin.core.features import Encoded
 from ae_plugin.core.scoring import Scorer, hidden_errors
 from ae_plugin.core.values import Bools, Doubles, Floats, Longs, decoded
 

@@ -2,7 +2,8 @@
 
 A network of a few thousand steps is a poor regression where a column is a sum of others, and a regression is a poor
 network where it is not. How much each counts is learned column by column on held-out rows. Where neither knows anything
-both shares are near 0, and what remains is the column's mean: no column is filled worse than by its middle.
+both shares are small, and what remains is the column's mean. That keeps columns from being filled much worse than by
+their middle as a rule, not always: the mean is not the median, and the shares are learned from few rows.
 """
 
 from __future__ import annotations

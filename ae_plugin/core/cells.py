@@ -15,7 +15,8 @@ import numpy.typing as npt
 from ae_plugin.core.calibration import CoreTails
 from ae_plugin.core.columns import TextSpec
 from ae_plugin.core.decode import nearest
-from ae_plugin.core.features import IMPOSSIBLE, NULL, UNJUDGED, VALUE, Encoded, TableEncoder
+from ae_plugin.core.encoding import IMPOSSIBLE, NULL, UNJUDGED, VALUE
+from ae_plugin.core.features import Encoded, TableEncoder
 from ae_plugin.core.ngrams import embed_strings
 from ae_plugin.core.scoring import Network, Scorer, hidden_errors, reconstruct
 from ae_plugin.core.values import Bools, Floats
@@ -135,7 +136,7 @@ def recovered_share(encoder: TableEncoder, network: Network, rows: Encoded, colu
     spec, where = encoder.specs[column], encoder.slices[column]
     if not isinstance(spec, TextSpec):
         raise TypeError(f"{spec.name} is not a text column")
-    known = rows.take(np.flatnonzero(rows.state[:, column] == VALUE)[:1000])
+    known = rows.take(np.flatnonzero(rows.state[:, column] == VALUE)).thinned(1000)
     if not len(known):
         return 0.0
     visible = encoder.visible(known)

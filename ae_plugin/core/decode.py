@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ae_plugin.core.columns import CategorySpec, ColumnSpec, NumberSpec, TextSpec, TimeSpec
-from ae_plugin.core.features import SECONDS, TableEncoder
+from ae_plugin.core.encoding import SECONDS
+from ae_plugin.core.features import TableEncoder
 from ae_plugin.core.ngrams import embed_strings
 from ae_plugin.core.numbers import decode_numbers, unsquash
 from ae_plugin.core.values import Doubles, Floats, as_strings, decoded

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from ae_plugin.core.cells import CellVerdicts, fill, judge_cells
 from ae_plugin.core.decode import as_text, as_type, decode_all, expected_values
-from ae_plugin.core.features import IMPOSSIBLE, NULL
+from ae_plugin.core.encoding import IMPOSSIBLE, NULL
 from ae_plugin.core.guard import Counts, count_bins
 from ae_plugin.core.rules import Broken
 from ae_plugin.core.scoring import RowScores, Scorer

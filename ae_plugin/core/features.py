@@ -17,30 +17,39 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ae_plugin.core.columns import (
-    GRID,
     IMPOSSIBLE_ERROR,
     CategorySpec,
     ColumnSpec,
     NumberSpec,
-    TextSpec,
-    TimeSpec,
 )
-from ae_plugin.core.ngrams import embed_strings
-from ae_plugin.core.numbers import encode_numbers, grid, squash, tiles
-from ae_plugin.core.values import Bins, Bools, Doubles, Floats, as_floats, as_seconds, as_strings, decoded
+from ae_plugin.core.encoding import (
+    IMPOSSIBLE,
+    UNJUDGED,
+    VALUE,
+    encode_column,
+    encode_number,
+    null_flag,
+    number_column,
+)
+from ae_plugin.core.numbers import encode_numbers, grid, tiles
+from ae_plugin.core.values import (
+    Bins,
+    Bools,
+    Doubles,
+    Floats,
+    as_floats,
+    decoded,
+    evenly_spaced,
+)
 from ae_plugin.errors import DataError
 
-VALUE, NULL, IMPOSSIBLE, UNJUDGED = 0, 1, 2, 3
-SECONDS = {"day": 86_400.0, "week": 604_800.0, "year": 31_556_952.0}
-NULL_FLAG_FLOOR = 0.1
 _MONTH = re.compile(r"\d{4}-\d{2}")
 
 
@@ -66,6 +75,10 @@ class Encoded:
         x = self.x[rows] if by_row else self.x.T.take(rows, axis=1).T
         state = self.state[rows] if by_row else self.state.T.take(rows, axis=1).T
         return Encoded(x, state, self.bins.take(rows, axis=1))
+
+    def thinned(self, most: int) -> Encoded:
+        """Return at most so many rows, evenly spaced."""
+        return self.take(evenly_spaced(len(self), most)) if len(self) > most else self
 
     @staticmethod
     def concat(parts: Sequence[Encoded]) -> Encoded:
@@ -95,13 +108,6 @@ def partition_time(partition: str) -> float | None:
             continue
         return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
     return None
-
-
-def fold_age(seconds: Doubles, spec: TimeSpec) -> Doubles:
-    """Bring seconds within `slack` of the training range to its edge, and what lies beyond towards it by `slack`."""
-    below, above = seconds - spec.low, seconds - spec.high
-    out = np.where(below < 0, spec.low + np.minimum(0, below + spec.slack), seconds)
-    return np.where(above > 0, spec.high + np.maximum(0, above - spec.slack), out)
 
 
 class TableEncoder:
@@ -158,13 +164,13 @@ class TableEncoder:
             column = _column(batch, spec.name)
             try:
                 if isinstance(spec, NumberSpec):
-                    numbers, nulls = as_floats(_number(column))
+                    numbers, nulls = as_floats(number_column(column))
                     if nulls is None:
                         whole.setdefault(numbers.dtype, {})[index] = numbers
                         continue
-                    found = _encode_number(numbers, nulls, spec)
+                    found = encode_number(numbers, nulls, spec)
                 else:
-                    found = _encode_column(column, spec, reference)
+                    found = encode_column(column, spec, reference)
             except UnicodeError as error:
                 raise not_text(spec.name) from error
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
@@ -176,7 +182,7 @@ class TableEncoder:
             start = self.slices[index].start
             x[:, start : start + spec.value_width] = values
             if spec.nullable:
-                x[:, self.slices[index].stop - 1] = _null_flag(rows, states, spec)
+                x[:, self.slices[index].stop - 1] = null_flag(rows, states, spec)
             if states is not None:
                 state[:, index] = states
             bins[index] = cells
@@ -194,7 +200,7 @@ class TableEncoder:
         for row, index, spec in zip(z, places, specs, strict=True):
             x[:, self.slices[index].start] = row
             if spec.nullable:
-                x[:, self.slices[index].stop - 1] = _null_flag(1, None, spec)[0]
+                x[:, self.slices[index].stop - 1] = null_flag(1, None, spec)[0]
 
     def visible(self, encoded: Encoded) -> Floats:
         """Which columns the network may see, float32 [n, C]: impossible and unjudged cells are hidden."""
@@ -272,127 +278,3 @@ def _unseen_error(spec: ColumnSpec) -> float:
     if isinstance(spec, CategorySpec):
         return float(min(IMPOSSIBLE_ERROR, np.log(spec.unseen_rate) ** 2 / 2))
     return IMPOSSIBLE_ERROR
-
-
-def _null_flag(rows: int, states: npt.NDArray[np.uint8] | None, spec: ColumnSpec) -> Floats:
-    rate = spec.null_rate
-    is_null = np.zeros(rows, np.float32) if states is None else np.asarray(states == NULL, np.float32)
-    flag = (is_null - np.float32(rate)) / np.float32(max(NULL_FLAG_FLOOR, (rate * (1 - rate)) ** 0.5))
-    if states is not None:
-        flag = np.where(states == UNJUDGED, np.float32(0), flag)
-    return squash(flag.astype(np.float32))
-
-
-_Column: TypeAlias = tuple[Floats, npt.NDArray[np.uint8] | None, Bins]
-"""One column encoded: features [n, value_width], states [n] (None: values all), and bins [n], counted from 0."""
-
-
-def _encode_column(column: pa.Array, spec: ColumnSpec, reference: float | None) -> _Column:
-    if isinstance(spec, CategorySpec):
-        return _encode_category(column, spec)
-    if isinstance(spec, TextSpec):
-        return _encode_text(column, spec)
-    if isinstance(spec, TimeSpec):
-        return _encode_time(column, spec, reference)
-    raise TypeError(spec.name)
-
-
-def _states(rows: int, nulls: Bools | None, never: Bools | None, spec: ColumnSpec) -> npt.NDArray[np.uint8] | None:
-    if nulls is None and never is None:
-        return None
-    states = np.zeros(rows, np.uint8)
-    if never is not None:
-        states[never] = IMPOSSIBLE
-    if nulls is not None:
-        states[nulls] = NULL if spec.nullable else IMPOSSIBLE
-    return states
-
-
-def _bins(z: Floats, nulls: Bools | None, never: Bools | None) -> Bins:
-    cells = grid(z)
-    if never is not None:
-        cells[never] = GRID + 1
-    if nulls is not None:
-        cells[nulls] = GRID
-    return cells
-
-
-def _encode_number(values: Floats | Doubles, nulls: Bools, spec: NumberSpec) -> _Column:
-    """Encode a number column that holds gaps, or infinities, which no number column can."""
-    infinite = np.isinf(values)
-    never = infinite if infinite.any() else None
-    z = encode_numbers([values], [spec])[0]
-    z[nulls] = 0
-    return z[:, None], _states(len(z), nulls, never, spec), _bins(z, nulls, never)
-
-
-def _number(column: pa.Array) -> pa.Array:
-    kind = column.type
-    if not (
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_decimal(kind)
-        or pa.types.is_duration(kind)
-        or pa.types.is_null(kind)
-    ):
-        raise pa.ArrowTypeError("not a number")
-    return column.cast(pa.float64()) if pa.types.is_null(kind) else column
-
-
-def _encode_category(column: pa.Array, spec: CategorySpec) -> _Column:
-    strings = as_strings(column)
-    known = len(spec.values)
-    found = pc.index_in(strings, value_set=pa.array(spec.values, strings.type))
-    index = found.fill_null(known).to_numpy(zero_copy_only=False).astype(np.intp)
-    hot = np.eye(known + 1, known, dtype=np.float32)
-    hot[:known] -= np.asarray(spec.rates, np.float32)
-    values = (hot * np.float32(spec.scale))[index]
-    nulls = np.asarray(strings.is_null().to_numpy(zero_copy_only=False)) if strings.null_count else None
-    unseen = index == known
-    never = None
-    if unseen.any():
-        never = unseen if nulls is None else unseen & ~nulls
-    cells = index.astype(np.int16)
-    if never is not None:
-        cells[never] = known + 1
-    if nulls is not None:
-        cells[nulls] = known
-    return values, _states(len(index), nulls, never, spec), cells
-
-
-def _encode_text(column: pa.Array, spec: TextSpec) -> _Column:
-    words = as_strings(column).dictionary_encode()
-    words = words.combine_chunks() if isinstance(words, pa.ChunkedArray) else words
-    distinct = words.dictionary.to_pylist()
-    codes = words.indices.fill_null(len(distinct)).to_numpy(zero_copy_only=False)
-    table = np.zeros((len(distinct) + 1, spec.dims), np.float32)
-    if distinct:
-        table[:-1] = (embed_strings(distinct, spec.dims) - np.asarray(spec.means, np.float32)) * spec.scale
-    known = set(spec.values)
-    # Bins: known or not, by length; a new identifier is only as odd as new identifiers are.
-    kinds = [min(len(word), 35) // 4 + (0 if word in known else 9) for word in distinct]
-    cells = np.array([*kinds, spec.value_bins], np.int16)[codes]
-    nulls = codes == len(distinct) if words.null_count else None
-    return table[codes], _states(len(codes), nulls, None, spec), cells
-
-
-def _encode_time(column: pa.Array, spec: TimeSpec, reference: float | None) -> _Column:
-    if pa.types.is_null(column.type):
-        column = column.cast(pa.timestamp("s"))  # nothing there, so of no type
-    if not pa.types.is_temporal(column.type) or pa.types.is_duration(column.type):
-        raise pa.ArrowTypeError("not a time")
-    seconds, nulls = as_seconds(column)
-    rows = len(seconds)
-    if spec.relative and reference is None:
-        unjudged = np.full(rows, UNJUDGED, np.uint8)
-        return np.zeros((rows, spec.value_width), np.float32), unjudged, np.full(rows, GRID, np.int16)
-    age = fold_age(seconds - (reference or 0.0) if spec.relative else seconds, spec)
-    z = squash(((age - spec.mean) / spec.std).astype(np.float32))
-    parts = [z]
-    for cycle in spec.cycles:
-        angle = seconds * (2 * np.pi / SECONDS[cycle])
-        parts += [np.sin(angle).astype(np.float32), np.cos(angle).astype(np.float32)]
-    values = np.stack(parts, axis=1)
-    if nulls is not None:
-        values[nulls] = 0
-    return values, _states(rows, nulls, None, spec), _bins(z, nulls, None)

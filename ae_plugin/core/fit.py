@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ae_plugin.core.columns import CategorySpec, ColumnSpec, NumberSpec, TextSpec, TimeSpec
-from ae_plugin.core.features import SECONDS, not_text, partition_time
+from ae_plugin.core.encoding import SECONDS
+from ae_plugin.core.features import not_text, partition_time
 from ae_plugin.core.ngrams import embed_strings
 from ae_plugin.core.values import Doubles, as_floats, as_seconds, as_strings, decoded
 from ae_plugin.schemas import ColumnNote

@@ -17,7 +17,8 @@ from itertools import pairwise, takewhile
 import numpy as np
 import numpy.typing as npt
 
-from ae_plugin.core.features import VALUE, Encoded, TableEncoder
+from ae_plugin.core.encoding import VALUE
+from ae_plugin.core.features import Encoded, TableEncoder
 from ae_plugin.core.values import Doubles
 
 MOST = 0.3

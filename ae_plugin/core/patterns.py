@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,6 +37,7 @@ ALIKE = 0.15
 """Largest distance of two distribution functions of numbers in one unit, beside what chance allows."""
 LONGEST = 300
 """Letters of a word that are looked at."""
+_BLOCK = 1024
 
 _NUMBER = re.compile(r"([+-]?\d+(?:[.,]\d+)*)(\D*)")
 _DIGITS = re.compile(r"\d+")
@@ -136,17 +137,23 @@ class Pattern(BaseModel):
         places = [i for i, bare in enumerate(skeletons) if len(bare) >= LETTERS_PER_SLIP // 2 and has_letters(bare)]
         if not places or not known:
             return {}
-        bare = [skeletons[i] for i in places]
+        out = {}
+        # An unfamiliar batch holds as many words as rows, and each is compared with all that are known.
+        for start in range(0, len(places), _BLOCK):
+            own = places[start : start + _BLOCK]
+            for row, best in self._slips([skeletons[i] for i in own], known, counts):
+                out[own[row]] = Word("spelling", with_digits(known[best], words[own[row]]))
+        return out
+
+    def _slips(self, bare: list[str], known: list[str], counts: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+        """Places of words that are slips, each with the place of the known word that was meant."""
         allowed = np.array([max(1, len(word) // LETTERS_PER_SLIP) for word in bare])
         own = np.array([self.spellings.get(word, 1) for word in bare])
         distance = cdist(bare, known, scorer=Levenshtein.distance, score_cutoff=int(allowed.max()), dtype=np.int32)
         eligible = (distance <= allowed[:, None]) & (distance > 0) & (counts >= RATIO * own[:, None] ** 2)
         # Of equally near words the most frequent one: they lie in that order.
         best = np.where(eligible, distance, np.iinfo(np.int32).max).argmin(axis=1)
-        out = {}
-        for row in np.flatnonzero(eligible.any(axis=1)):
-            out[places[row]] = Word("spelling", with_digits(known[best[row]], words[places[row]]))
-        return out
+        return ((int(row), int(best[row])) for row in np.flatnonzero(eligible.any(axis=1)))
 
 
 def learn_pattern(column: str, counts: Mapping[str, int]) -> Pattern:
@@ -174,9 +181,10 @@ def _unit_forms(counts: Mapping[str, int]) -> dict[str, str]:
     for word, count in counts.items():
         rows += count
         parts = _NUMBER.fullmatch(word[:LONGEST])
-        if parts:
+        amount = _amount(parts[1]) if parts else None
+        if parts and amount is not None:
             parsed += count
-            numbers.setdefault(parts[2], []).append((float(parts[1].replace(",", "")[:40] or 0), count))
+            numbers.setdefault(parts[2], []).append((amount, count))
             if len(numbers) > FORMS:
                 return {}
     if parsed < TYPICAL * rows:
@@ -192,6 +200,14 @@ def _unit_forms(counts: Mapping[str, int]) -> dict[str, str]:
         for form in others
         if _apart(numbers[usual], numbers[form]) <= ALIKE + sizes[form] ** -0.5
     }
+
+
+def _amount(text: str) -> float | None:
+    """A number's value; None where it is a date, a version or an address: `12.05.2024`, `10.0.0.1`."""
+    try:
+        return float(text.replace(",", "")[:40])
+    except ValueError:
+        return None
 
 
 def _unit(form: str) -> str:

@@ -10,16 +10,17 @@ import numpy.typing as npt
 from ae_plugin.core.blend import Blend
 from ae_plugin.core.calibration import Tail, whole_levels
 from ae_plugin.core.cells import hidden_cell_errors
-from ae_plugin.core.features import UNJUDGED, VALUE, Encoded, TableEncoder
+from ae_plugin.core.encoding import UNJUDGED, VALUE
+from ae_plugin.core.features import Encoded, TableEncoder
 from ae_plugin.core.guard import count_bins
 from ae_plugin.core.neighbours import Indices, Neighbours
 from ae_plugin.core.scoring import Network, Reference, Scorer, embed, hidden_errors, reconstruct
 from ae_plugin.core.surprise import ColumnTails
-from ae_plugin.core.values import Bins, Bools, Floats
+from ae_plugin.core.values import Bins, Bools, Floats, evenly_spaced
 
 GROUPS = 4
 ODD_SHARE = 0.05
-LATENT_ROWS, TAIL_ROWS, CALIBRATION_ROWS = 50_000, 10_000, 20_000
+LATENT_ROWS, TAIL_ROWS, CALIBRATION_ROWS, GROUP_ROWS = 50_000, 10_000, 20_000, 5_000
 CELL_EVALUATIONS, BLEND_EVALUATIONS = 600_000, 100_000
 
 
@@ -41,23 +42,27 @@ def fit_reference(
         encoder: of this version.
         network: trained (or, for the gate, untrained).
         filler: trained on for hidden cells.
-        train: rows the network was trained on; used for the neighbours and the columns' tails only.
-        validation: rows it was not trained on; used for the views' tails.
-        calibration: other rows it was not trained on; used for p-values, and as neighbours of one another.
+        train: rows the network was trained on; used for what training does not improve for them: neighbours, how rare
+            values are, which columns depend on one another, regressions.
+        validation: rows it was not trained on; used for the tails of errors, and of what is made of them.
+        calibration: other rows it was not trained on; used for p-values. Of a short clean history these and the
+            validation rows are neighbours too, each measured without itself.
         contaminated: whether history may hold anomalies.
         anomalous_share: of the calibration rows, 0 to 0.5; so many of the highest scores are left out.
         cells: also calibrate single cells, which costs a pass a column.
     """
-    some = train.take(np.arange(min(len(train), LATENT_ROWS)))
-    held_out = validation.take(np.arange(min(len(validation), TAIL_ROWS)))
-    kept = calibration.take(np.arange(min(len(calibration), CALIBRATION_ROWS)))
+    some, held_out, kept = (
+        train.thinned(LATENT_ROWS),
+        validation.thinned(TAIL_ROWS),
+        calibration.thinned(CALIBRATION_ROWS),
+    )
 
     def placed(rows: Encoded) -> tuple[Floats, Floats]:
         x, visible = encoder.inputs(rows)
         return x, embed(network, x, visible)
 
     near, own = Neighbours.fit(placed(some), placed(Encoded.concat([held_out, kept])), contaminated=contaminated)
-    groups = column_groups(encoder, train.x[:5000])
+    groups = column_groups(encoder, train.x[evenly_spaced(len(train), GROUP_ROWS)])
     clean = encoder.column_errors(held_out, reconstruct(network, *encoder.inputs(held_out)))
     hidden = hidden_errors(encoder, network, groups, held_out)
     blank = Reference(
@@ -74,8 +79,8 @@ def fit_reference(
         blend=Blend.of_network(encoder.features),
     )
     scorer = Scorer(encoder, network, filler, blank, 0.01, contaminated)
-    tried = min(len(some), TAIL_ROWS)
-    scorer.reference = _fit_shape(scorer, some.take(np.arange(tried)), own[:tried])
+    tried = evenly_spaced(len(some), TAIL_ROWS)
+    scorer.reference = _fit_shape(scorer, some.take(tried), own[tried])
     scorer.reference = reference = replace(_fit_views(scorer, held_out, clean, hidden), near=near)
     views, errors, _ = scorer.first_look(kept, near.last(len(kept)))
     scores = np.maximum(*scorer.surprises(kept, views, errors))
@@ -129,7 +134,7 @@ def _fit_blend(scorer: Scorer, train: Encoded, held_out: Encoded) -> Blend:
     blend = Blend.regress(encoder, train.x)
     if not len(blend.linear):
         return blend
-    part = held_out.take(np.arange(min(len(held_out), rows)))
+    part = held_out.thinned(rows)
     shares = np.empty_like(blend.shares)
     for column, where in enumerate(encoder.slices):
         visible = encoder.visible(part)
@@ -144,9 +149,8 @@ def _fit_blend(scorer: Scorer, train: Encoded, held_out: Encoded) -> Blend:
 def _calibrate_cells(scorer: Scorer, calibration: Encoded) -> Floats:
     """Hidden-cell errors of calibration cells, each column increasing, NaN (cells not judged) last: [k, C]."""
     columns = len(scorer.encoder.specs)
-    rows = min(len(calibration), max(200, CELL_EVALUATIONS // columns))
-    part = calibration.take(np.arange(rows))
-    nothing = np.zeros((rows, columns), bool)
+    part = calibration.thinned(max(200, CELL_EVALUATIONS // columns))
+    nothing = np.zeros((len(part), columns), bool)
     errors = hidden_cell_errors(scorer, part, nothing, ~nothing)
     errors[part.state == UNJUDGED] = np.nan
     return np.sort(errors, axis=0)

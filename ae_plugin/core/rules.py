@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from ae_plugin.core.columns import ColumnSpec
 from ae_plugin.core.dependencies import COLUMNS, Dependency, ask, learn_dependencies
 from ae_plugin.core.patterns import Pattern, Word, learn_pattern
-from ae_plugin.core.values import Bools, as_strings, decoded
+from ae_plugin.core.values import Bools, as_strings, decoded, evenly_spaced
 
 ROWS = 20_000
-"""Training rows that are looked at, evenly spread."""
+"""Rows of history that are looked at, evenly spread."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ class Rules(BaseModel):
 
 
 def learn_rules(table: pa.Table, specs: Sequence[ColumnSpec]) -> Rules:
-    """Learn the rules of a table from training rows.
+    """Learn the rules of a table from all of the sampled history: no p-value of a row depends on them.
 
     Args:
-        table: training rows.
+        table: rows of history.
         specs: of its learned columns.
     """
     texts = [spec.name for spec in specs if spec.kind in ("category", "text") and spec.type != "bool"]
@@ -101,7 +101,7 @@ def learn_rules(table: pa.Table, specs: Sequence[ColumnSpec]) -> Rules:
     numbers = [spec.name for spec in specs if pa.types.is_integer(table.schema.field(spec.name).type)]
     columns = {name: _words(table, name) for name in [*texts, *numbers[:COLUMNS]]}
     if table.num_rows > ROWS:
-        some = pa.array(np.linspace(0, table.num_rows - 1, ROWS).astype(np.int64))
+        some = pa.array(evenly_spaced(table.num_rows, ROWS))
         columns = {name: column.take(some) for name, column in columns.items()}
     rows = min(table.num_rows, ROWS)
     patterns = [learn_pattern(name, _counts(columns[name])) for name in texts]
@@ -110,7 +110,7 @@ def learn_rules(table: pa.Table, specs: Sequence[ColumnSpec]) -> Rules:
         dependencies=learn_dependencies(columns, set(texts)),
     )
     broken = rules.find(pa.table(columns))
-    # As a conformal p-value: at least one of the rows and the next one.
+    # At least one of the rows and the next one; learned from these very rows, so it is no conformal p-value.
     rates = {name: (len(found.rows) + 1) / (rows + 1) for name, found in broken.items()}
     return rules.model_copy(update={"rates": {name: rates.get(name, 1 / (rows + 1)) for name in columns}})
 

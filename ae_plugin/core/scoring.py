@@ -14,7 +14,7 @@ Because of one cell, the largest surprise of any cell, each measured by its own 
               normal ones) are worth the extra passes
 
 A row's score is the larger of the two, the cell's part less log 2: a row has many cells to be odd in.
-In rows with a gap or a value never seen it is more by log 10: there is no doubt which cell that is.
+In rows with a value never seen, or a gap where gaps are rare, it is more by log 10: no doubt which cell that is.
 
 `method: reconstruction` scores rows by their mean cell error alone: less is found, in half the time.
 """
@@ -31,7 +31,8 @@ import pyarrow as pa
 
 from ae_plugin.core.blend import Blend
 from ae_plugin.core.calibration import ColumnPValues, CoreTails, PValues, Tail, is_anomaly, whole_levels
-from ae_plugin.core.features import IMPOSSIBLE, NULL, UNJUDGED, Encoded, TableEncoder, add_columns
+from ae_plugin.core.encoding import IMPOSSIBLE, NULL, UNJUDGED
+from ae_plugin.core.features import Encoded, TableEncoder, add_columns
 from ae_plugin.core.neighbours import Indices, Neighbours
 from ae_plugin.core.rules import Rules
 from ae_plugin.core.surprise import ColumnTails
@@ -58,7 +59,7 @@ class Reference:
         near: the rows that distance is measured from.
         tails: float32 [total bins], surprise of a cell by the bin it falls in, in nats.
         groups: bool [K, C], the columns hidden together in each masked pass.
-        views: upper tails on held-out rows: near, tail, clean, and row and cell, which the score compares.
+        views: upper tails; near and tail of training rows; clean, row and cell (these two are compared) of others.
         clean: each column's tail of cell errors with every cell visible.
         hidden: the same with the cell's group hidden.
         odd: surprise from which on a row is worth the masked passes.
@@ -168,6 +169,11 @@ class Scorer:
         tables = np.split(self.reference.tails, self.encoder.bin_offsets[1:])
         return {index: table for index, table in enumerate(tables) if table.any()}
 
+    @cached_property
+    def _seldom_empty(self) -> Bools:
+        """The columns in which a gap is odd by itself, bool [C]: where many cells are empty, it says nothing."""
+        return np.array([spec.null_rate < BEYOND for spec in self.encoder.specs])
+
     def encode(self, batch: pa.RecordBatch | pa.Table, reference: float | None = None) -> Encoded:
         """Encode a record batch; see `TableEncoder.encode`."""
         return self.encoder.encode(batch, reference)
@@ -235,7 +241,8 @@ class Scorer:
         row = known["row"](self.whole(views))
         cell = known["cell"](self.oddest_cell(encoded, row, errors)) - CELL_HANDICAP
         if not encoded.whole:
-            cell[((encoded.state == NULL) | (encoded.state == IMPOSSIBLE)).any(axis=1)] += SURE
+            gap = (encoded.state == NULL) & self._seldom_empty
+            cell[(gap | (encoded.state == IMPOSSIBLE)).any(axis=1)] += SURE
         return row, cell
 
     def oddest_cell(self, encoded: Encoded, row: Floats, errors: Floats) -> Floats:

@@ -14,6 +14,11 @@ Bins = npt.NDArray[np.int16]
 Longs = npt.NDArray[np.int64]
 
 
+def evenly_spaced(rows: int, most: int) -> npt.NDArray[np.intp]:
+    """At most so many of so many rows, increasing: history lies in the order of time, and all of it must have a say."""
+    return np.linspace(0, rows - 1, most).astype(np.intp) if rows > most else np.arange(rows)
+
+
 def as_floats(column: pa.Array) -> tuple[Doubles | Floats, Bools | None]:
     """Return a numeric column as floats, and where it is null or NaN (None when nowhere)."""
     nulls = None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ae_plugin.core.features import UNJUDGED, Encoded, TableEncoder
+from ae_plugin.core.encoding import UNJUDGED
+from ae_plugin.core.features import Encoded, TableEncoder
 from ae_plugin.core.pca import Pca
 from ae_plugin.core.scoring import Scorer, hidden_errors, reconstruct
-from ae_plugin.core.values import Bools, Doubles, Floats
+from ae_plugin.core.values import Bools, Doubles, Floats, evenly_spaced
 from ae_plugin.jobs.history import History
 from ae_plugin.schemas import Comparison, Explained
 
@@ -17,9 +18,9 @@ ROWS, FITTED, COLUMNS = 2000, 20_000, 40
 def compare(scorer: Scorer, history: History, latent_dim: int) -> Comparison:
     """Compare on calibration rows, at most `ROWS` of them, with every cell visible and with each one hidden."""
     encoder, split = scorer.encoder, history.split
-    rows = history.encoded.take(split.calibration[:ROWS])
+    rows = history.encoded.take(split.calibration).thinned(ROWS)
     dimension = min(latent_dim, encoder.features)
-    pca = Pca.fit(history.encoded.x[split.train[:FITTED]], kept=dimension)
+    pca = Pca.fit(history.encoded.x[split.train[evenly_spaced(len(split.train), FITTED)]], kept=dimension)
     mean = np.broadcast_to(pca.mean, rows.x.shape)
     found = {
         "network": encoder.column_errors(rows, reconstruct(scorer.network, *encoder.inputs(rows))),

@@ -9,23 +9,24 @@ from __future__ import annotations
 import getpass
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from ae_plugin.config import Pipeline
-from ae_plugin.core.decode import as_text
-from ae_plugin.engines.local import Reader, reading
+from ae_plugin.core.values import decoded
+from ae_plugin.engines.local import Reader
 from ae_plugin.engines.sample import Marked
 from ae_plugin.errors import ConfigError, DataError, StoreError
+from ae_plugin.jobs.inputs import tables_only
+from ae_plugin.places import check_uri
 from ae_plugin.schemas import FeedbackMark, FeedbackRecord, FeedbackUse, RowVerdict, feedback_schema
 from ae_plugin.store import feedback as store
-from ae_plugin.store.files import Folder, SourceFile, list_source, partition_id, partitions_of
+from ae_plugin.store.files import SUFFIXES, Folder, SourceFile, list_source, partition_id, partitions_of
 
 VERDICTS = get_args(RowVerdict)
 Keys = tuple[str | None, ...]
@@ -65,6 +66,7 @@ def feedback(pipeline: Pipeline, said: Sequence[Said]) -> FeedbackRecord:
         ConfigError: a partition, row, column or verdict is not there, or keys do not tell one row from another.
         UserError: the source cannot be read, or the output not written.
     """
+    tables_only(pipeline, "ae feedback")
     taken = set(feedback_schema([]).names) & set(pipeline.source.keys)
     if taken:
         raise ConfigError(f"key {min(taken)!r} is named like a column of feedback/", where="source.keys")
@@ -77,9 +79,9 @@ def feedback(pipeline: Pipeline, said: Sequence[Said]) -> FeedbackRecord:
     for partition, own in by_partition.items():
         reader = Reader(groups[partition], pipeline.source.format)
         keys = [reader.schema.field(_known(name, reader.schema)) for name in pipeline.source.keys]
-        found = _look_up(reader, pipeline.source.keys, _rows(own), _keys(own, pipeline.source.keys))
+        found = _look_up(reader, keys, _rows(own), _keys(own, keys))
         for one in own:
-            mark = _mark(one, pipeline.source.keys, partition, found, reader.schema, now)
+            mark = _mark(one, keys, partition, found, reader.schema, now)
             marks.append(mark)
             tables.append(_table(mark, found.kept[mark.row], feedback_schema(keys)))
     folder = Folder(pipeline.output)
@@ -104,17 +106,18 @@ def standing(pipeline: Pipeline) -> FeedbackRecord:
 
 
 def _stored(pipeline: Pipeline) -> Iterable[FeedbackMark]:
-    folder = Folder(pipeline.output)
     own = feedback_schema([]).names
-    for table in store.read(folder):
-        keys = [name for name in table.column_names if name not in own]
-        texts = {name: as_text(table.column(name).combine_chunks()).to_pylist() for name in keys}
+    for where, table in store.read(Folder(pipeline.output)):
         try:
+            keys = {name: key_texts(table.column(name)) for name in table.column_names if name not in own}
             for index, row in enumerate(table.select(own).to_pylist()):
-                yield FeedbackMark(**row, keys={name: texts[name][index] for name in keys})
-        except (KeyError, ValueError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise StoreError(f"holds no feedback ({reason})", where=f"{folder.uri}/{store.FEEDBACK}") from error
+                yield FeedbackMark(**row, keys={name: texts[index] for name, texts in keys.items()})
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            what = f"row {index}, {wrong['loc'][0]}: {wrong['msg']}"
+            raise StoreError(f"is not a file of feedback ({what})", where=where, mend="Remove it") from error
+        except KeyError as error:  # a column that is not there, or there twice
+            raise StoreError(f"is not a file of feedback ({error.args[0]})", where=where, mend="Remove it") from error
 
 
 @dataclass(frozen=True)
@@ -133,17 +136,18 @@ def honoured(pipeline: Pipeline, groups: Mapping[str, list[SourceFile]]) -> Hono
         groups: the partitions to train on, and their files.
     """
     by_partition: dict[str, list[FeedbackMark]] = defaultdict(list)
-    for mark in standing(pipeline).marks:
+    marked = standing(pipeline).marks
+    for mark in marked:
         if mark.partition in groups:
             by_partition[mark.partition].append(mark)
     marks, lost = {}, 0
     for partition, own in by_partition.items():
         reader = Reader(groups[partition], pipeline.source.format)
-        names = [name for name in pipeline.source.keys if name in reader.schema.names]
-        found = _look_up(reader, names, {mark.row for mark in own}, {_of(mark.keys, names) for mark in own})
+        fields = [reader.schema.field(name) for name in pipeline.source.keys if name in reader.schema.names]
+        found = _look_up(reader, fields, {mark.row for mark in own}, {_of(mark.keys, fields) for mark in own})
         last: dict[int, str] = {}
         for mark in own:
-            row = found.row_of(mark.row, _of(mark.keys, names) if mark.keys else None)
+            row = found.row_of(mark.row, _of(mark.keys, fields) if mark.keys else None)
             if row is None:
                 lost += 1
             else:
@@ -151,7 +155,9 @@ def honoured(pipeline: Pipeline, groups: Mapping[str, list[SourceFile]]) -> Hono
         marks[partition] = Marked(*(frozenset(r for r, v in last.items() if v == verdict) for verdict in VERDICTS))
     confirmed = sum(len(marked.wrong) for marked in marks.values())
     false_alarms = sum(len(marked.normal) for marked in marks.values())
-    return Honoured(marks, FeedbackUse(confirmed=confirmed, false_alarms=false_alarms, not_found=lost))
+    elsewhere = len(marked) - sum(map(len, by_partition.values()))
+    use = FeedbackUse(confirmed=confirmed, false_alarms=false_alarms, not_found=lost, elsewhere=elsewhere)
+    return Honoured(marks, use)
 
 
 @dataclass
@@ -180,34 +186,55 @@ class _Found:
         return places[0] if len(places) == 1 else None
 
 
-def _look_up(reader: Reader, names: Sequence[str], rows: set[int], keys: set[Keys]) -> _Found:
+def _look_up(reader: Reader, fields: Sequence[pa.Field], rows: set[int], keys: set[Keys]) -> _Found:
     """Stream a partition's key columns, and keep what was asked for."""
-    found, wanted = _Found(), {key for key in keys if key}
+    found, wanted, names = _Found(), {key for key in keys if key}, [key.name for key in fields]
     for batch in reader.batches(names or reader.schema.names[:1]):
-        own = batch.select(list(names))
+        own = batch.select(names)
         here = {row - found.rows for row in rows if 0 <= row - found.rows < batch.num_rows}
-        texts = [as_text(column) for column in own.columns] if wanted else []
-        if wanted:
-            for index, key in enumerate(zip(*(text.to_pylist() for text in texts), strict=True)):
-                if key in wanted:
-                    found.places[key].append(found.rows + index)
-                    here.add(index)
+        texts: list[Keys] = []
+        if names and (wanted or here):
+            texts = list(zip(*map(key_texts, own.columns), strict=True))
+        for index, key in enumerate(texts):
+            if key in wanted:
+                found.places[key].append(found.rows + index)
+                here.add(index)
         for index in sorted(here):
-            one = pa.Table.from_batches([own.slice(index, 1)])
-            found.kept[found.rows + index] = one
-            found.keys[found.rows + index] = tuple(
-                as_text(column.combine_chunks())[0].as_py() for column in one.columns
-            )
+            found.kept[found.rows + index] = pa.Table.from_batches([own.slice(index, 1)])
+            found.keys[found.rows + index] = texts[index] if names else ()
         found.rows += batch.num_rows
     return found
+
+
+def key_texts(values: pa.Array | pa.ChunkedArray) -> list[str | None]:
+    """A key column as texts, two of them the same where two keys are; null stays null."""
+    plain = decoded(values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values)
+    if pa.types.is_duration(plain.type):
+        plain = plain.cast(pa.int64())
+    if not (pa.types.is_nested(plain.type) or any(is_bytes(plain.type) for is_bytes in _BYTES)):
+        return list(plain.cast(pa.string()).to_pylist())
+    written = (v.decode(errors="backslashreplace") if isinstance(v, bytes) else v for v in plain.to_pylist())
+    return [None if v is None else str(v) for v in written]
+
+
+_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+
+
+def _as_key(text: str | None, kind: pa.DataType) -> str | None:
+    """A key as somebody wrote it, written as `key_texts` does; as it is when it is none of that type."""
+    with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeError):
+        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+        return key_texts(pa.array([text], pa.string()).cast(plain))[0]
+    return text
 
 
 def _partition(pipeline: Pipeline, one: Said, groups: Mapping[str, object]) -> str:
     keys = pipeline.source.partition_by
     if one.verdict not in VERDICTS:
-        raise ConfigError(f"verdict {one.verdict!r} is none", where=one.origin, mend=f"Say {' or '.join(VERDICTS)}")
+        what = f"verdict {one.verdict!r} is none" if one.verdict else "no verdict given"
+        raise ConfigError(what, where=one.origin, mend=f"Say {' or '.join(VERDICTS)}")
     if one.partition is None and keys:
-        raise ConfigError("which partition?", where=one.origin, mend=f"The newest is {list(groups)[-1]}")
+        raise ConfigError("no partition given", where=one.origin, mend=f"The newest is {list(groups)[-1]}")
     partition = partition_id(one.partition or "", keys)
     if partition not in groups:
         raise ConfigError(f"no partition {partition}", where=one.origin, mend=f"The newest is {list(groups)[-1]}")
@@ -224,29 +251,35 @@ def _rows(said: Iterable[Said]) -> set[int]:
     return {one.row for one in said if one.row is not None}
 
 
-def _keys(said: Iterable[Said], names: Sequence[str]) -> set[Keys]:
+def _keys(said: Iterable[Said], fields: Sequence[pa.Field]) -> set[Keys]:
+    names = [key.name for key in fields]
     for one in said:
         if one.keys and set(one.keys) != set(names):
             wanted = ", ".join(names) or "none: the source has no keys"
             raise ConfigError(f"keys are {', '.join(one.keys)}", where=one.origin, mend=f"Wanted: {wanted}")
-    return {_of(one.keys, names) for one in said if one.keys}
+    return {_of(one.keys, fields) for one in said if one.keys}
 
 
-def _of(keys: Mapping[str, str | None], names: Sequence[str]) -> Keys:
+def _of(keys: Mapping[str, str | None], fields: Sequence[pa.Field]) -> Keys:
     """The keys' values in the source's order; () when they are others than the source's."""
-    return tuple(keys[name] for name in names) if set(keys) == set(names) else ()
+    if set(keys) != {key.name for key in fields}:
+        return ()
+    return tuple(_as_key(keys[key.name], key.type) for key in fields)
 
 
 def _mark(
-    one: Said, names: Sequence[str], partition: str, found: _Found, schema: pa.Schema, now: datetime
+    one: Said, fields: Sequence[pa.Field], partition: str, found: _Found, schema: pa.Schema, now: datetime
 ) -> FeedbackMark:
+    for text in (one.note, one.who):
+        if text is not None and not _is_utf8(text):
+            raise ConfigError(f"{text!a} is not UTF-8", where=one.origin, mend="Check the terminal's encoding")
     if one.column is not None and one.column not in schema.names:
         raise ConfigError(f"no column {one.column!r} in the source", where=one.origin, mend="Check the spelling")
-    row = _place(one, names, partition or "the source", found)
+    row = _place(one, fields, partition or "the source", found)
     return FeedbackMark(
         partition=partition,
         row=row,
-        keys=dict(zip(names, found.keys[row], strict=True)),
+        keys=dict(zip((key.name for key in fields), found.keys[row], strict=True)),
         verdict=cast("RowVerdict", one.verdict),
         column=one.column,
         note=one.note,
@@ -255,12 +288,12 @@ def _mark(
     )
 
 
-def _place(one: Said, names: Sequence[str], where: str, found: _Found) -> int:
+def _place(one: Said, fields: Sequence[pa.Field], where: str, found: _Found) -> int:
     """The place of the row that is meant."""
-    wanted = _of(one.keys, names) if one.keys else None
+    wanted = _of(one.keys, fields) if one.keys else None
     if one.row is None:
         if wanted is None:
-            raise ConfigError("which row?", where=one.origin, mend="Give its place in the partition, or its keys")
+            raise ConfigError("no row given", where=one.origin, mend="Give its place in the partition, or its keys")
         places = found.places.get(wanted, [])
         if len(places) != 1:
             have, mend = ("several rows", "Give the row's place too") if places else ("no row", "Check the keys")
@@ -273,9 +306,13 @@ def _place(one: Said, names: Sequence[str], where: str, found: _Found) -> int:
     return one.row
 
 
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def _user() -> str:
     try:
-        return getpass.getuser()
+        return getpass.getuser().encode(errors="replace").decode()
     except (KeyError, OSError):  # a container's user may have no name
         return "unknown"
 
@@ -290,12 +327,17 @@ def keys_of(texts: Sequence[str]) -> dict[str, str | None]:
     """Keys from `NAME=VALUE` texts.
 
     Raises:
-        ConfigError: one is not of that form.
+        ConfigError: one is not of that form, or there twice.
     """
+    keys: dict[str, str | None] = {}
     for text in texts:
-        if "=" not in text:
+        name, equals, value = text.partition("=")
+        if not equals:
             raise ConfigError(f"{text!r} is not NAME=VALUE", where="--key")
-    return {name: value for name, _, value in (text.partition("=") for text in texts)}
+        if name in keys:
+            raise ConfigError(f"{name!r} is there twice", where="--key", mend="Name one row at a time")
+        keys[name] = value
+    return keys
 
 
 def said_in(path: str, keys: Sequence[str]) -> list[Said]:
@@ -305,26 +347,39 @@ def said_in(path: str, keys: Sequence[str]) -> list[Said]:
         DataError: it cannot be read.
         ConfigError: it holds a column that is none of feedback's.
     """
-    with reading(path):
-        table = pyarrow.csv.read_csv(path) if Path(path).suffix == ".csv" else pq.ParquetFile(path).read()
-    own = feedback_schema([]).names
-    for name in table.column_names:
-        if name not in (*own, *keys):
-            raise ConfigError(f"{name!r} is no column of feedback", where=path, mend=f"Known: {', '.join(own)}, keys")
-    if "verdict" not in table.column_names:
-        raise DataError("column 'verdict' is missing", where=path)
-    texts = {name: as_text(table.column(name).combine_chunks()).to_pylist() for name in table.column_names}
+    texts = _texts_in(path, keys)
     said = []
     for index, row in enumerate(zip(*texts.values(), strict=True)):
         values = {name: value for name, value in zip(texts, row, strict=True) if value not in (None, "")}
         origin = f"{path}, row {index}"
-        own_keys = {name: values.pop(name) for name in keys if name in values}
+        own_keys = {name: values.pop(name, None) for name in keys if name in texts}
         try:
             place, when = values.pop("row", None), values.pop("when", None)
             at = None if when is None else datetime.fromisoformat(when.replace("Z", "+00:00"))
-            number = None if place is None else int(place)
+            number = None if place is None else int(place.removesuffix(".0"))
         except ValueError as error:
             raise ConfigError(str(error), where=origin) from error
-        at = at if at is None or at.tzinfo else at.replace(tzinfo=timezone.utc)
-        said.append(Said(**{"verdict": "", **values}, row=number, keys=own_keys, when=at, origin=origin))
+        named = own_keys if any(key is not None for key in own_keys.values()) else {}
+        said.append(Said(**{"verdict": "", **values}, row=number, keys=named, when=at, origin=origin))
     return said
+
+
+def _texts_in(path: str, keys: Sequence[str]) -> dict[str, list[str | None]]:
+    """The columns of a file of verdicts, as texts."""
+    try:
+        check_uri(path)
+    except ValueError as error:
+        raise ConfigError(str(error), where="--from") from error
+    names = [*feedback_schema([]).names, *keys]
+    kind: Literal["csv", "parquet"] = "csv" if path.lower().endswith(SUFFIXES["csv"]) else "parquet"
+    # Of a CSV file each letter counts: the key 007 is no number.
+    as_written = pa.schema([(name, pa.string()) for name in names])
+    reader = Reader([SourceFile(path, "", 0, "", path)], kind, as_written)
+    for name in reader.schema.names:
+        if name not in names:
+            known = ", ".join(feedback_schema([]).names)
+            raise ConfigError(f"{name!r} is no column of feedback", where=path, mend=f"Known: {known}, keys")
+    if "verdict" not in reader.schema.names:
+        raise DataError("column 'verdict' is missing", where=path)
+    table = pa.Table.from_batches(reader.batches(), reader.schema)
+    return {name: key_texts(table.column(name)) for name in table.column_names}

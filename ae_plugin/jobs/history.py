@@ -80,8 +80,9 @@ def learn_history(pipeline: Pipeline) -> History:
     said = honoured(pipeline, groups)
     found = sample(groups, pipeline.source.format, pipeline.train.max_rows, pipeline.model.seed, said.marks)
     if found.table.num_rows < MIN_ROWS:
+        beside = f" beside {said.use.confirmed} that were confirmed as wrong" if said.use.confirmed else ""
         raise DataError(
-            f"history holds {found.table.num_rows} rows; at least {MIN_ROWS} are needed to train and calibrate",
+            f"history holds {found.table.num_rows} rows{beside}; at least {MIN_ROWS} are needed to train and calibrate",
             where=pipeline.source.uri,
             mend="Bring more rows, or raise train.partitions",
         )
@@ -106,10 +107,14 @@ def _learn_sample(pipeline: Pipeline, groups: dict[str, list[SourceFile]], found
         split, encoder, columns = _learn(pipeline, found)
     for note in columns:
         log.info("column %s (%s): %s%s", note.column, note.type, note.role, f", {note.note}" if note.note else "")
-    present = {name for name, _ in stretches(found.partitions)}
+    # A partition of which only rows that were vouched for are left is not learned: it is still to be scored.
+    present = {name for name, _ in stretches(found.partitions)} - set(incidents)
     groups = {name: files for name, files in groups.items() if name in present}
-    copies = 1 + (len(split.weighted) - len(split.train)) // max(use.false_alarms, 1)
-    use = use.model_copy(update={"copies": copies if use.false_alarms else 0})
+    trained = 0 if found.vouched is None else int(found.vouched[split.train].sum())
+    if trained < use.false_alarms:
+        notes.append(f"feedback: {use.false_alarms} false alarms are more than fit: {trained} are trained on")
+    copies = 1 + (len(split.weighted) - len(split.train)) // trained if trained else 0
+    use = use.model_copy(update={"false_alarms": trained, "copies": copies})
     return History(groups, found, split, encoder, columns, encode_sample(encoder, found), use, incidents, notes)
 
 
@@ -123,7 +128,9 @@ def _incidents(pipeline: Pipeline, history: Sample, encoder: TableEncoder) -> tu
     if pipeline.train.contamination == 0 or None in times or len(set(times)) < len(times):
         return {}, []
     found = find_incidents(encoder, encode_sample(encoder, history), np.array([0, *(own.stop for own in where)]))
-    left = {names[one.partition]: one.reason for one in found if not one.lasts}
+    # Of a partition that a person vouched for row by row nothing is left out.
+    sure = np.zeros(len(history.odds), bool) if history.vouched is None else history.vouched
+    left = {names[one.partition]: one.reason for one in found if not (one.lasts or sure[where[one.partition]].all())}
     lasting = [one for one in found if one.lasts]
     notes = []
     if left:
@@ -158,7 +165,8 @@ def split_rows(history: Sample, alert_rate: float) -> Split:
     """Deal rows at random: a fifth to calibration (more when alarms need it, at most 40%), a tenth to validation.
 
     Each partition gives its share, and a row's use depends on the row alone as far as the shares allow: what one
-    training holds out, the trainings before it did not train on. Rows that a person vouched for are all trained on.
+    training holds out, the trainings before it did not train on. Rows that a person vouched for are trained on, as many
+    as fit.
     """
     rows = history.table.num_rows
     places = evenly(history.partitions, history.lots)

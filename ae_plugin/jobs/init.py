@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from ae_plugin.config import OUTPUT_COLUMNS, PIPELINES_DIR, Source, check_name, 
 from ae_plugin.engines.local import Reader
 from ae_plugin.errors import ConfigError, StoreError
 from ae_plugin.places import check_apart, check_uri, fixed_part, has_scheme
-from ae_plugin.store.files import SUFFIXES, Folder, list_files, list_source, writing
+from ae_plugin.store.files import SUFFIXES, Folder, SourceFile, list_files, list_source, writing
 
 LABELS = {"label", "is_anomaly", "anomaly", "is_fraud", "fraud", "target"}
 _HEADER = "# Written by `ae init`. Every field and its default: docs/configuration.md\n"
@@ -46,9 +46,7 @@ def init(source: str, *, name: str | None = None, path: Path | None = None, forc
     base, found = list_files(source)
     kind = _format_of(found or [source])
     files = list_source(Source(uri=source, format=kind))
-    reader = Reader(files[:1], kind)
-    batch = next(reader.batches(), None)
-    keys, exclude = _keys(batch) if batch is not None else ([], [])
+    keys, exclude = _named(files, kind)
     try:
         slug = check_name(name if name is not None else _slug(source))
     except ValueError as error:
@@ -100,6 +98,17 @@ def _slug(source: str) -> str:
     parts = [p for p in re.split(r"[/\\]", source.split("://")[-1]) if p and not any(mark in p for mark in "*?[=")]
     words = re.sub(r"[^a-z0-9]+", "_", (parts[-1] if parts else "table").split(".")[0].lower()).strip("_")
     return (words if words and words[0].isalpha() else f"table_{words}")[:63].rstrip("_")
+
+
+def _named(files: Sequence[SourceFile], kind: str) -> tuple[list[str], list[str]]:
+    """Row keys and labels, by the first rows of the first file and of the last: a short one may hold an hour once."""
+    ends = [files[:1], files[-1:]] if len(files) > 1 else [files]
+    batches = [next(Reader(end, kind).batches(), None) for end in ends]
+    found = [_keys(batch) for batch in batches if batch is not None]
+    if not found:
+        return [], []
+    keys, exclude = found[0]
+    return [key for key in keys if all(key in other for other, _ in found)], exclude
 
 
 def _keys(batch: pa.RecordBatch) -> tuple[list[str], list[str]]:

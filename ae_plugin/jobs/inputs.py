@@ -31,7 +31,7 @@ def find_files(
     groups = partitions_of(list_source(pipeline.source))
     if partition is None:
         if pipeline.source.partition_by:
-            raise ConfigError("which partition?", where="--partition", mend=f"The newest is {list(groups)[-1]}")
+            raise ConfigError("no partition given", where="--partition", mend=f"The newest is {list(groups)[-1]}")
         return "", groups[""]
     where = partition_id(partition, pipeline.source.partition_by)
     if where not in groups:

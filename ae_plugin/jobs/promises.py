@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from ae_plugin.core.values import Bools, Floats
 from ae_plugin.jobs.history import History
 
 COPIES, UNSEEN, LOOSE, TELLING = 0.1, 0.9, 1.5, 20
+UNEVEN_ROWS, UNEVEN_BY_CHANCE = 50, 0.01
 _CHUNK_ROWS = 8192
 
 
@@ -26,11 +28,36 @@ def limits(history: History, reference: Reference, held_out: Floats, alert_rate:
         held_out: float32 [n], p-values of the calibration rows.
         alert_rate: the pipeline's.
     """
+    partitions = np.asarray(history.sample.partitions)[history.split.calibration]
     return [
+        *_uneven(partitions.tolist(), held_out, alert_rate),
         *_few_rows(len(reference.calibration), alert_rate),
         *_copies(history, held_out, alert_rate),
         *_ties(reference.calibration, held_out, alert_rate),
         *_columns(history, reference),
+    ]
+
+
+def _uneven(partitions: Sequence[str], held_out: Floats, alert_rate: float) -> list[str]:
+    """Say so when partitions differ by more than chance: the alarm rate is promised of their mixture, not of each.
+
+    Args:
+        partitions: of each calibration row, [n].
+        held_out: float32 [n], p-values of the calibration rows.
+        alert_rate: the pipeline's.
+    """
+    from scipy.stats import binom
+
+    _, own, rows = np.unique(np.asarray(partitions), return_inverse=True, return_counts=True)
+    alarms = np.bincount(own, is_anomaly(held_out, alert_rate))
+    told = rows >= UNEVEN_ROWS
+    shares = alarms[told] / rows[told]
+    # The more partitions there are, the farther out the worst of them lies by chance.
+    if len(shares) < 3 or binom.sf(alarms[told] - 1, rows[told], alert_rate).min() * len(shares) > UNEVEN_BY_CHANCE:
+        return []
+    return [
+        f"partitions differ: at alert_rate {alert_rate:g}, which holds for all of them together, {shares.min():.1%} to "
+        f"{shares.max():.1%} of a partition's held-out rows are flagged"
     ]
 
 

@@ -23,8 +23,8 @@ def train_lines(report: TrainReport) -> list[str]:
         f"model {report.model_version}: {len(learned)} of {many(len(report.columns), 'column')}, "
         f"{many(report.features, 'feature')}",
         f"rows: {report.rows_train} to train, {report.rows_validation} to stop early, of {report.rows_total} in {days}",
-        f"steps: {report.steps} of {report.steps_budget}{early} in {report.seconds:.1f} s, "
-        f"{report.rows_per_second:.0f} rows/s, peak {report.peak_memory_mb:.0f} MB",
+        f"steps: {report.steps} of {report.steps_budget}{early} at {report.rows_per_second:.0f} rows/s; "
+        f"{report.seconds:.1f} s in all, peak {report.peak_memory_mb:.0f} MB",
         f"calibration: {report.rows_calibration} rows never trained on; LiteRT equals Keras within "
         f"{report.export_difference:.0e}",
         f"faults told from normal rows (AUROC): {told}",

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ae_plugin import __version__
 from ae_plugin.config import Pipeline
 from ae_plugin.core.alarms import few_calibration_rows
-from ae_plugin.core.calibration import is_anomaly, rows_needed
+from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.cells import recovered_share
 from ae_plugin.core.columns import ColumnSpec, TextSpec
 from ae_plugin.core.features import Encoded, TableEncoder
@@ -35,6 +35,7 @@ from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.pictures.train import train_pictures
 from ae_plugin.jobs.progress import training_folder
 from ae_plugin.jobs.promises import limits
+from ae_plugin.jobs.summary import many
 from ae_plugin.jobs.versions import REPORT, ModelCard, pack, pack_schema
 from ae_plugin.models.checkpoint import held
 from ae_plugin.schemas import FeedbackUse, Gate, TrainReport
@@ -42,7 +43,6 @@ from ae_plugin.store.files import fingerprint
 from ae_plugin.store.registry import MODELS, Registry
 
 log = logging.getLogger(__name__)
-UNEVEN_ROWS = 50
 
 
 def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None = None) -> TrainReport:
@@ -76,7 +76,7 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
         card = _card(pipeline, history, job, scorer, report.created_at)
         version = registry.register(files, card.model_dump(mode="json", exclude={"files"}))
         shutil.rmtree(checkpoint, ignore_errors=True)
-    log.info("registered %s as challenger; gate %s: %s", version, "passed" if gate.passed else "failed", gate.reasons)
+    log.info("registered %s as challenger; gate %s", version, "passed" if gate.passed else "failed")
     return report.model_copy(update={"model_version": version})
 
 
@@ -290,7 +290,6 @@ def _notes(pipeline: Pipeline, history: History, reference: Reference, held_out:
     if history.sample.limits:
         why = ", then ".join(history.sample.limits)
         notes.append(f"history holds {held} rows; {used} were sampled, each partition by its share ({why})")
-    notes += _uneven(history, held_out, pipeline.score.alert_rate)
     notes += limits(history, reference, held_out, pipeline.score.alert_rate)
     notes += [*_feedback(history.feedback), *history.notes]
     passed = [f"{c.column} ({c.note})" for c in history.columns if c.role == "passed through"]
@@ -302,26 +301,14 @@ def _notes(pipeline: Pipeline, history: History, reference: Reference, held_out:
 def _feedback(use: FeedbackUse) -> list[str]:
     notes = []
     if use.confirmed:
-        notes.append(f"feedback: {use.confirmed} confirmed rows were left out")
+        notes.append(f"feedback: {many(use.confirmed, 'confirmed row was', 'confirmed rows were')} left out")
     if use.false_alarms:
-        notes.append(f"feedback: {use.false_alarms} false alarms are trained on as normal, {use.copies} times each")
+        who = many(use.false_alarms, "false alarm is", "false alarms are")
+        notes.append(f"feedback: {who} trained on as normal, {use.copies} times each")
     if use.not_found:
-        notes.append(f"feedback: {use.not_found} verdicts are on rows that are no longer in their partition")
+        who = many(use.not_found, "verdict is on a row that is", "verdicts are on rows that are")
+        notes.append(f"feedback: {who} no longer there")
+    if use.elsewhere:
+        who = many(use.elsewhere, "verdict is", "verdicts are")
+        notes.append(f"feedback: {who} on partitions that are not trained on, see train.until and train.partitions")
     return notes
-
-
-def _uneven(history: History, held_out: Floats, alert_rate: float) -> list[str]:
-    """Say so when partitions differ by more than chance: the alarm rate is promised of their mixture, not of each."""
-    names = np.asarray(history.sample.partitions)[history.split.calibration]
-    shares = [
-        float(is_anomaly(held_out[names == name], alert_rate).mean())
-        for name, rows in zip(*np.unique(names, return_counts=True), strict=True)
-        if rows >= UNEVEN_ROWS
-    ]
-    rows = len(held_out) / max(len(shares), 1)
-    if len(shares) < 3 or max(shares) <= alert_rate + 4 * (alert_rate / rows) ** 0.5:
-        return []
-    return [
-        f"partitions differ: at alert_rate {alert_rate:g}, which holds for all of them together, {min(shares):.1%} to "
-        f"{max(shares):.1%} of a partition's held-out rows are flagged"
-    ]

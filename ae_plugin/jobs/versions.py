@@ -113,7 +113,9 @@ def load_version(registry: Registry, version: str, alert_rate: float, method: Me
     where = f"{registry.folder.uri}/_models/{version}"
     try:
         card = ModelCard.model_validate(raw)
+        encoder = TableEncoder(card.columns)
         arrays = load_arrays(files[REFERENCE])
+        _check_shapes(arrays, card, encoder)
         schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(card.source_schema)))
         reference = _unpack(card, arrays)
         guard = GuardReference(arrays["guard.counts"], arrays["guard.spread"], arrays["guard.odd"])
@@ -121,13 +123,45 @@ def load_version(registry: Registry, version: str, alert_rate: float, method: Me
     except (ValidationError, SafetensorError, KeyError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:160]
         raise StoreError(f"is not a model this release can read ({reason})", where=where, mend="Train anew") from error
-    encoder = TableEncoder(card.columns)
     network, filler = (
         LiteNetwork(flat, features=encoder.features, columns=len(encoder.specs), latent_dim=card.latent_dim)
         for flat in exported
     )
     scorer = Scorer(encoder, network, filler, reference, alert_rate, card.contaminated, method, card.rules)
     return ModelVersion(version, card, scorer, guard, schema)
+
+
+def _check_shapes(arrays: dict[str, Any], card: ModelCard, encoder: TableEncoder) -> None:
+    """Raise KeyError or ValueError where arrays are missing or do not fit the card: another release wrote them."""
+    columns, features, rows = len(encoder.specs), encoder.features, arrays["calibration"].size
+    linked = features if arrays["blend.linear"].size else 0
+    wanted: dict[str, tuple[int | None, ...]] = {
+        "near.points": (None, features + card.latent_dim),
+        "near.scale": (2,),
+        "near.parts": (2,),
+        "tails": (encoder.total_bins,),
+        "groups": (None, columns),
+        "calibration": (rows,),
+        "calibration_errors": (rows,),
+        "cells": (None, columns),
+        "blend.mean": (features,),
+        "blend.linear": (linked, linked),
+        "blend.shares": (2, features),
+        "guard.counts": (encoder.total_bins,),
+        "guard.spread": (columns,),
+        "guard.odd": (1 + columns,),
+    }
+    for prefix in (f"view.{name}" for name in card.views):
+        points = arrays[f"{prefix}.at"].size
+        wanted |= {f"{prefix}.at": (points,), f"{prefix}.nats": (points,), f"{prefix}.index": (1,)}
+    for prefix in ("cell.clean", "cell.hidden"):
+        points = arrays[f"{prefix}.at"].shape[-1]
+        wanted |= {f"{prefix}.at": (columns, points), f"{prefix}.nats": (columns, points)}
+        wanted[f"{prefix}.index"] = (columns,)
+    for name, shape in wanted.items():
+        found = arrays[name].shape
+        if len(found) != len(shape) or any(want not in (None, have) for have, want in zip(found, shape, strict=True)):
+            raise ValueError(f"{name} is {found}, wanted {shape}")
 
 
 def _unpack(card: ModelCard, arrays: dict[str, Any]) -> Reference:

@@ -25,16 +25,17 @@ def append(folder: Folder, table: pa.Table, now: datetime) -> str:
     return name
 
 
-def read(folder: Folder) -> Iterator[pa.Table]:
-    """All files, oldest first.
+def read(folder: Folder) -> Iterator[tuple[str, pa.Table]]:
+    """All files, oldest first: where each is, and what it holds.
 
     Raises:
         StoreError: one cannot be read.
     """
     for name in folder.names(FEEDBACK):
         if name.endswith(".parquet"):
+            where = f"{folder.uri}/{FEEDBACK}/{name}"
             try:
-                yield pq.ParquetFile(io.BytesIO(folder.read(f"{FEEDBACK}/{name}"))).read()
+                table = pq.ParquetFile(io.BytesIO(folder.read(f"{FEEDBACK}/{name}"))).read()
             except (pa.ArrowException, OSError) as error:
-                where = f"{folder.uri}/{FEEDBACK}/{name}"
                 raise StoreError("is not a file of feedback", where=where, mend="Remove it") from error
+            yield where, table

@@ -19,8 +19,9 @@ from ae_plugin.core.blend import Blend
 from ae_plugin.core.calibration import ColumnPValues
 from ae_plugin.core.cells import fill, hidden_cell_errors, judge_cells, recovered_share
 from ae_plugin.core.columns import NumberSpec
+from ae_plugin.core.encoding import IMPOSSIBLE, NULL, UNJUDGED
 from ae_plugin.core.explain import Options, ScoredBatch, score_batch
-from ae_plugin.core.features import IMPOSSIBLE, NULL, UNJUDGED, Encoded, TableEncoder, partition_time
+from ae_plugin.core.features import Encoded, TableEncoder, partition_time
 from ae_plugin.core.scoring import Scorer
 from ae_plugin.jobs.versions import load_version
 from ae_plugin.store.registry import Registry

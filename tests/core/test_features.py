@@ -13,16 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ae_plugin.core.columns import IMPOSSIBLE_ERROR, CategorySpec, NumberSpec, TextSpec, TimeSpec
-from ae_plugin.core.features import (
-    IMPOSSIBLE,
-    NULL,
-    UNJUDGED,
-    VALUE,
-    Encoded,
-    TableEncoder,
-    fold_age,
-    partition_time,
-)
+from ae_plugin.core.encoding import IMPOSSIBLE, NULL, UNJUDGED, VALUE, fold_age
+from ae_plugin.core.features import Encoded, TableEncoder, partition_time
 from ae_plugin.core.fit import learn_columns
 from ae_plugin.core.numbers import squash, unsquash
 from ae_plugin.errors import DataError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from ae_plugin.core.patterns import WORDS, Pattern, Word, learn_pattern, shape_of, with_digits
@@ -100,6 +102,26 @@ def test_what_is_kept_is_bounded() -> None:
     assert Pattern.model_validate_json(pattern.model_dump_json()) == pattern
 
 
+def test_memory_does_not_grow_with_the_words_of_a_batch() -> None:
+    """A batch of another source may hold another word in each row."""
+    vocabulary = [f"{a}{b}rivers{c}" for a in "abcdefghij" for b in "klmnopqrst" for c in "abcdefghij"]
+    pattern = learn_pattern("c", dict.fromkeys(vocabulary, 20))
+    words = [f"{word}{letter}" for letter in "uvwxyz" for word in vocabulary]
+    tracemalloc.start()
+    found = pattern.judge(words)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == {place: Word("spelling", word[:-1]) for place, word in enumerate(words)}
+    assert peak < 2**24, f"{peak / 2**20:.0f} MB"
+
+
 def test_digits_go_back_where_they_were() -> None:
     assert with_digits("# of #", "12 ox 7") == "12 of 7"
     assert with_digits("# patients", "x patients") is None
+
+
+@pytest.mark.parametrize("word", ["{:02d}.05.2024", "10.0.0.{}", "1.2.{} oz", "1.234.{},5 EUR"])
+def test_dates_addresses_and_versions_are_no_amounts(word: str) -> None:
+    words = {word.format(n): 10 for n in range(1, 29)}
+    assert learn_pattern("c", words).forms == {}
+    assert not judged(words, *words)

@@ -11,9 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ae_plugin.core.calibration import whole_levels
+from ae_plugin.core.encoding import IMPOSSIBLE, NULL
 from ae_plugin.core.explain import Options, score_batch, score_batches
-from ae_plugin.core.features import IMPOSSIBLE, NULL, Encoded, partition_time
+from ae_plugin.core.features import Encoded, TableEncoder, partition_time
 from ae_plugin.core.scoring import (
+    BEYOND,
     BLOCKS,
     CELL_HANDICAP,
     SURE,
@@ -143,9 +145,30 @@ def test_the_combined_score_is_the_larger_of_row_and_cell(combined: Scorer, faul
     assert np.array_equal(combined.raw_scores(faulty)[0], whole_levels(np.maximum(row, cell)))
     assert (row > cell).any() and (cell > row).any(), "each has its rows"
     oddest = combined.oddest_cell(faulty, row, errors)
-    sure = np.isin(faulty.state, (NULL, IMPOSSIBLE)).any(axis=1)
+    rare = np.array([spec.null_rate < BEYOND for spec in combined.encoder.specs])
+    sure = (((faulty.state == NULL) & rare) | (faulty.state == IMPOSSIBLE)).any(axis=1)
     assert 0 < sure.sum() < len(sure)
     assert np.allclose(cell, known["cell"](oddest) - CELL_HANDICAP + np.where(sure, SURE, 0), atol=1e-5)
+
+
+@pytest.mark.parametrize(("null_rate", "gain"), [(0.01, SURE), (0.3, 0)])
+def test_a_gap_is_odd_by_itself_only_where_gaps_are_rare(
+    combined: Scorer, normal: Encoded, null_rate: float, gain: float
+) -> None:
+    """Of rows with an ordinary gap several times as many were flagged as of others."""
+    specs = list(combined.encoder.specs)
+    column = next(index for index, spec in enumerate(specs) if spec.nullable)
+    specs[column] = specs[column].model_copy(update={"null_rate": null_rate})
+    encoder = TableEncoder(specs)
+    scorer = Scorer(encoder, combined.network, combined.filler, combined.reference, 0.01, combined.contaminated)
+    views, errors, _ = combined.first_look(normal)
+    _, whole = scorer.surprises(replace(normal, state=np.zeros_like(normal.state)), views, errors)
+    state = np.zeros_like(normal.state)
+    state[:, column] = NULL
+    row = combined.reference.views["row"](combined.whole(views))
+    quiet = np.maximum(row, combined.reference.clean.worst(errors)) < combined.reference.odd
+    _, gap = scorer.surprises(replace(normal, state=state), views, errors)
+    assert np.allclose(gap[quiet] - whole[quiet], gain, atol=1e-5) and quiet.sum() > 50
 
 
 def test_masked_passes_only_ever_add_surprise(combined: Scorer, faulty: Encoded) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,8 @@ def test_a_verdict_is_kept_with_the_row_s_keys(orders: Shop) -> None:
                    "column": "price", "note": "a fair", "who": "ada"}  # fmt: skip
     mark = done.json["marks"][0]
     assert (mark["row"], mark["keys"], mark["verdict"]) == (17, {"order_id": "200017"}, "false_alarm")
+    told = run_ae("feedback", orders.yaml, "--list").out
+    assert told == f"date={day(2)}, row 17, price: false_alarm (a fair)\n"
 
 
 def test_a_key_alone_names_a_row(orders: Shop) -> None:
@@ -76,16 +79,17 @@ def test_each_call_adds_one_file_and_the_last_word_wins(orders: Shop) -> None:
     }
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("suffix", ["csv", "CSV", "csv.gz", "parquet"])
 def test_many_come_from_a_file(orders: Shop, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"marks.{suffix}"
     table = pa.table({"partition": [day(0), day(1)], "order_id": [4, 100_006], "verdict": ["confirmed", "false_alarm"],
                       "note": ["pump", None]})  # fmt: skip
-    if suffix == "csv":
-        pa.csv.write_csv(table, path)
-    else:
+    if suffix == "parquet":
         pq.write_table(table, path)
-    done = run_ae("feedback", orders.yaml, "--from", path, "--json")
+    else:
+        with pa.CompressedOutputStream(path, "gzip") if suffix.endswith("gz") else pa.OSFile(str(path), "wb") as out:
+            pa.csv.write_csv(table, out)
+    done = run_ae("feedback", orders.yaml, "--from", f"file://{path}", "--json")
     assert [(m["row"], m["verdict"], m["note"]) for m in done.json["marks"]] == [
         (4, "confirmed", "pump"),
         (6, "false_alarm", None),
@@ -106,15 +110,20 @@ def test_what_was_written_can_be_read_back_as_a_file(orders: Shop) -> None:
     ("words", "complaint"),
     [
         (["--partition", "2031-01-01", "--row", 1, "--verdict", "confirmed"], "no partition date=2031-01-01"),
-        (["--row", 1, "--verdict", "confirmed"], "which partition?"),
+        (["--row", 1, "--verdict", "confirmed"], "no partition given. The newest is"),
         (["--partition", day(0), "--row", ROWS, "--verdict", "confirmed"], f"no row {ROWS}"),
         (["--partition", day(0), "--row", -1, "--verdict", "confirmed"], "no row -1"),
         (["--partition", day(0), "--row", 1, "--verdict", "dunno"], "verdict 'dunno'"),
-        (["--partition", day(0), "--row", 1], "verdict ''"),
-        (["--partition", day(0), "--verdict", "confirmed"], "which row?"),
+        (["--partition", day(0), "--row", 1], "no verdict given. Say"),
+        (["--partition", day(0), "--verdict", "confirmed"], "no row given. Give"),
         (["--partition", day(0), "--key", "order_id=99", "--verdict", "confirmed"], "no row of"),
         (["--partition", day(0), "--key", "colour=red", "--verdict", "confirmed"], "keys are colour"),
         (["--partition", day(0), "--key", "colour", "--verdict", "confirmed"], "not NAME=VALUE"),
+        (
+            ["--partition", day(0), "--key", "order_id=1", "--key", "order_id=2", "--verdict", "confirmed"],
+            "there twice",
+        ),
+        (["--partition", day(0), "--row", 1, "--note", "caf\udce9", "--verdict", "confirmed"], "is not UTF-8"),
         (["--partition", day(0), "--row", 1, "--key", "order_id=2", "--verdict", "confirmed"], "has other keys"),
         (["--partition", day(0), "--row", 1, "--verdict", "confirmed", "--column", "colour"], "no column 'colour'"),
         (["--from", "nowhere.csv"], "nowhere.csv"),
@@ -136,6 +145,7 @@ def test_what_is_wrong_is_one_line(orders: Shop, words: list[object], complaint:
         ({"partition": [day(0)], "row": [99], "verdict": ["confirmed"]}, "row 0: no row 99"),
         ({"partition": [day(0)], "row": ["x"], "verdict": ["confirmed"]}, "row 0"),
         ({"partition": [day(0)], "row": [1], "verdict": ["confirmed"], "when": ["soon"]}, "row 0"),
+        ({"partition": [day(0)], "row": [[1]], "verdict": ["confirmed"]}, "row 0"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_one_line(
@@ -160,6 +170,112 @@ def test_a_row_that_shares_its_keys_is_told_apart_by_its_place(tmp_path: Path) -
         feedback(shop.pipeline, [said("confirmed", 0, row)])
     found = honoured(shop.pipeline, training_partitions(shop.pipeline))
     assert found.marks[f"date={day(0)}"].wrong == {7, 8}
+
+
+# --- keys ---
+
+KEYS = {
+    "zeros": (pa.array(["007", "7", "NA0"]), ["007"]),
+    "whole": (pa.array([7, 8, 9]), ["7", "007"]),
+    "large": (pa.array([123456789.0, 123456790.0, 123456791.0]), ["123456789", "123456789.0"]),
+    "moment": (
+        pa.array([datetime(2024, 1, 1, hour) for hour in (3, 4, 5)], pa.timestamp("us")),
+        ["2024-01-01 03:00:00", "2024-01-01T03:00:00"],
+    ),
+    "zoned": (
+        pa.array([datetime(2024, 1, 1, hour, tzinfo=timezone.utc) for hour in (3, 4, 5)]),
+        ["2024-01-01T03:00:00+00:00", "2024-01-01 04:00:00+01:00"],
+    ),
+    "money": (pa.array([Decimal("1.50"), Decimal("1.51"), None], pa.decimal128(10, 2)), ["1.5", "1.50"]),
+    "bytes": (pa.array([b"\xff", b"abc", None]), ["\\xff"]),
+    "nested": (pa.array([[1], [2], [1, 2]]), ["[1]"]),
+    "flag": (pa.array([True, False, None]), ["True", "true"]),
+    "coded": (pa.array(["a", "b", "c"]).dictionary_encode(), ["a"]),
+}
+
+
+def keyed(root: Path, keys: pa.Array) -> Shop:
+    """A source without partitions and with three rows, whose first key is named by all texts."""
+    shop = Shop(root, ORDERS).set(source={"partition_by": [], "keys": ["k"]})
+    shop.source.mkdir()
+    pq.write_table(pa.table({"k": keys, "x": [1.0, 2.0, 3.0]}), shop.source / "a.parquet")
+    return shop
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_key_may_be_written_as_people_write_it(tmp_path: Path, name: str) -> None:
+    keys, texts = KEYS[name]
+    shop = keyed(tmp_path, keys)
+    for text in texts:
+        done = run_ae("feedback", shop.yaml, "--key", f"k={text}", "--verdict", "confirmed", "--json")
+        assert done.code == 0, done.complaint
+        assert done.json["marks"][0]["row"] == 0
+        (tmp_path / "marks.csv").write_text(f'k,verdict\n"{text}",confirmed\n')
+        assert run_ae("feedback", shop.yaml, "--from", tmp_path / "marks.csv", "--json").json["marks"][0]["row"] == 0
+    pq.write_table(pa.table({"k": keys[::-1], "x": [3.0, 2.0, 1.0]}), shop.source / "a.parquet")
+    found = honoured(shop.pipeline, training_partitions(shop.pipeline))
+    assert found.marks[""].wrong == {2}, "not the row that moved into its place, however close its key"
+
+
+def test_a_key_is_found_when_the_source_changed_its_type(tmp_path: Path) -> None:
+    shop = keyed(tmp_path, KEYS["moment"][0])
+    feedback(shop.pipeline, [Said("confirmed", row=0)])
+    table = pa.table({"k": KEYS["moment"][0].cast(pa.timestamp("ns"))[::-1], "x": [3.0, 2.0, 1.0]})
+    pq.write_table(table, shop.source / "a.parquet")
+    assert honoured(shop.pipeline, training_partitions(shop.pipeline)).marks[""].wrong == {2}
+
+
+def test_a_key_that_is_null_in_part_can_be_read_back(tmp_path: Path) -> None:
+    shop = keyed(tmp_path, pa.array([None, "a", "a"])).set(source={"keys": ["k", "x"]})
+    first = feedback(shop.pipeline, [Said("confirmed", row=0)])
+    assert run_ae("feedback", shop.yaml, "--from", first.path).code == 0
+    assert [mark.row for mark in standing(shop.pipeline).marks] == [0]
+
+
+# --- feedback/ as others may write it ---
+
+STORED = {
+    "partition": [f"date={day(0)}"],
+    "row": [2],
+    "verdict": ["confirmed"],
+    "column": pa.nulls(1, pa.string()),
+    "note": pa.nulls(1, pa.string()),
+    "when": [datetime(2024, 5, 1, tzinfo=timezone.utc)],
+    "who": ["ada"],
+    "order_id": [2],
+}
+
+
+def stored(shop: Shop, table: pa.Table) -> None:
+    (shop.output / "feedback").mkdir(parents=True)
+    pq.write_table(table, shop.output / "feedback" / "by-hand.parquet")
+
+
+@pytest.mark.parametrize("when", [[datetime(2024, 5, 1)], ["2024-05-01"]])  # noqa: DTZ001
+def test_a_time_without_a_zone_is_utc(orders: Shop, when: list[object]) -> None:
+    stored(orders, pa.table({**STORED, "when": when}))
+    feedback(orders.pipeline, [said("false_alarm", 0, 2)])
+    assert [mark.verdict for mark in standing(orders.pipeline).marks] == ["false_alarm"]
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        (pa.table({**STORED, "when": pa.nulls(1)}), "row 0, when"),
+        (pa.table({**STORED, "row": [-1]}), "row 0, row"),
+        (pa.table({**STORED, "verdict": ["x"]}), "row 0, verdict"),
+        (pa.table({"verdict": ["confirmed"]}), '"partition" does not exist'),
+        (pa.Table.from_arrays([*pa.table(STORED).columns, pa.array([2])], [*STORED, "order_id"]), "exists 2 times"),
+    ],
+)
+def test_what_is_no_feedback_is_named(orders: Shop, table: pa.Table, complaint: str) -> None:
+    stored(orders, table)
+    for verb in (["feedback", orders.yaml, "--list"], ["train", orders.yaml]):
+        done = run_ae(*verb)
+        assert done.code == 2
+        assert "by-hand.parquet: is not a file of feedback" in done.complaint
+        assert complaint in done.complaint
+    assert not (orders.output / "_models").exists()
 
 
 # --- training ---
@@ -189,6 +305,24 @@ def test_false_alarms_are_always_trained_on_and_repeated(orders: Shop, max_rows:
     assert copies == {history.feedback.copies}
     assert history.feedback.copies >= 1
     assert len(ids) == len(history.split.train) + 2 * DAYS * (history.feedback.copies - 1)
+
+
+@pytest.mark.parametrize("max_rows", [200, 200_000])
+def test_more_false_alarms_than_fit_are_not_said_to_be_trained_on(orders: Shop, max_rows: int) -> None:
+    shop = orders.set(train={"max_rows": max_rows})
+    feedback(shop.pipeline, [said("false_alarm", number, row) for number in range(DAYS) for row in range(ROWS)])
+    history = learn_history(shop.pipeline)
+    assert history.feedback.false_alarms == len(history.split.train) < DAYS * ROWS
+    assert history.feedback.copies == 1
+    assert history.notes == [f"feedback: {DAYS * ROWS} false alarms are more than fit: {len(history.split.train)} are "
+                             "trained on"]  # fmt: skip
+
+
+def test_when_confirmed_rows_leave_too_few_the_error_says_so(orders: Shop) -> None:
+    feedback(orders.pipeline, [said("confirmed", number, row) for number in range(DAYS) for row in range(ROWS - 1)])
+    done = run_ae("train", orders.yaml)
+    assert done.code == 2
+    assert f"holds {DAYS} rows beside {DAYS * (ROWS - 1)} that were confirmed as wrong" in done.complaint
 
 
 def test_other_rows_keep_their_use(orders: Shop) -> None:
@@ -229,11 +363,18 @@ def test_the_last_word_counts_also_when_the_row_has_moved(orders: Shop) -> None:
 def test_the_report_says_what_was_honoured(orders: Shop) -> None:
     feedback(orders.pipeline, [said("confirmed", 0, 3), said("false_alarm", 1, 4), said("confirmed", 2, ROWS - 1)])
     write_day(orders.source, 2, make_orders(ROWS - 1, day(2), first_id=200_000))
-    report = run_ae("train", orders.set(train={"steps": 20}).yaml, "--json").json
+    write_day(orders.source, DAYS, make_orders(ROWS, day(DAYS), first_id=900_000))
+    feedback(orders.pipeline, [said("confirmed", DAYS, 3), said("confirmed", DAYS, 4)])
+    shop = orders.set(train={"steps": 20, "until": day(DAYS - 1)})
+    report = run_ae("train", shop.yaml, "--json").json
     use = report["feedback"]
-    assert (use["confirmed"], use["false_alarms"], use["not_found"]) == (1, 1, 1)
-    notes = [note for note in report["notes"] if note.startswith("feedback")]
-    assert len(notes) == 3
+    assert (use["confirmed"], use["false_alarms"], use["not_found"], use["elsewhere"]) == (1, 1, 1, 2)
+    assert [note for note in report["notes"] if note.startswith("feedback")] == [
+        "feedback: 1 confirmed row was left out",
+        f"feedback: 1 false alarm is trained on as normal, {use['copies']} times each",
+        "feedback: 1 verdict is on a row that is no longer there",
+        "feedback: 2 verdicts are on partitions that are not trained on, see train.until and train.partitions",
+    ]
     assert report["rows_seen"] == DAYS * ROWS - 2
 
 

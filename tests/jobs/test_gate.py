@@ -1,4 +1,4 @@
-"""The gate: only what was trained is compared, and chance decides nothing."""
+"""The gate: only what was trained is compared, and the draw of faults decides nothing."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from ae_plugin.core.pca import Pca
 from ae_plugin.core.scoring import Network, Scorer
 from ae_plugin.core.values import Floats
+from ae_plugin.jobs import compare as compare_module
 from ae_plugin.jobs import gate as gate_module
 from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.history import History, learn_history
@@ -119,7 +121,7 @@ def test_a_training_that_diverges_ends_and_is_refused(
 def test_few_rows_are_copied_often_enough(
     champion: tuple[ModelVersion, History, Network, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every copy has faults of its own: the gate asks for 2% less error, and chance must be less than that."""
+    """Every copy has faults of its own: the gate asks for 2% less error, and the draw of faults must not decide."""
     version, history, _, _ = champion
     seeds: list[int] = []
     inject = gate_module.faults.inject
@@ -134,3 +136,24 @@ def test_few_rows_are_copied_often_enough(
     assert rows < gate_module.COPIES
     assert len(seeds) >= len(gate.results) * gate_module.COPIES
     assert len(set(seeds)) == len(seeds) // len(gate.results) // rows * len(set(history.sample.partitions))
+
+
+def test_pca_learns_from_all_of_history(
+    champion: tuple[ModelVersion, History, Network, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rival that saw the oldest days alone is beaten too easily."""
+    version, history, _, _ = champion
+    seen: list[Floats] = []
+    fit = Pca.fit
+
+    def watched(x: Floats, kept: int | None = None) -> Pca:
+        seen.append(x)
+        return fit(x, kept=kept)
+
+    monkeypatch.setattr(Pca, "fit", staticmethod(watched))
+    monkeypatch.setattr(gate_module, "FITTED", 100)
+    monkeypatch.setattr(compare_module, "FITTED", 100)
+    gate_of(champion, version.scorer.network, tmp_path)
+    compare_module.compare(version.scorer, history, version.card.latent_dim)
+    newest = history.encoded.x[history.split.train[-1]]
+    assert [(len(x), bool((x[-1] == newest).all())) for x in seen] == [(100, True)] * 2

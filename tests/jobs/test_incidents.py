@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ae_plugin.jobs.due import due
@@ -76,6 +77,18 @@ def test_rows_that_somebody_vouched_for_stay(orders: Shop) -> None:
     ids = history.sample.table.column("order_id").to_pylist()
     assert BAD[0] * 100_000 + 5 in ids
     assert BAD[0] * 100_000 + 6 not in ids
+    assert f"date={day(BAD[0])}" not in history.groups, "or nobody would score its other rows"
+
+
+def test_a_partition_that_somebody_vouched_for_row_by_row_is_no_incident(orders: Shop) -> None:
+    rows = learn_history(orders.pipeline).sample.table.num_rows
+    own = pq.read_metadata(orders.source / f"date={day(BAD[0])}" / "part-0.parquet").num_rows
+    feedback(orders.pipeline, [Said("false_alarm", day(BAD[0]), row) for row in range(own)])
+    history = learn_history(orders.pipeline)
+    assert list(history.incidents) == [f"date={day(number)}" for number in BAD[1:]]
+    assert not any(day(BAD[0]) in note for note in history.notes)
+    assert f"date={day(BAD[0])}" in history.groups
+    assert history.sample.table.num_rows == rows + own
 
 
 def test_what_was_left_out_is_due_to_be_scored(orders: Shop) -> None:

@@ -131,6 +131,14 @@ def test_a_key_that_the_outputs_have_already_is_none(here: Path) -> None:
     assert "row" not in works(init("orders")).source.keys
 
 
+def test_an_hour_is_no_key_though_the_first_day_holds_each_once(here: Path) -> None:
+    rows = range(1, 24 + 168)
+    both = pa.table({"no": rows, "hour": [row % 24 for row in rows]})
+    put(here / "air/week=2024-01-01/a.parquet", both.slice(0, 23))
+    put(here / "air/week=2024-01-08/a.parquet", both.slice(23))
+    assert works(init("air")).source.keys == ["no"]
+
+
 def test_every_type_of_column(here: Path) -> None:
     put(here / "orders/a.parquet", make_orders(60))
     assert works(init("orders")).source.keys == ["order_id"]

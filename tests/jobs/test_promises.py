@@ -93,3 +93,20 @@ def test_digests_are_equal_for_equal_rows_alone() -> None:
     found = promises._digests(Encoded(x, np.zeros(x.shape, np.uint8), np.zeros((7, 5000), np.int16)), np.arange(5000))
     assert len(np.unique(found)) == 4997
     assert found[10] == found[20] and found[4000] == found[30] and found[50] == found[51]
+
+
+@pytest.mark.parametrize("partitions", [28, 365])
+def test_partitions_that_differ_by_chance_are_not_told_of(partitions: int) -> None:
+    """Of a year of days, the worst lies farther out by chance than the worst of a month."""
+    names = [str(number) for number in np.repeat(np.arange(partitions), 60)]
+    told = 0
+    for seed in range(40):
+        draws = np.random.default_rng(seed).random(len(names))
+        p_value = ((draws.argsort().argsort() + 1) / (len(names) + 1)).astype(np.float32)
+        told += bool(promises._uneven(names, p_value, 0.01))
+    assert told <= 2
+    p_value[:60] = np.repeat([0.001, 1], [9, 51])
+    assert promises._uneven(names, p_value, 0.01) == [
+        "partitions differ: at alert_rate 0.01, which holds for all of them together, 0.0% to 15.0% of a partition's "
+        "held-out rows are flagged"
+    ]

@@ -17,11 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ae_plugin.core.bands import Lane
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.errors import StoreError, UnfamiliarError
 from ae_plugin.jobs.due import runs
-from ae_plugin.jobs.report import charts, report, stored
+from ae_plugin.jobs.report import charts, report, stored, words
 from ae_plugin.jobs.report import page as page_module
+from ae_plugin.jobs.report.rows import ExplainedRow, Explainer
 from ae_plugin.jobs.score import score
 from ae_plugin.jobs.versions import REPORT, read_report
 from ae_plugin.schemas import RunRecord, cells_schema
@@ -294,6 +296,23 @@ def test_the_verdict_is_the_first_thing_said(shop: Shop) -> None:
     assert f"Of the 1 partition before it 1 had more alarms than chance explains, last date={day(FRESH)}" in said
 
 
+def test_a_rate_of_alarms_is_not_read_as_one_of_rows(shop: Shop) -> None:
+    shop = spoilt(shop, score={"alert_rate": 0.2, "alert_rate_of": "alarms"})
+    score(shop.pipeline, day(FRESH + 1))
+    score(shop.pipeline, day(FRESH))
+    newest, faulty = sorted(runs(shop.pipeline), key=lambda run: run.partition, reverse=True)
+    assert faulty.anomalies > 0 == newest.anomalies
+    text = " ".join(page_of(shop.pipeline).text.split())
+    lead = text.split("state of")[1].split("Anomalous rows")[0]
+    assert f"date={day(FRESH + 1)}: 0 of 300 rows are anomalous, 0.00%." in lead
+    assert f"Of the 1 partition before it 1 had alarms, last date={day(FRESH)}" in lead
+    assert "20% of a partition's alarms may be normal rows" in lead
+    assert "than chance explains" not in text and "of normal rows may be flagged" not in lead
+    assert "1,499 would allow a single alarm among 300 rows" in text
+    rates = [row["Alarm rate"] for row in page_of(shop.pipeline).table("what each alarm rate of rows means")]
+    assert rates == ["10%", "5%", "1%", "0.1%"]
+
+
 def test_every_worst_row_says_why(scored: Shop, page: Page) -> None:
     """What the sentences say is what scoring found: the values, what was expected, and how rare that is."""
     told = articles(page)
@@ -321,6 +340,19 @@ def test_every_worst_row_says_why(scored: Shop, page: Page) -> None:
     )
     assert any("store is Zwickau, which training never saw" in text for text in told)
     assert any("% likely" in text for text in told)
+
+
+def test_the_word_that_a_rule_gave_is_told(scored: Shop) -> None:
+    """The model would say another word, or none, and how rare the cell is for it."""
+    where = f"date={day(FRESH)}"
+    cell = stored.WorstCell(where, [], 0, "store", "Lepizig", "by a rule", 1.0, 0.02)
+    row = stored.WorstRow(where, [], 0, 9.0, 0.001, "store", [cell])
+    explainer = Explainer(scored.pipeline, Registry(scored.pipeline.output))
+    (explained,) = explainer.explain([row], runs(scored.pipeline))[0].rows
+    (said,) = words.reasons(explained)
+    assert said.endswith("; from the rest of the row <code>by a rule</code> was expected.")
+    (lane,) = [lane for lane in explained.lanes if lane.column == "store"]
+    assert words.beside(lane) == "<code>by a rule</code>"
 
 
 def test_wrong_cells_lie_outside_their_band(page: Page) -> None:
@@ -718,3 +750,14 @@ def test_a_killed_commit_is_finished_first(shop: Shop) -> None:
 def test_the_last_trained_day_can_be_reported_on(shop: Shop) -> None:
     score(shop.pipeline, day(LAST_TRAINED))
     assert page_of(shop.pipeline).table("All partitions")[0]["Partition"] == f"date={day(LAST_TRAINED)}"
+
+
+@pytest.mark.parametrize(
+    ("beyond", "said"), [(0, "; of 1,000 normal rows none lies as far off."), (4, "; about 1 in 200 normal rows lies")]
+)
+def test_how_rare_a_cell_is_says_what_was_counted(beyond: int, said: str) -> None:
+    """None of n is no proof of fewer than one in n."""
+    band = {"low": "1", "high": "9", "place": 5.0, "share": None, "seen": None, "level": 0.99}
+    lane = Lane("amount", "number", "900", "5", **band, rows=1_000, beyond=beyond, wrong=True)  # type: ignore[arg-type]
+    row = stored.WorstRow("", [], 0, 9.0, 0.001, "amount")
+    assert said in words.reasons(ExplainedRow(row, [lane]))[0]

@@ -280,7 +280,7 @@ def test_a_partition_by_value_or_path(shop: Shop, text: str) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ({}, "which partition"),
+        ({}, "no partition given. The newest is"),
         ({"partition": "2031-01-01"}, "no partition date=2031-01-01"),
         ({"partition": "a/b"}, "names no partition"),
         ({"source": "../orders"}, "climbs out"),

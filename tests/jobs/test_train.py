@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
 
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.features import partition_time
@@ -222,6 +225,32 @@ def test_the_version_holds_all_that_scoring_needs(trained: Trained) -> None:
     assert json.loads(json.dumps(card, allow_nan=False)) == card
     assert read_report(registry, "v0001") == trained.report
     assert len(version.scorer.reference.calibration) == trained.report.rows_calibration
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("near.points", lambda array: array[:, :-1]),
+        ("near.parts", lambda array: array[:0]),
+        ("cells", lambda array: array[:, :-1]),
+        ("calibration", lambda array: array[:-1]),
+        ("blend.shares", lambda array: array[:1]),
+        ("guard.odd", lambda array: array[None]),
+        ("view.near.nats", lambda array: array[:-1]),
+        ("cell.hidden.index", lambda array: array[:-1]),
+        ("groups", None),
+    ],
+)
+def test_arrays_that_do_not_fit_are_another_release_s(shop: Shop, name: str, change: Callable[[Any], Any]) -> None:
+    registry = Registry(str(shop.output))
+    card, files = registry.read("v0001")
+    arrays = load_arrays(files["reference.safetensors"])
+    array = arrays.pop(name)
+    if change:
+        arrays[name] = np.ascontiguousarray(change(array))
+    version = registry.register({**files, "reference.safetensors": save_arrays(arrays)}, {**card, "files": {}})
+    with pytest.raises(StoreError, match=rf"not a model this release can read \('?{name}"):
+        load_version(registry, version, 0.01)
 
 
 def test_training_changes_nothing_but_its_own_version(tmp_path: Path) -> None:

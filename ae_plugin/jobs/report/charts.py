@@ -37,9 +37,14 @@ def p_value_shares(p: Floats) -> list[float]:
 
 
 def chance_limit(run: RunRecord, calibration: int) -> float:
-    """Alarm rate that `SURE` of all partitions of so many normal rows stay within; NaN when no alarm can fire."""
+    """Alarm rate that `SURE` of all partitions of so many normal rows stay within; NaN when no alarm can fire.
+
+    Where the rate is one of alarms it is 0: a partition of normal rows has none, but for that share of them.
+    """
     from scipy.stats import betabinom
 
+    if run.alert_rate_of == "alarms":
+        return 0.0 if run.rows else math.nan
     allowed = math.floor(run.alert_rate * (calibration + 1) + 1e-9)
     if not run.rows or not allowed:
         return math.nan
@@ -49,11 +54,12 @@ def chance_limit(run: RunRecord, calibration: int) -> float:
 def rate_chart(runs: Sequence[RunRecord], limits: Sequence[float]) -> str:
     """Observed alarm rate by partition beside the rate that was chosen, as SVG."""
     observed = np.array([math.nan if r.observed_alert_rate is None else r.observed_alert_rate for r in runs]) * 100
-    chosen = np.array([run.alert_rate for run in runs]) * 100
+    # A rate of alarms is no share of rows: there is no line to draw for it.
+    chosen = np.array([math.nan if run.alert_rate_of == "alarms" else run.alert_rate for run in runs]) * 100
     limit = np.array(limits) * 100
     kept = np.array([run.outcome == "scored" for run in runs]) & ~np.isnan(observed)
     refused = ~np.isnan(observed) & ~kept
-    top = min(1.2 * float(np.nanmax(np.concatenate([observed[kept], 2 * chosen, limit]))), 100)
+    top = min(1.2 * float(np.nanmax(np.concatenate([observed[kept], 2 * chosen, limit, [0.1]]))), 100)
     at, odd = np.arange(len(runs)), kept & (observed > limit)
 
     def draw(axes: Axes) -> None:

@@ -18,6 +18,7 @@ from ae_plugin.core.calibration import rows_needed, threshold
 from ae_plugin.core.values import Floats
 from ae_plugin.jobs.report import charts, words
 from ae_plugin.jobs.report.rows import Explainer
+from ae_plugin.jobs.report.sheet import contact_sheet
 from ae_plugin.jobs.report.stored import (
     ALIKE,
     RATES,
@@ -86,10 +87,20 @@ class Promise:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The champion's calibration set, beside what was scored with it; `problem` says why there is none."""
+    """The champion's calibration set, beside what was scored with it.
+
+    Attributes:
+        rows: how many there are.
+        chart: histogram of their scores.
+        limit: the score that an alarm must exceed, as drawn; None when none can fire.
+        partition: the newest one that the champion scored.
+        promises: lines of the table.
+        problem: why there is none of it.
+    """
 
     rows: int
     chart: str
+    limit: float | None
     partition: str | None
     promises: list[Promise]
     problem: str
@@ -109,7 +120,7 @@ def _page(pipeline: Pipeline, folder: Folder) -> str:
     scores, problems = read_scores(folder, runs)
     worst = worst_rows(scores)
     cells = read_cells(folder, runs, worst)
-    explainer = Explainer(pipeline, registry)
+    explainer, images = Explainer(pipeline, registry), pipeline.source.format == "images"
     limits = [charts.chance_limit(run, card.rows_calibration if card else 0) for run in runs]
     loud = {run.run_id for run, limit in zip(runs, limits, strict=True) if (run.observed_alert_rate or 0) > limit}
     needed = rows_needed(pipeline.score.alert_rate)
@@ -121,6 +132,8 @@ def _page(pipeline: Pipeline, folder: Folder) -> str:
         card=card,
         move=move,
         needed=needed,
+        of_alarms=pipeline.score.alert_rate_of == "alarms",
+        alone=rows_needed(pipeline.score.alert_rate / newest.rows) if newest else None,
         state_of=_state_of(runs, versions, move),
         runs=runs,
         partitions=len(everything),
@@ -133,7 +146,9 @@ def _page(pipeline: Pipeline, folder: Folder) -> str:
         loud=loud,
         shares=shares,
         p_value_chart=None if shares is None else charts.p_value_chart(shares),
-        explained=explainer.explain(worst, runs),
+        explained=[] if images else explainer.explain(worst, runs),
+        sheet=contact_sheet(pipeline, folder, worst, runs) if images else [],
+        images=images,
         rows_left=sum(run.anomalies for run in scored) - len(worst),
         problems=problems,
         cells=cells,
@@ -165,9 +180,10 @@ def _state_of(runs: Sequence[RunRecord], versions: Sequence[Version], move: Move
 def _calibration(pipeline: Pipeline, explainer: Explainer, champion: Version, scores: Sequence[Scores]) -> Calibration:
     """What the champion promises at several alert rates, and what came of it on the partitions it scored."""
     chosen, method = pipeline.score.alert_rate, pipeline.score.method
+    of_alarms = pipeline.score.alert_rate_of == "alarms"
     version = explainer.version(champion.name, chosen, method)
     if isinstance(version, str):
-        return Calibration(0, "", None, [], version)
+        return Calibration(0, "", None, None, [], version)
     known: Floats = version.scorer.calibration
     own = [found for found in scores if found.run.model_version == champion.name and found.run.method == method]
     rows = sum(len(found.p_value) for found in own)
@@ -178,9 +194,12 @@ def _calibration(pipeline: Pipeline, explainer: Explainer, champion: Version, sc
             threshold(known, rate),
             rows,
             sum(found.alarms(rate) for found in own),
-            rate == chosen,
+            rate == chosen and not of_alarms,
         )
-        for rate in sorted({*RATES, chosen}, reverse=True)
+        for rate in sorted(RATES if of_alarms else {*RATES, chosen}, reverse=True)
     ]
-    chart = charts.score_chart(known, own[0].anomaly_score if own else None, threshold(known, chosen))
-    return Calibration(len(known), chart, own[0].run.partition if own else None, promises, "")
+    # Of alarms the rate says nothing of a row by itself: what was flagged is up to the partition.
+    flagged = (own[0].run.flagged_up_to if own else None) or 0.0
+    limit = threshold(known, flagged if of_alarms else chosen)
+    chart = charts.score_chart(known, own[0].anomaly_score if own else None, limit)
+    return Calibration(len(known), chart, limit, own[0].run.partition if own else None, promises, "")

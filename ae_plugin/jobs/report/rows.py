@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -73,7 +73,8 @@ class Explainer:
             run, group = by_name[partition], list(rows)
             found = self._lanes(run, group)
             lanes = found if isinstance(found, list) else [[] for _ in group]
-            explained = [ExplainedRow(row, own) for row, own in zip(group, lanes, strict=True)]
+            told = [[_as_stored(lane, row) for lane in own] for row, own in zip(group, lanes, strict=True)]
+            explained = [ExplainedRow(row, own) for row, own in zip(group, told, strict=True)]
             out.append(ExplainedPartition(run, explained, found if isinstance(found, str) else ""))
         return out
 
@@ -110,6 +111,14 @@ class Explainer:
         source = self._pipeline.source
         reader = Reader(files, source.format, version.schema, batch_rows(version.scorer.encoder.features))
         return _take(reader, places)
+
+
+def _as_stored(lane: Lane, row: WorstRow) -> Lane:
+    """A lane with the word that `cells/` holds where a rule gave it: how rare it is for the model says nothing then."""
+    stored = next((cell.expected for cell in row.cells if cell.column == lane.column), None)
+    if stored is None or stored == lane.expected or lane.kind not in ("category", "text"):
+        return lane
+    return replace(lane, expected=stored, share=None, rows=0)
 
 
 def _take(reader: Reader, places: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pa.RecordBatch | str:

@@ -74,8 +74,9 @@ def verdict(runs: Sequence[RunRecord], loud: set[str], named: Counter[str]) -> M
     text = _newest(newest, newest.run_id in loud, named)
     odd = [run for run in before if run.run_id in loud and run.outcome == "scored"]
     if odd:
-        text += Markup(" Of the {} before it {} more alarms than chance explains, last {}.").format(
-            many(len(before), "partition"), f"{len(odd)} had", short(place(odd[-1].partition), LONG)
+        had = "alarms" if newest.alert_rate_of == "alarms" else "more alarms than chance explains"
+        text += Markup(" Of the {} before it {} had {}, last {}.").format(
+            many(len(before), "partition"), len(odd), had, short(place(odd[-1].partition), LONG)
         )
     return text
 
@@ -89,18 +90,22 @@ def _newest(run: RunRecord, loud: bool, named: Counter[str]) -> Markup:
         return text + Markup(" {}.").format(short(why, 300)) if why else text
     if not run.rows:
         return Markup("{} holds no rows.").format(name)
-    rate = f"{run.anomalies / run.rows:.2%}"
-    text = Markup("{}: {} of {} anomalous, {} where {} was chosen: {}.").format(
+    text = Markup("{}: {} of {} anomalous, {}{}.").format(
         name,
         f"{run.anomalies:,}",
         many(run.rows, "row is", "rows are"),
-        rate,
-        percent(run.alert_rate),
-        Markup('<b class="alarm">more than chance explains</b>') if loud else "no more than chance explains",
+        f"{run.anomalies / run.rows:.2%}",
+        _beside_promise(run, loud),
     )
     if run.guard.verdict != "familiar":
         text += Markup(" The data is {}.").format(run.guard.verdict)
-    if named:
+    if len(named) == 1:
+        text += Markup(" {} found wrong, {}in <code>{}</code>.").format(
+            many(sum(named.values()), "cell was", "cells were"),
+            "all " if sum(named.values()) > 1 else "",
+            short(next(iter(named)), LONG),
+        )
+    elif named:
         first = Markup(", ").join(
             Markup("<code>{}</code> ({})").format(short(name, LONG), f"{count:,}")
             for name, count in sorted(named.items(), key=lambda item: (-item[1], item[0]))[:3]
@@ -109,6 +114,15 @@ def _newest(run: RunRecord, loud: bool, named: Counter[str]) -> Markup:
             many(sum(named.values()), "cell was", "cells were"), first
         )
     return text
+
+
+def _beside_promise(run: RunRecord, loud: bool) -> Markup:
+    """A partition's alarms beside what its alert rate promises of rows, or of alarms."""
+    rate = percent(run.alert_rate)
+    if run.alert_rate_of == "alarms":
+        return Markup("; at most {} of these are normal, on average").format(rate) if run.anomalies else Markup("")
+    told = Markup('<b class="alarm">more than chance explains</b>') if loud else "no more than chance explains"
+    return Markup(" where {} was chosen: {}").format(rate, told)
 
 
 def news(
@@ -168,7 +182,8 @@ def _sentence(lane: Lane) -> Markup:
     often = (1 + lane.beyond) / (lane.rows + 1)
     if lane.beyond:
         return text + Markup("; about 1 in {} normal rows lies as far off.").format(f"{max(round(1 / often), 1):,}")
-    return text + Markup("; fewer than 1 in {} normal rows lie as far off.").format(f"{lane.rows:,}")
+    # None of a thousand may still be one in four hundred: what was counted is said, and no more.
+    return text + Markup("; of {} none lies as far off.").format(many(lane.rows, "normal row"))
 
 
 def _range(lane: Lane) -> str:
