@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from ae_plugin.config import OUTPUT_COLUMNS, PIPELINES_DIR, Source, check_name, root_of
+from ae_plugin.config import OUTPUT_COLUMNS, PIPELINES_DIR, Format, Source, check_name, root_of
 from ae_plugin.engines.local import Reader
 from ae_plugin.errors import ConfigError, StoreError
 from ae_plugin.places import check_apart, check_uri, fixed_part, has_scheme
-from ae_plugin.store.files import SUFFIXES, Folder, SourceFile, list_files, list_source, writing
+from ae_plugin.store.files import PICTURES, SUFFIXES, Folder, SourceFile, list_files, list_source, writing
 
 LABELS = {"label", "is_anomaly", "anomaly", "is_fraud", "fraud", "target"}
 _HEADER = "# Written by `ae init`. Every field and its default: docs/configuration.md\n"
@@ -46,7 +46,7 @@ def init(source: str, *, name: str | None = None, path: Path | None = None, forc
     base, found = list_files(source)
     kind = _format_of(found or [source])
     files = list_source(Source(uri=source, format=kind))
-    keys, exclude = _named(files, kind)
+    keys, exclude = ([], []) if kind == "images" else _named(files, kind)
     try:
         slug = check_name(name if name is not None else _slug(source))
     except ValueError as error:
@@ -82,8 +82,10 @@ def _write(target: Path, text: str, force: bool) -> None:
         raise
 
 
-def _format_of(found: Iterable[str]) -> str:
+def _format_of(found: Iterable[str]) -> Format:
     names = [name.lower() for name in found]
+    if sum(name.endswith(PICTURES) for name in names) > len(names) / 2:
+        return "images"
     csv = sum(name.endswith(SUFFIXES["csv"]) for name in names)
     return "csv" if csv > len(names) / 2 else "parquet"
 

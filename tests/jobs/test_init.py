@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 from pyarrow import csv
 
 from ae_plugin import config
@@ -256,3 +257,17 @@ def test_the_yaml_moves_with_its_project(here: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(here)
     found: Any = works(here / "two/orders.yaml")
     assert found.source.uri == str(here / "two/orders")
+
+
+def test_a_folder_of_pictures(here: Path) -> None:
+    for day in (1, 2):
+        for name in ("a.png", "b.PNG", "c.jpg"):
+            path = here / f"boards/day={day}/{name}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
+    (here / "boards/notes.txt").write_text("not a picture")
+    path = init("boards")
+    written = yaml.safe_load(path.read_text())
+    assert written["source"] == {"uri": "boards", "format": "images", "partition_by": "day"}
+    found = check(config.load(path))
+    assert (found.partitions, found.files) == (2, 6) and found.columns[:2] == ["file: string", "image: binary"]
