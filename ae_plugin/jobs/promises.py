@@ -16,6 +16,8 @@ from ae_plugin.jobs.history import History
 
 COPIES, UNSEEN, LOOSE, TELLING = 0.1, 0.9, 1.5, 20
 UNEVEN_ROWS, UNEVEN_BY_CHANCE = 50, 0.01
+CELLS_BY_CHANCE = 0.1
+"""Cells of a normal row that are odder than all calibration cells by chance, from which on that is said."""
 _CHUNK_ROWS = 8192
 
 
@@ -133,10 +135,12 @@ def _columns(history: History, reference: Reference) -> list[str]:
     rows, cells = len(history.split.train), len(reference.cells)
     if len(specs) > rows:
         notes.append(f"{len(specs)} columns are learned from {rows} rows: what columns have in common is known roughly")
-    if len(specs) > cells + 1:
+    by_chance = len(specs) / (cells + 1)
+    if by_chance > CELLS_BY_CHANCE:
+        some, most = f"in {by_chance:.0%} of normal rows", f"about {by_chance:.0f} times in a normal row"
+        often = most if by_chance >= 1 else some
         notes.append(
             f"a cell is wrong when it is odder than its column's {cells} calibration cells: with {len(specs)} columns "
-            f"that happens in a normal row by chance too, about {len(specs) / (cells + 1):.0f} times. In flagged rows "
-            "trust the first cells most"
+            f"that happens {often}, by chance. In flagged rows trust the first cells most"
         )
     return notes

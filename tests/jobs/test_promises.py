@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,14 @@ def test_it_trains_and_scores_and_says_so(tmp_path: Path, case: str, rows: int, 
 def test_wide_tables_say_what_chance_does_to_their_cells(tmp_path: Path) -> None:
     _, report = trained(factors(150)(300, np.random.default_rng(0)), tmp_path)
     assert any("150 columns are learned from" in note for note in report.notes)
-    assert any("by chance too" in note for note in report.notes), report.notes
+    assert any("times in a normal row, by chance" in note for note in report.notes), report.notes
+
+
+def test_so_do_tables_where_that_happens_now_and_then(tmp_path: Path) -> None:
+    _, report = trained(factors(40)(600, np.random.default_rng(0)), tmp_path)
+    assert any(re.search(r"that happens in \d\d% of normal rows, by chance", note) for note in report.notes), (
+        report.notes
+    )
 
 
 def test_equal_rows_are_refused_in_one_line(tmp_path: Path) -> None:
