@@ -153,7 +153,9 @@ class _Column:
         seen = encoder.visible(encoded) * ~gone
         seen[:, self.index] = 0
         where = encoder.slices[self.index]
-        features = self.scorer.expect(encoded.x, seen)[:, where]
+        whole = self.scorer.expect(encoded.x, seen)
+        # Not the errors it was judged by: the cell is drawn beside the value that is told.
+        features, apart = whole[:, where], encoder.column_errors(encoded, whole)[:, self.index]
         observed = decoded(batch.column(batch.schema.get_field_index(spec.name)))
         texts, expected = as_text(observed).to_pylist(), self._decoded(features, observed)
         low, high = self._ends(features, observed)
@@ -172,7 +174,7 @@ class _Column:
                 expected=expected[row],
                 low=low[row],
                 high=high[row],
-                place=math.sqrt(float(errors[row]) / reach) * (-1 if below[row] else 1),
+                place=math.sqrt(float(apart[row]) / reach) * (-1 if below[row] else 1),
                 share=_share(spec, features[row], expected[row]),
                 seen=_seen(spec, texts[row], bool(state[row] == IMPOSSIBLE)),
                 level=float(self.bands.level[self.index]),

@@ -54,6 +54,13 @@ def test_wrong_cells_are_told_as_scoring_found_them(scorer: Scorer) -> None:
     for cell in alone:  # others stay hidden while a cell is judged, so that only then the same is asked
         lane = known[cell["row"], cell["column"]]
         assert (1 + lane.beyond) / (lane.rows + 1) == pytest.approx(cell["p_value"], rel=0.35, abs=2e-3)
+    beside_null = [row for row in rows if batch.slice(row, 1).to_pandas().isna().any(axis=None)]
+    drawn = [(row, lane) for (row, _), lane in known.items() if lane.kind == "number" and lane.observed is not None]
+    for _, lane in drawn:  # wherever the dot is drawn, the value lies there beside the band that is told
+        inside = float(lane.low) - 0.51 <= float(lane.observed) <= float(lane.high) + 0.51
+        well_inside = float(lane.low) + 0.51 <= float(lane.observed) <= float(lane.high) - 0.51
+        assert (inside or abs(lane.place) > 0.9) and (not well_inside or abs(lane.place) < 1.1), lane
+    assert {row for row, _ in drawn} & set(beside_null)
     assert all(max(5, len(w)) >= len(own) for w, own in zip(wrong, lanes, strict=True))
 
 
