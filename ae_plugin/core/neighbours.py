@@ -1,8 +1,10 @@
 """How far a row is from rows of history: in what it holds and in its latent code together.
 
 From rows known to be normal, the nearest one tells. Where history may hold anomalies, and they may resemble one
-another, the nearest of each ten tells, on average over many tens drawn at random: few tens hold an anomaly's twin
-(Pang, Ting and Albrecht, "LeSiNN: Detecting anomalies by identifying least similar nearest neighbours", ICDMW 2015).
+another, the nearest tenth of the rows asked tells, on average: a tenth of history cannot all be wrong in one way. In a
+long history, whose source is scored by the million, it is the nearest of each ten, on average over many tens drawn at
+random, which costs half: few tens hold an anomaly's twin (Pang, Ting and Albrecht, "LeSiNN: Detecting anomalies by
+identifying least similar nearest neighbours", ICDMW 2015).
 
 A short history is asked row by row, the rows held out for calibration too. Each of those is then measured without
 itself, as a new row is: p-values stay valid (a new row among the calibration rows' neighbours could only bring them
@@ -35,14 +37,15 @@ class Neighbours:
     Attributes:
         points: float32 [R, F + L], values and latent codes, scaled; rows that were held out come last.
         scale: float32 [2], of values and of codes: both spread equally far.
-        groups: how many equal parts the points fall into, one after another; a distance is the mean over parts of that
-            to the nearest point of each.
+        groups: how many equal parts the points fall into, one after another.
+        nearest: how many of the nearest points of each part a distance is the mean of.
         held: how many of the points were held out.
     """
 
     points: Floats
     scale: Floats
     groups: int
+    nearest: int = 1
     held: int = 0
 
     @staticmethod
@@ -65,11 +68,15 @@ class Neighbours:
         own = np.full(len(rows) + len(others), -1, np.intp)
         if contaminated:
             # A long history is scored by the million: a quarter of the rows asked costs half a point of AUROC.
-            some = min(SOME if len(own) <= MANY else SOME // 4, len(rows))
-            groups = max(min(5, some // 2), some // TEN, 1)
-            chosen = np.random.default_rng(SEED).permutation(len(rows))[: some // groups * groups]
+            order = np.random.default_rng(SEED).permutation(len(rows))
+            if len(own) <= MANY:
+                chosen, groups = order[:SOME], 1
+                nearest = max(min(5, len(chosen) - 1), len(chosen) // TEN)
+            else:
+                groups, nearest = SOME // 4 // TEN, 1
+                chosen = order[: groups * TEN]
             own[chosen] = np.arange(len(chosen))
-            return replace(blank, points=rows[chosen], groups=groups), own
+            return replace(blank, points=rows[chosen], groups=groups, nearest=nearest), own
         if len(own) > FEW:
             return replace(blank, points=_centres(rows)), own
         return replace(blank, points=np.concatenate([rows, others]), held=len(others)), np.arange(len(own))
@@ -116,10 +123,17 @@ class Neighbours:
             if own is not None:
                 there = np.flatnonzero(own[part] >= 0)
                 apart[own[part][there], there] = np.inf
-            squares = apart.reshape(self.groups, -1, _BLOCK).min(axis=1)
+            squares = _least(apart.reshape(self.groups, -1, _BLOCK), self.nearest)
             squares += np.einsum("ij,ij->j", block[:-1], block[:-1])
-            out[part] = np.sqrt(np.maximum(squares, 0)).mean(axis=0)[:here]
+            out[part] = np.sqrt(np.maximum(squares, 0)).mean(axis=(0, 1))[:here]
         return out
+
+
+def _least(squares: Floats, nearest: int) -> Floats:
+    """The smallest of each part, [groups, nearest, n] of [groups, size, n]."""
+    if nearest == 1:
+        return np.asarray(squares.min(axis=1, keepdims=True))
+    return np.asarray(np.partition(squares, nearest - 1, axis=1)[:, :nearest])
 
 
 def _centres(rows: Floats) -> Floats:

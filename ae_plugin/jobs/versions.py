@@ -80,7 +80,7 @@ def pack(
     arrays: dict[str, Any] = {
         "near.points": reference.near.points,
         "near.scale": reference.near.scale,
-        "near.parts": np.array([reference.near.groups, reference.near.held]),
+        "near.parts": np.array([reference.near.groups, reference.near.nearest, reference.near.held]),
         "tails": reference.tails,
         "groups": reference.groups.astype(np.uint8),
         "calibration": reference.calibration,
@@ -138,7 +138,7 @@ def _check_shapes(arrays: dict[str, Any], card: ModelCard, encoder: TableEncoder
     wanted: dict[str, tuple[int | None, ...]] = {
         "near.points": (None, features + card.latent_dim),
         "near.scale": (2,),
-        "near.parts": (2,),
+        "near.parts": (3,),
         "tails": (encoder.total_bins,),
         "groups": (None, columns),
         "calibration": (rows,),

@@ -65,20 +65,29 @@ def test_p_values_hold_though_calibration_rows_are_neighbours() -> None:
     assert 0.03 < np.mean(flagged) <= 0.053, "at most one in twenty, and no fewer than chance takes"
 
 
-def test_where_history_may_be_wrong_the_nearest_of_each_ten_tells() -> None:
+@pytest.mark.parametrize(("held", "points", "groups", "nearest"), [(500, SOME, 1, SOME // TEN), (6_000, 250, 25, 1)])
+def test_where_history_may_be_wrong_many_rows_tell(held: int, points: int, groups: int, nearest: int) -> None:
     history = rows(5_000)
-    near, own = Neighbours.fit(history, rows(500, 1), contaminated=True)
+    near, own = Neighbours.fit(history, rows(held, 1), contaminated=True)
     there = np.flatnonzero(own >= 0)
     assert np.array_equal(near.points[own[there]], near.joint(*history)[there])
     without = near.distance(*history, own[:5_000])
     assert (without >= near.distance(*history)).all() and (without > near.distance(*history)).sum() == len(there)
-    assert (len(near.points), near.groups, near.held) == (SOME // TEN * TEN, SOME // TEN, 0)
+    assert (len(near.points), near.groups, near.nearest, near.held) == (points, groups, nearest, 0)
     assert near.last(10) is None and near.blind() is near
+    asked = rows(40, 3)
+    apart = np.sqrt(np.square(near.joint(*asked)[:, None] - near.points[None]).sum(axis=2))
+    wanted = np.sort(apart.reshape(40, groups, -1), axis=2)[:, :, :nearest].mean(axis=(1, 2))
+    assert near.distance(*asked) == pytest.approx(wanted, rel=1e-4)
     few, _ = Neighbours.fit(rows(30), rows(5, 1), contaminated=True)
-    assert (len(few.points), few.groups) == (30, 5)
+    assert (len(few.points), few.groups, few.nearest) == (30, 1, 5)
+
+
+@pytest.mark.parametrize("held", [100, 10_000])
+def test_a_crowd_of_wrong_rows_is_still_far(held: int) -> None:
     bad = np.full((40, 6), 8, np.float32), np.full((40, 3), 5, np.float32)
     mixed = tuple(np.concatenate([a, b]) for a, b in zip(rows(960), bad, strict=True))
-    near, _ = Neighbours.fit((mixed[0], mixed[1]), rows(100, 1), contaminated=True)
+    near, _ = Neighbours.fit((mixed[0], mixed[1]), rows(held, 1), contaminated=True)
     usual = near.distance(*rows(200, 2))
     assert near.distance(*bad).min() > np.quantile(usual, 0.9), "a crowd of wrong rows is still far"
     nearest, _ = Neighbours.fit((mixed[0], mixed[1]), rows(100, 1), contaminated=False)

@@ -62,7 +62,7 @@ def pack_pictures(reference: PictureReference, weights: Sequence[Any], network: 
     arrays: dict[str, Any] = {
         "near.points": reference.near.points,
         "near.scale": reference.near.scale,
-        "near.parts": np.array([reference.near.groups, reference.near.held]),
+        "near.parts": np.array([reference.near.groups, reference.near.nearest, reference.near.held]),
         "calibration": reference.calibration,
         "hottest": reference.hottest,
     }
