@@ -111,6 +111,8 @@ def load_version(registry: Registry, version: str, alert_rate: float, method: Me
     """
     raw, files = registry.read(version)
     where = f"{registry.folder.uri}/_models/{version}"
+    if raw.get("kind") == "conv":
+        raise StoreError("is a model of pictures, not of a table", where=where, mend="Score with it by `ae score`")
     try:
         card = ModelCard.model_validate(raw)
         encoder = TableEncoder(card.columns)

@@ -14,10 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+import ae_plugin
 from ae_plugin.config import Pipeline
-from ae_plugin.errors import ConfigError, DataError, UnfamiliarError
+from ae_plugin.errors import ConfigError, DataError, StoreError, UnfamiliarError
+from ae_plugin.jobs.check import check
+from ae_plugin.jobs.evaluate import evaluate
+from ae_plugin.jobs.feedback import feedback
 from ae_plugin.jobs.pictures.versions import load_picture_version
 from ae_plugin.jobs.promote import promote
+from ae_plugin.jobs.report import report
 from ae_plugin.jobs.score import score
 from ae_plugin.jobs.train import train
 from ae_plugin.schemas import TrainReport
@@ -220,3 +225,25 @@ def test_a_version_can_be_read_again(boards: Boards) -> None:
     version = load_picture_version(Registry(boards.pipeline.output), boards.report.model_version, 0.05)
     assert version.card.kind == "conv" and version.card.side == (SIDE, SIDE) and version.card.channels == 1
     assert len(version.scorer.reference.calibration) == boards.report.rows_calibration
+
+
+def test_what_knows_tables_only_says_so(boards: Boards) -> None:
+    with pytest.raises(StoreError, match="is a model of pictures, not of a table"):
+        ae_plugin.load(boards.pipeline.output)
+    with pytest.raises(ConfigError, match="ae evaluate knows tables only"):
+        evaluate(boards.pipeline, "label")
+    with pytest.raises(ConfigError, match="ae feedback knows tables only"):
+        feedback(boards.pipeline, [])
+
+
+def test_the_report_shows_a_contact_sheet(boards: Boards) -> None:
+    score(boards.pipeline, "5")
+    page = Path(report(boards.pipeline)).read_text(encoding="utf-8")
+    assert "Anomalous pictures" in page and page.count('src="data:image/png;base64,') >= 3 * 5
+    assert "none</span>" not in page and "as it came" in page
+    assert page == Path(report(boards.pipeline)).read_text(encoding="utf-8")
+
+
+def test_check_reads_everything(boards: Boards) -> None:
+    found = check(boards.pipeline)
+    assert found.champion == boards.report.model_version and found.partitions == 6 and found.notes == []
