@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,18 +18,14 @@ from ae_plugin.core.values import take
 from ae_plugin.engines.local import Reader, batch_rows, parallel, prefetch
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.inputs import find_files, find_target
-from ae_plugin.jobs.pictures.score import PictureRun
-from ae_plugin.jobs.pictures.versions import PictureVersion, load_picture_version
 from ae_plugin.jobs.run import Run
 from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.schemas import GuardVerdict, RunRecord, cells_schema, scores_schema
-from ae_plugin.store.files import (
-    Folder,
-)
+from ae_plugin.store.files import Folder
 from ae_plugin.store.registry import Registry
 
-log = logging.getLogger(__name__)
-AnyVersion = ModelVersion | PictureVersion
+if TYPE_CHECKING:
+    from ae_plugin.jobs.pictures.versions import PictureVersion
 
 
 def score(
@@ -38,7 +34,7 @@ def score(
     *,
     source: str | None = None,
     output: str | None = None,
-    version: AnyVersion | None = None,
+    version: ModelVersion | PictureVersion | None = None,
 ) -> RunRecord:
     """Score one partition with the champion.
 
@@ -62,7 +58,10 @@ def score(
     kind = "csv" if source and source.lower().endswith((".csv", ".csv.gz")) else pipeline.source.format
     where, files = find_files(pipeline, partition, source, kind)
     target = find_target(pipeline, files, source, output)
-    if isinstance(version, PictureVersion):
+    if not isinstance(version, ModelVersion):
+        # Only now: what reads pictures is slow to import.
+        from ae_plugin.jobs.pictures.score import PictureRun
+
         return PictureRun(pipeline, version, where, files, target, clock).execute()
     reader = Reader(files, kind, version.schema, batch_rows(version.scorer.encoder.features))
     run = _TableRun(pipeline, version, where, reader, target, clock)
@@ -80,10 +79,12 @@ def load_champion(pipeline: Pipeline) -> ModelVersion:
     return load_version(registry, registry.champion(), pipeline.score.alert_rate, pipeline.score.method)
 
 
-def champion_of(pipeline: Pipeline) -> AnyVersion:
+def champion_of(pipeline: Pipeline) -> ModelVersion | PictureVersion:
     """Load what a pipeline scores with, whether tables or pictures; raises as `load_champion` does."""
     if pipeline.source.format != "images":
         return load_champion(pipeline)
+    from ae_plugin.jobs.pictures.versions import load_picture_version
+
     registry = Registry(pipeline.output)
     return load_picture_version(registry, registry.champion(), pipeline.score.alert_rate)
 

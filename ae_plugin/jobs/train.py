@@ -32,7 +32,6 @@ from ae_plugin.jobs.compare import compare
 from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.history import History, learn_history
 from ae_plugin.jobs.machine import peak_memory_mb
-from ae_plugin.jobs.pictures.train import train_pictures
 from ae_plugin.jobs.progress import training_folder
 from ae_plugin.jobs.promises import limits
 from ae_plugin.jobs.summary import many
@@ -58,6 +57,8 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
         StoreError: the output cannot be written.
     """
     if pipeline.source.format == "images":
+        from ae_plugin.jobs.pictures.train import train_pictures
+
         return train_pictures(pipeline, on_progress)
     started = time.perf_counter()
     registry = Registry(pipeline.output)

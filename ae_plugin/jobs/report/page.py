@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files as package_files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jinja2
 
@@ -18,12 +19,12 @@ from ae_plugin.core.calibration import rows_needed, threshold
 from ae_plugin.core.values import Floats
 from ae_plugin.jobs.report import charts, words
 from ae_plugin.jobs.report.rows import Explainer
-from ae_plugin.jobs.report.sheet import contact_sheet
 from ae_plugin.jobs.report.stored import (
     ALIKE,
     RATES,
     Scores,
     Version,
+    WorstRow,
     read_cells,
     read_scores,
     read_versions,
@@ -35,6 +36,9 @@ from ae_plugin.store.commit import recover
 from ae_plugin.store.files import Folder
 from ae_plugin.store.registry import Move, Registry
 from ae_plugin.store.runs import latest
+
+if TYPE_CHECKING:
+    from ae_plugin.jobs.report.sheet import Strip
 
 RECENT, NAMED = 60, 12
 
@@ -147,7 +151,7 @@ def _page(pipeline: Pipeline, folder: Folder) -> str:
         shares=shares,
         p_value_chart=None if shares is None else charts.p_value_chart(shares),
         explained=[] if images else explainer.explain(worst, runs),
-        sheet=contact_sheet(pipeline, folder, worst, runs) if images else [],
+        sheet=_sheet(pipeline, folder, worst, runs) if images else [],
         images=images,
         rows_left=sum(run.anomalies for run in scored) - len(worst),
         problems=problems,
@@ -159,6 +163,12 @@ def _page(pipeline: Pipeline, folder: Folder) -> str:
         versions=versions,
         versions_total=len(names),
     )
+
+
+def _sheet(pipeline: Pipeline, folder: Folder, worst: Sequence[WorstRow], runs: Sequence[RunRecord]) -> Sequence[Strip]:
+    from ae_plugin.jobs.report.sheet import contact_sheet
+
+    return contact_sheet(pipeline, folder, worst, runs)
 
 
 def _template() -> jinja2.Template:
