@@ -260,6 +260,12 @@ class Scorer:
             cell[odd] = np.maximum(cell[odd], self.reference.hidden.worst(hidden))
         return cell
 
+    def cell_scores(self, encoded: Encoded) -> Floats:
+        """Surprise of each row's oddest cell, float32 [n]: what the network alone says, with every row looked into."""
+        reconstruction = reconstruct(self.network, *self.encoder.inputs(encoded))
+        errors = self.encoder.column_errors(encoded, reconstruction)
+        return self.oddest_cell(encoded, np.full(len(encoded), np.inf, np.float32), errors)
+
     def p_values(self, batch: pa.RecordBatch, reference: float | None = None) -> Floats:
         """The p-values of a record batch's rows alone, float32 [n]."""
         return self._p_values(self.raw_scores(self.encode(batch, reference))[0])

@@ -1,7 +1,8 @@
 """The promotion gate: does the challenger tell injected faults from normal rows better than what is there already?
 
 Rows that nobody was trained on are copied with injected faults (`core/faults`). Each scorer ranks the rows and their
-faulty copies; its AUROC is averaged over the kinds of fault. The challenger passes when it beats PCA, an untrained
+faulty copies by the oddest cell of each, since that is what a network is for: distance from rows of history needs none.
+Its AUROC is averaged over the kinds of fault. The challenger passes when it beats PCA, an untrained
 copy of itself, and the champion. Beating a trivial scorer takes a margin: at most 98% of its error (1 - AUROC). Copies
 keep the draw of the faults from deciding. Which rows there are still does: of two equals, one beats the other by that
 margin about one time in twenty with 2000 rows, and more than one in three with 50.
@@ -137,7 +138,7 @@ def _pca_errors(pca: Pca, encoder: TableEncoder, encoded: Encoded) -> Floats:
 
 
 def _by_scorer(scorer: Scorer) -> Callable[[pa.Table, float | None], Floats]:
-    return lambda table, at: scorer.raw_scores(scorer.encode(table, at))[0]
+    return lambda table, at: scorer.cell_scores(scorer.encode(table, at))
 
 
 def _by_partition(history: Sample, rows: Indices) -> list[tuple[pa.Table, float | None]]:
