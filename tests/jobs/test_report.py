@@ -297,7 +297,7 @@ def test_the_verdict_is_the_first_thing_said(shop: Shop) -> None:
 
 
 def test_a_rate_of_alarms_is_not_read_as_one_of_rows(shop: Shop) -> None:
-    shop = spoilt(shop, score={"alert_rate": 0.2, "alert_rate_of": "alarms"})
+    shop = spoilt(shop, score={"alert_rate": 0.1, "alert_rate_of": "alarms"})
     score(shop.pipeline, day(FRESH + 1))
     score(shop.pipeline, day(FRESH))
     newest, faulty = sorted(runs(shop.pipeline), key=lambda run: run.partition, reverse=True)
@@ -306,9 +306,9 @@ def test_a_rate_of_alarms_is_not_read_as_one_of_rows(shop: Shop) -> None:
     lead = text.split("state of")[1].split("Anomalous rows")[0]
     assert f"date={day(FRESH + 1)}: 0 of 300 rows are anomalous, 0.00%." in lead
     assert f"Of the 1 partition before it 1 had alarms, last date={day(FRESH)}" in lead
-    assert "20% of a partition's alarms may be normal rows" in lead
+    assert "10% of a partition's alarms may be normal rows" in lead
     assert "than chance explains" not in text and "of normal rows may be flagged" not in lead
-    assert "1,499 would allow a single alarm among 300 rows" in text
+    assert "2,999 would allow a single alarm among 300 rows" in text
     rates = [row["Alarm rate"] for row in page_of(shop.pipeline).table("what each alarm rate of rows means")]
     assert rates == ["10%", "5%", "1%", "0.1%"]
 
