@@ -10,7 +10,6 @@ import numpy as np
 from ae_plugin.core.values import Floats
 
 CELL, ORIENTATIONS = 8, 8
-_FLAT = 0.01
 
 
 def hog(tiles: Floats) -> Floats:

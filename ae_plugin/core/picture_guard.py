@@ -44,9 +44,7 @@ class PictureGuard:
             reasons = [f"{share:.0%} of pictures are {_FAR}"]
         if self.pictures >= FEW and self._more_than(MOST):
             word = "unfamiliar"
-            reasons = [
-                f"another kind of picture: {share:.0%} are farther from history than 95% of calibration pictures"
-            ]
+            reasons = [f"another kind of picture: {share:.0%} are {_FAR}"]
         return GuardVerdict(verdict=word, reasons=reasons, columns=[])
 
     def _more_than(self, share: float) -> bool:

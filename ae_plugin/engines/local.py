@@ -233,10 +233,11 @@ class Writer:
         folder: the output.
         name: of the (staged) file.
         schema: exactly what is written.
+        group_rows: rows of a row group; as many are in memory before they are written.
     """
 
-    def __init__(self, folder: Folder, name: str, schema: pa.Schema) -> None:
-        self.schema, self.rows = schema, 0
+    def __init__(self, folder: Folder, name: str, schema: pa.Schema, group_rows: int = GROUP_ROWS) -> None:
+        self.schema, self.rows, self._group = schema, 0, group_rows
         self._waiting: list[pa.Table] = []
         self._where = folder.uri
         with writing(self._where):
@@ -249,15 +250,15 @@ class Writer:
         """Add rows; row groups are of one size wherever the stream was cut."""
         self._waiting.append(batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch]))
         self.rows += batch.num_rows
-        if sum(table.num_rows for table in self._waiting) >= GROUP_ROWS:
-            self._flush(GROUP_ROWS)
+        if sum(table.num_rows for table in self._waiting) >= self._group:
+            self._flush(self._group)
 
     def _flush(self, least: int) -> None:
         whole = pa.concat_tables(self._waiting)
         with writing(self._where):
             while whole.num_rows >= max(least, 1):
-                self._writer.write_table(whole.slice(0, GROUP_ROWS), row_group_size=GROUP_ROWS)
-                whole = whole.slice(GROUP_ROWS)
+                self._writer.write_table(whole.slice(0, self._group), row_group_size=self._group)
+                whole = whole.slice(self._group)
             self._file.grown()
         self._waiting = [whole]
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from ae_plugin.config import Pipeline
 from ae_plugin.core.alarms import few_calibration_rows
 from ae_plugin.core.calibration import rows_needed
-from ae_plugin.engines.local import Writer, prefetch
+from ae_plugin.engines.local import GROUP_ROWS, Writer, prefetch
 from ae_plugin.errors import UnfamiliarError
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.schemas import GuardVerdict, Method, RunRecord
@@ -53,6 +53,7 @@ class Run(ABC):
 
     Attributes:
         datasets: what a scored partition is made of, by name.
+        group_rows: rows of a row group of what is written.
         model_version: what scores it.
         method: how.
         calibration_rows: rows that its p-values are made of.
@@ -60,6 +61,7 @@ class Run(ABC):
     """
 
     datasets: ClassVar[tuple[str, ...]]
+    group_rows: ClassVar[int] = GROUP_ROWS
     model_version: str
     method: Method
     calibration_rows: int
@@ -121,7 +123,7 @@ class Run(ABC):
         found: dict[str, Writer] = {}
         try:
             for name, schema in schemas.items():
-                found[name] = Writer(self.folder, self.commit.staged(self.path(name)), schema)
+                found[name] = self._writer(self.commit.staged(self.path(name)), schema)
             yield found
             for name, writer in found.items():
                 self.written[self.path(name)] = writer.close()
@@ -129,6 +131,9 @@ class Run(ABC):
             for writer in found.values():
                 writer.abort()
             raise
+
+    def _writer(self, staged: str, schema: pa.Schema) -> Writer:
+        return Writer(self.folder, staged, schema, self.group_rows)
 
     def path(self, dataset: str) -> str:
         """Where the partition's file of a dataset lies, relative to the output."""
@@ -145,7 +150,7 @@ class Run(ABC):
             return self._commit(verdict, "refused", {}, [])
         target = self.path("quarantine")
         staged = self.commit.staged(target)
-        writer = Writer(self.folder, staged, self.schema)
+        writer = self._writer(staged, self.schema)
         try:
             for batch in prefetch(self._source()):
                 writer.write(batch)

@@ -16,10 +16,13 @@ from PIL import Image
 
 import ae_plugin
 from ae_plugin.config import Pipeline
+from ae_plugin.engines.pictures import PictureReader
 from ae_plugin.errors import ConfigError, DataError, StoreError, UnfamiliarError
 from ae_plugin.jobs.check import check
 from ae_plugin.jobs.evaluate import evaluate
 from ae_plugin.jobs.feedback import feedback
+from ae_plugin.jobs.pictures import history
+from ae_plugin.jobs.pictures.score import PictureRun
 from ae_plugin.jobs.pictures.versions import load_picture_version
 from ae_plugin.jobs.promote import promote
 from ae_plugin.jobs.report import report
@@ -247,3 +250,20 @@ def test_the_report_shows_a_contact_sheet(boards: Boards) -> None:
 def test_check_reads_everything(boards: Boards) -> None:
     found = check(boards.pipeline)
     assert found.champion == boards.report.model_version and found.partitions == 6 and found.notes == []
+
+
+def test_few_pictures_are_in_memory_at_once(boards: Boards, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PictureRun, "group_rows", 16)
+    score(boards.pipeline, "4", output=str(boards.root / "grouped"))
+    found = pq.ParquetFile(boards.root / "grouped/denoised/day=4/part-0.parquet").metadata
+    assert [found.row_group(i).num_rows for i in range(found.num_row_groups)] == [16, 16, 8]
+
+
+def test_what_does_not_fit_is_left_out_evenly(boards: Boards, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "PIXEL_BYTES", 60 * SIDE * SIDE)
+    learned = history.learn_picture_history(boards.pipeline)
+    assert learned.total == 180 and sum(learned.counts) == 45
+    readers = [PictureReader(files) for files in learned.groups.values()]
+    every = [picture.pixels for _, picture in history.decoded_at(readers, set(range(180)))]
+    kept = [any(np.array_equal(pixels, one.pixels) for one in learned.calibration) for pixels in every]
+    assert all(any(kept[start : start + 60]) for start in (0, 60, 120)), "of each day"

@@ -5,7 +5,6 @@ As for tables: it must beat PCA, an untrained copy of itself and the champion, b
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -30,7 +29,6 @@ from ae_plugin.jobs.pictures.versions import load_picture_version
 from ae_plugin.schemas import Gate, GateResult
 from ae_plugin.store.registry import Registry
 
-log = logging.getLogger(__name__)
 GATE_TILES, PCA_TILES, PCA_FEATURES = 400, 2_000, 4_096
 Score = Callable[[Floats], Floats]
 

@@ -14,7 +14,7 @@ from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.picture_scoring import seen
 from ae_plugin.core.pictures import Picture
 from ae_plugin.core.tiles import cut, side_for
-from ae_plugin.core.values import Floats
+from ae_plugin.core.values import Floats, evenly_spaced
 from ae_plugin.engines.pictures import PictureReader, decoded
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.history import training_partitions
@@ -108,18 +108,20 @@ def _rows(reader: PictureReader) -> int:
 def _sample(
     readers: Sequence[PictureReader], order: np.ndarray[tuple[int], np.dtype[np.int64]]
 ) -> tuple[list[Picture], int]:
-    """The pictures at the first places of an order, as many as fit the memory budget, in the source's order."""
+    """The pictures at places, in the source's order; every second, fourth ... if all do not fit the memory budget."""
     found: list[Picture] = []
-    wanted, unreadable, spent = set(order.tolist()), 0, 0
-    for _, picture in decoded_at(readers, wanted):
+    unreadable, readable, every, spent = 0, 0, 1, 0
+    for _, picture in decoded_at(readers, set(order.tolist())):
         if not isinstance(picture, Picture):
             unreadable += 1
             continue
-        spent += picture.pixels.nbytes
-        if spent > PIXEL_BYTES:
-            log.warning("%d pictures fill the memory that training may use; later ones are left out", len(found))
-            break
-        found.append(picture)
+        if readable % every == 0:
+            found.append(picture)
+            spent += picture.pixels.nbytes
+        readable += 1
+        if spent > PIXEL_BYTES:  # of all of history, not of its oldest part
+            found, every = found[::2], every * 2
+            spent = sum(one.pixels.nbytes for one in found)
     return found, unreadable
 
 
@@ -146,7 +148,7 @@ def _tiles(pictures: Sequence[Picture], side: tuple[int, int], channels: int, rn
     most = min(TILE_BYTES // (side[0] * side[1] * channels * 4), MOST_TILES)
     each = max(most // max(len(pictures), 1), 1)
     parts = []
-    for picture in pictures[:most]:
+    for picture in (pictures[i] for i in evenly_spaced(len(pictures), most)):
         tiles, _ = cut(seen(picture, channels), side)
         parts.append(tiles if len(tiles) <= each else tiles[np.sort(rng.permutation(len(tiles))[:each])])
     return np.concatenate(parts)

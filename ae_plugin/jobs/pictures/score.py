@@ -16,21 +16,19 @@ from ae_plugin.core.picture_guard import PictureGuard
 from ae_plugin.core.picture_scoring import ScoredPicture, mend
 from ae_plugin.core.pictures import Picture, PictureError, encode
 from ae_plugin.core.values import Bools, Floats
-from ae_plugin.engines.local import prefetch
-from ae_plugin.engines.pictures import PictureReader, decoded
+from ae_plugin.engines.pictures import BATCH_PICTURES, PictureReader, decoded
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.pictures.versions import PictureVersion
 from ae_plugin.jobs.run import Run
 from ae_plugin.schemas import GuardVerdict, RunRecord, heatmaps_schema, scores_schema
 from ae_plugin.store.files import Folder, SourceFile
 
-Decoded = tuple[pa.RecordBatch, list[Picture | PictureError]]
-
 
 class PictureRun(Run):
     """One partition of pictures being scored."""
 
     datasets = "scores", "denoised", "heatmaps"
+    group_rows = BATCH_PICTURES
     method = "combined"
 
     def __init__(
@@ -129,7 +127,7 @@ class PictureRun(Run):
         return self.guard.verdict()
 
     def _source(self) -> Iterator[pa.RecordBatch]:
-        return prefetch(self.reader.batches())
+        return self.reader.batches()
 
     def _mended(self, record: RunRecord) -> str:
         return f"{record.cells_repaired} pictures repaired, {record.unreadable_rows} cannot be read"

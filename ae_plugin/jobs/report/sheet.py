@@ -15,7 +15,7 @@ from PIL import Image
 from ae_plugin.config import Pipeline
 from ae_plugin.core.pictures import Picture, PictureError, decode, to_float
 from ae_plugin.core.values import Floats
-from ae_plugin.engines.pictures import PictureReader
+from ae_plugin.engines.pictures import PictureReader, image_column
 from ae_plugin.errors import UserError
 from ae_plugin.jobs.report.stored import WorstRow, batches_of
 from ae_plugin.schemas import RunRecord
@@ -91,7 +91,7 @@ def _at(batches: Iterator[pa.RecordBatch], wanted: set[int]) -> Iterator[tuple[i
     for batch in batches:
         if first > max(wanted):
             return
-        image = next(field.name for field in batch.schema if _holds_pictures(field.type))
+        image = image_column(batch.schema)
         for row in sorted(wanted & set(range(first, first + batch.num_rows))):
             cell = batch.column(image)[row - first].as_py()
             try:
@@ -99,10 +99,6 @@ def _at(batches: Iterator[pa.RecordBatch], wanted: set[int]) -> Iterator[tuple[i
             except (PictureError, TypeError):
                 continue
         first += batch.num_rows
-
-
-def _holds_pictures(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_struct(kind))
 
 
 def _heats(batch: pa.RecordBatch) -> Iterator[tuple[int, Floats]]:
