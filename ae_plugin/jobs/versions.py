@@ -78,9 +78,8 @@ def pack(
 ) -> dict[str, bytes]:
     """Turn a trained version into files: name -> content."""
     arrays: dict[str, Any] = {
-        "near.points": reference.near.points,
-        "near.scale": reference.near.scale,
-        "near.parts": np.array([reference.near.groups, reference.near.nearest, reference.near.held]),
+        **near_arrays(reference.near),
+        **view_arrays(reference.views),
         "tails": reference.tails,
         "groups": reference.groups.astype(np.uint8),
         "calibration": reference.calibration,
@@ -93,14 +92,37 @@ def pack(
         "guard.spread": guard.spread,
         "guard.odd": guard.odd,
     }
-    for name, tail in reference.views.items():
-        arrays |= {f"view.{name}.at": tail.at, f"view.{name}.nats": tail.nats}
-        arrays[f"view.{name}.index"] = np.array([tail.index])
     for name, tails in (("clean", reference.clean), ("hidden", reference.hidden)):
         arrays |= {f"cell.{name}.at": tails.at, f"cell.{name}.nats": tails.nats, f"cell.{name}.index": tails.index}
     kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     layers = {f"{index:04d}": np.ascontiguousarray(array) for index, array in enumerate(weights)}
     return {NETWORK: network, FILLER: filler, WEIGHTS: save_arrays(layers), REFERENCE: save_arrays(kept)}
+
+
+def near_arrays(near: Neighbours) -> dict[str, Any]:
+    """The arrays that neighbours are kept in."""
+    parts = np.array([near.groups, near.nearest, near.held])
+    return {"near.points": near.points, "near.scale": near.scale, "near.parts": parts}
+
+
+def near_of(arrays: dict[str, Any]) -> Neighbours:
+    """What `near_arrays` kept; KeyError when it is not there."""
+    return Neighbours(arrays["near.points"], arrays["near.scale"], *map(int, arrays["near.parts"]))
+
+
+def view_arrays(views: dict[str, Tail]) -> dict[str, Any]:
+    """The arrays that tails of views are kept in."""
+    kept: dict[str, Any] = {}
+    for name, tail in views.items():
+        kept |= {f"view.{name}.at": tail.at, f"view.{name}.nats": tail.nats}
+        kept[f"view.{name}.index"] = np.array([tail.index])
+    return kept
+
+
+def view_of(arrays: dict[str, Any], name: str) -> Tail:
+    """One of what `view_arrays` kept; KeyError when it is not there."""
+    at, nats, index = (arrays[f"view.{name}.{part}"] for part in ("at", "nats", "index"))
+    return Tail(at, nats, float(index[0]))
 
 
 def load_version(registry: Registry, version: str, alert_rate: float, method: Method = "combined") -> ModelVersion:
@@ -167,18 +189,14 @@ def _check_shapes(arrays: dict[str, Any], card: ModelCard, encoder: TableEncoder
 
 
 def _unpack(card: ModelCard, arrays: dict[str, Any]) -> Reference:
-    def view(name: str) -> Tail:
-        at, nats, index = (arrays[f"view.{name}.{part}"] for part in ("at", "nats", "index"))
-        return Tail(at, nats, float(index[0]))
-
     def columns(name: str) -> ColumnTails:
         return ColumnTails(*(arrays[f"cell.{name}.{part}"] for part in ("at", "nats", "index")))
 
     return Reference(
-        near=Neighbours(arrays["near.points"], arrays["near.scale"], *map(int, arrays["near.parts"])),
+        near=near_of(arrays),
         tails=arrays["tails"],
         groups=arrays["groups"].astype(bool),
-        views={name: view(name) for name in card.views},
+        views={name: view_of(arrays, name) for name in card.views},
         clean=columns("clean"),
         hidden=columns("hidden"),
         odd=card.odd,

@@ -14,11 +14,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from ae_plugin.core.calibration import Tail
-from ae_plugin.core.neighbours import Neighbours
 from ae_plugin.core.picture_scoring import PictureReference, PictureScorer
 from ae_plugin.errors import StoreError
-from ae_plugin.jobs.versions import NETWORK, REFERENCE, WEIGHTS
+from ae_plugin.jobs.versions import NETWORK, REFERENCE, WEIGHTS, near_arrays, near_of, view_arrays, view_of
 from ae_plugin.runtime.litert import LiteRepairer
 from ae_plugin.store.registry import Registry
 
@@ -60,15 +58,11 @@ class PictureVersion:
 def pack_pictures(reference: PictureReference, weights: Sequence[Any], network: bytes) -> dict[str, bytes]:
     """Turn a trained version into files: name -> content."""
     arrays: dict[str, Any] = {
-        "near.points": reference.near.points,
-        "near.scale": reference.near.scale,
-        "near.parts": np.array([reference.near.groups, reference.near.nearest, reference.near.held]),
+        **near_arrays(reference.near),
+        **view_arrays(reference.views),
         "calibration": reference.calibration,
         "hottest": reference.hottest,
     }
-    for name, tail in reference.views.items():
-        arrays |= {f"view.{name}.at": tail.at, f"view.{name}.nats": tail.nats}
-        arrays[f"view.{name}.index"] = np.array([tail.index])
     layers = {f"{index:04d}": np.ascontiguousarray(array) for index, array in enumerate(weights)}
     kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     return {NETWORK: network, WEIGHTS: save_arrays(layers), REFERENCE: save_arrays(kept)}
@@ -98,13 +92,9 @@ def load_picture_version(registry: Registry, version: str, alert_rate: float) ->
 
 
 def _unpack(card: PictureCard, arrays: dict[str, Any]) -> PictureReference:
-    def view(name: str) -> Tail:
-        at, nats, index = (arrays[f"view.{name}.{part}"] for part in ("at", "nats", "index"))
-        return Tail(at, nats, float(index[0]))
-
     return PictureReference(
-        near=Neighbours(arrays["near.points"], arrays["near.scale"], *map(int, arrays["near.parts"])),
-        views={name: view(name) for name in card.views},
+        near=near_of(arrays),
+        views={name: view_of(arrays, name) for name in card.views},
         calibration=arrays["calibration"],
         hottest=arrays["hottest"],
         far=card.far,
