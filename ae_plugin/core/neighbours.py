@@ -49,6 +49,13 @@ class Neighbours:
     held: int = 0
 
     @staticmethod
+    def of(x: Floats, nearest: int) -> Neighbours:
+        """All these rows, float32 [n, F], as points, without any codes; the mean of so many nearest tells."""
+        code = x[:, :0]
+        blank = _blank(x, code)
+        return replace(blank, points=blank.joint(x, code), nearest=max(min(nearest, len(x) - 1), 1))
+
+    @staticmethod
     def fit(
         train: tuple[Floats, Floats], held_out: tuple[Floats, Floats], *, contaminated: bool
     ) -> tuple[Neighbours, Indices]:
@@ -62,8 +69,7 @@ class Neighbours:
         Returns:
             The neighbours, and which point each row is, of training rows and then of the others; -1 for none.
         """
-        spread = [max(float(part.var(axis=0).sum()), 1e-12) for part in train]
-        blank = Neighbours(np.zeros((0, 0), np.float32), np.asarray(spread, np.float32) ** -0.5, 1)
+        blank = _blank(*train)
         rows, others = blank.joint(*train), blank.joint(*held_out)
         own = np.full(len(rows) + len(others), -1, np.intp)
         if contaminated:
@@ -127,6 +133,12 @@ class Neighbours:
             squares += np.einsum("ij,ij->j", block[:-1], block[:-1])
             out[part] = np.sqrt(np.maximum(squares, 0)).mean(axis=(0, 1))[:here]
         return out
+
+
+def _blank(x: Floats, code: Floats) -> Neighbours:
+    """No points, but the scale that these rows give."""
+    spread = [max(float(part.var(axis=0).sum()), 1e-12) for part in (x, code)]
+    return Neighbours(np.zeros((0, 0), np.float32), np.asarray(spread, np.float32) ** -0.5, 1)
 
 
 def _least(squares: Floats, nearest: int) -> Floats:

@@ -1,19 +1,20 @@
-"""One picture, one score: its oddest tile, by how far that is from history and by what the network would undo in it.
+"""One picture, one score: its oddest tile, by how far that is from history or by what the network would undo in it.
 
-Three views of a tile, each turned into nats of surprise (minus log upper-tail probability), then added up:
+Two views of a tile, each turned into nats of surprise (minus log upper-tail probability); the larger one counts:
 
-    near      distance from tiles of history, in descriptor and latent code together; counts twice
-    wrong     the most that any smoothed pixel looks like a defect; counts twice
-    clean     mean change that the network would make; counts half
+    near      distance from tiles of history, in histograms of oriented gradients
+    wrong     its hottest pixel: heat is the likelihood that a pixel is a defect, times how much the network would
+              change it, smoothed
 
-Where a picture is wrong comes from the same map: heat is the smoothed likelihood that a pixel is a defect, and a pixel
-is called wrong beyond the heat that all but `alert_rate` of good pictures stay below everywhere.
+Where history's pictures have a right way up, as shirts have, the first view counts up to three times; where they have
+none, as pieces of circuit boards, down to a third. A pixel is called wrong beyond the heat that all but `alert_rate` of
+good pictures stay below everywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,7 +22,7 @@ from scipy.ndimage import gaussian_filter
 
 from ae_plugin.core.calibration import PValues, Tail, is_anomaly, whole_levels
 from ae_plugin.core.descriptors import hog
-from ae_plugin.core.neighbours import FEW, SEED, Indices, Neighbours
+from ae_plugin.core.neighbours import SEED, Indices, Neighbours
 from ae_plugin.core.pictures import Picture, Pixels, from_float, to_float
 from ae_plugin.core.tiles import Cut, cut, join
 from ae_plugin.core.values import Bools, Floats
@@ -30,8 +31,10 @@ BLOCK = 16
 """Tiles the network sees at a time: always as many, since how a runtime rounds may depend on it."""
 TOGETHER = 64
 """Tiles of small pictures that are looked at together."""
-SMOOTH = 1.5
-WEIGHTS = {"near": np.float32(2), "wrong": np.float32(2), "clean": np.float32(0.5)}
+SMOOTH = 1.0
+VIEWS = "near", "wrong"
+POINTS, FEWEST, SHARE = 4_096, 4, 50
+"""Tiles that distance is measured from; it is the mean to the nearest 4, or, where history may hold anomalies, 2%."""
 
 Repairer = Callable[[Floats], tuple[Floats, Floats]]
 """tiles [n, h, w, C] -> (maps [n, h, w, C + 1]: the tile repaired and how likely each pixel is wrong, code [n, L])."""
@@ -43,7 +46,8 @@ class PictureReference:
 
     Attributes:
         near: the tiles that distance is measured from.
-        views: upper tails on tiles of history: near, wrong, clean.
+        views: upper tails on tiles of history: near, wrong.
+        upright: what `near` counts, 1/3 to 3: more, the better it tells history's tiles from the same ones turned.
         calibration: float32 [m], scores of the calibration pictures, increasing.
         hottest: float32 [m], the largest heat in each of them, increasing.
         far: the distance that 95% of the calibration pictures' middle tiles stay within; the guard's measure.
@@ -51,6 +55,7 @@ class PictureReference:
 
     near: Neighbours
     views: dict[str, Tail]
+    upright: float
     calibration: Floats
     hottest: Floats
     far: float
@@ -58,10 +63,11 @@ class PictureReference:
 
 @dataclass(frozen=True)
 class Looked:
-    """What is said of n tiles: views float32 [n] each, the network's maps [n, h, w, C + 1] and codes [n, L]."""
+    """What is said of n tiles: views float32 [n] each, repaired [n, h, w, C], heat [n, h, w, 1] and codes [n, L]."""
 
     views: dict[str, Floats]
-    maps: Floats
+    repaired: Floats
+    heat: Floats
     codes: Floats
 
 
@@ -133,16 +139,16 @@ class PictureScorer:
 
     def _score(self, cuts: list[tuple[Floats, Cut]]) -> Iterator[ScoredPicture]:
         looked = look(self.network, self.reference.near, np.concatenate([tiles for tiles, _ in cuts]))
-        nats = surprise(looked.views, self.reference.views)
+        nats = surprise(looked.views, self.reference)
         start = 0
         for tiles, where in cuts:
             own = slice(start, start + len(tiles))
             start = own.stop
-            maps = join(looked.maps[own], where)
+            maps = join(np.concatenate([looked.repaired[own], looked.heat[own]], axis=3), where)
             yield ScoredPicture(
                 score=whole_levels(nats[own].max(keepdims=True))[0],
                 distance=np.float32(np.median(looked.views["near"][own])),
-                heat=smoothed(maps[..., -1]),
+                heat=maps[..., -1],
                 repaired=maps[..., :-1],
                 code=looked.codes[own].mean(axis=0),
             )
@@ -183,16 +189,18 @@ def mend(picture: Picture, scored: ScoredPicture, where: Bools | None) -> Pixels
     return mended if where is None else np.where(where[..., None], mended, picture.pixels)
 
 
-def look(network: Repairer, near: Neighbours | None, tiles: Floats, own: Indices | None = None) -> Looked:
+def look(network: Repairer, near: Neighbours, tiles: Floats, own: Indices | None = None) -> Looked:
     """Look at tiles float32 [n, h, w, C]; `own`: which points of `near` they are, [n], -1 for none."""
     maps, codes = run(network, tiles)
-    views = {
-        "wrong": smoothed(maps[..., -1]).max(axis=(1, 2)),
-        "clean": np.abs(maps[..., :-1] - tiles).mean(axis=(1, 2, 3)),
-    }
-    if near is not None:
-        views["near"] = near.distance(hog(tiles), codes, own)
-    return Looked(views, maps, codes)
+    heat = heat_of(maps, tiles)
+    views = {"near": distance(near, tiles, own), "wrong": heat.max(axis=(1, 2))}
+    return Looked(views, maps[..., :-1], heat[..., None], codes)
+
+
+def distance(near: Neighbours, tiles: Floats, own: Indices | None = None) -> Floats:
+    """How far tiles are from those of history, float32 [n]."""
+    described = hog(tiles)
+    return near.distance(described, described[:, :0], own)
 
 
 def run(network: Repairer, tiles: Floats) -> tuple[Floats, Floats]:
@@ -207,18 +215,17 @@ def run(network: Repairer, tiles: Floats) -> tuple[Floats, Floats]:
     return maps, codes
 
 
-def surprise(views: dict[str, Floats], tails: dict[str, Tail]) -> Floats:
-    """Add up the surprise of the views, each by its weight, float32 [n]."""
-    out = np.zeros(len(views["clean"]), np.float32)
-    for name, tail in tails.items():
-        out += WEIGHTS[name] * tail(views[name])
-    return out
+def surprise(views: dict[str, Floats], reference: PictureReference) -> Floats:
+    """The surprise of the more surprising view, float32 [n]."""
+    nats = {name: tail(views[name]) for name, tail in reference.views.items()}
+    return np.asarray(np.maximum(np.float32(reference.upright) * nats["near"], nats["wrong"]))
 
 
-def smoothed(wrong: Floats) -> Floats:
-    """Heat: likelihoods that pixels are wrong, smoothed over the last two axes."""
-    sigma = [0.0] * (wrong.ndim - 2) + [SMOOTH, SMOOTH]
-    return np.asarray(gaussian_filter(wrong, sigma), np.float32)
+def heat_of(maps: Floats, tiles: Floats) -> Floats:
+    """How likely each pixel is wrong and how much would be changed, 0..1, smoothed, float32 [n, h, w]."""
+    changed = np.abs(maps[..., :-1] - tiles).mean(axis=3)
+    odd = np.sqrt(np.minimum(changed, 1) * maps[..., -1])
+    return np.asarray(gaussian_filter(odd, (0.0, SMOOTH, SMOOTH)), np.float32)
 
 
 def fit_picture_reference(
@@ -240,20 +247,28 @@ def fit_picture_reference(
         channels: C.
         contaminated: whether history may hold anomalies.
     """
-    asked = train[np.sort(np.random.default_rng(SEED).permutation(len(train))[:FEW])]
-    described, (_, codes) = hog(asked), run(network, asked)
-    none = described[:0], codes[:0]
-    near, own = Neighbours.fit((described, codes), none, contaminated=contaminated)
-    views = look(network, None, validation).views
-    views["near"] = near.distance(described, codes, own)
-    tails = {name: Tail.fit(views[name]) for name in WEIGHTS}
-    blank = PictureReference(near, tails, np.zeros(1, np.float32), np.zeros(1, np.float32), 0.0)
+    points = train[np.sort(np.random.default_rng(SEED).permutation(len(train))[:POINTS])]
+    near = Neighbours.of(hog(points), max(FEWEST, len(points) // SHARE) if contaminated else FEWEST)
+    measured = distance(near, points, np.arange(len(points)))
+    views = {"near": measured, "wrong": look(network, near, validation).views["wrong"]}
+    tails = {name: Tail.fit(views[name]) for name in VIEWS}
+    upright = 3 ** (2 * _upright(near, validation) - 1)
+    blank = PictureReference(near, tails, upright, np.zeros(1, np.float32), np.zeros(1, np.float32), 0.0)
     side = train.shape[1], train.shape[2]
     scored = list(PictureScorer(network, blank, side, channels, 0.5, contaminated).score(calibration))
-    return PictureReference(
-        near,
-        tails,
-        np.sort(np.array([one.score for one in scored], np.float32)),
-        np.sort(np.array([one.heat.max() for one in scored], np.float32)),
-        float(np.quantile([one.distance for one in scored], 0.95)),
+    return replace(
+        blank,
+        calibration=np.sort(np.array([one.score for one in scored], np.float32)),
+        hottest=np.sort(np.array([one.heat.max() for one in scored], np.float32)),
+        far=float(np.quantile([one.distance for one in scored], 0.95)),
     )
+
+
+def _upright(near: Neighbours, tiles: Floats) -> float:
+    """How well distance tells tiles from the same ones upside down or mirrored, 0 (not at all) to 1 (always)."""
+    from sklearn.metrics import roc_auc_score
+
+    truth, usual = np.repeat([0, 1], len(tiles)), distance(near, tiles)
+    turned = (tiles[:, ::-1], tiles[:, :, ::-1], tiles[:, ::-1, ::-1])
+    told = [roc_auc_score(truth, np.r_[usual, distance(near, np.ascontiguousarray(other))]) for other in turned]
+    return float(np.clip(2 * max(told) - 1, 0, 1))

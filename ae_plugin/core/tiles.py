@@ -15,7 +15,6 @@ import numpy as np
 from ae_plugin.core.values import Floats
 
 WHOLE, SIDE, OVERLAP = 96, 64, 16
-MULTIPLE = 8
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,10 @@ class Cut:
 
 
 def side_for(sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    """The tiles' (height, width) for a history of pictures of these (height, width), a multiple of `MULTIPLE`."""
+    """The tiles' (height, width) for a history of pictures of these (height, width)."""
     found = set(sizes)
     if len(found) == 1 and max(next(iter(found))) <= WHOLE:
-        height, width = found.pop()
-        return _up(height), _up(width)
+        return found.pop()
     return SIDE, SIDE
 
 
@@ -73,10 +71,6 @@ def join(tiles: Floats, where: Cut) -> Floats:
         total[top : top + height, left : left + width] += tile * weight
         weights[top : top + height, left : left + width] += weight
     return np.asarray((total / weights)[: where.height, : where.width])
-
-
-def _up(length: int) -> int:
-    return -(-length // MULTIPLE) * MULTIPLE
 
 
 def _starts(length: int, side: int) -> list[int]:

@@ -18,9 +18,10 @@ class Budget:
         return Budget(1200, 128) if rows < 5_000 else Budget(3000, 256)
 
     @staticmethod
-    def of_tiles(side: tuple[int, int]) -> Budget:
-        """A budget for pictures: the smaller the tile, the more steps the same time allows."""
-        return Budget(1000 if side[0] * side[1] > 2_500 else 2000, 32)
+    def of_tiles(side: tuple[int, int], tiles: int) -> Budget:
+        """A budget for pictures: twenty times through history, within what a worker can be kept busy with."""
+        least, most = (1_200, 6_000) if side[0] * side[1] > 2_500 else (1_500, 2_000)
+        return Budget(min(max(least, 20 * tiles // 32), most), 32)
 
     @property
     def second(self) -> Budget:

@@ -1,7 +1,8 @@
 """The convolutional repairer: it sees a tile that may be spoilt, and says what it was, and where it was spoilt.
 
-A small U-Net (Ronneberger, Fischer and Brox, 2015) between a stem and an end that halve and double the resolution: a
-step is four times faster for it. What it adds to the tile is its output: an untouched tile costs it nothing to keep.
+A small U-Net (Ronneberger, Fischer and Brox, 2015) on blocks of 4 x 4 pixels, which its end unfolds again (Shi et al.,
+2016): a step is many times faster than on single pixels, and sees farther. What it adds to the tile is its output: an
+untouched tile costs it nothing to keep.
 """
 
 from __future__ import annotations
@@ -12,14 +13,31 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-WIDTHS = (24, 48, 96)
+WIDTHS = (64, 96, 128)
+FOLD = 4
+MULTIPLE = FOLD * 2 ** (len(WIDTHS) - 1)
+"""Tiles are filled up to this many pixels inside the network, and cut again."""
+
+
+@keras.saving.register_keras_serializable("ae_plugin")
+class Unfold(layers.Layer):
+    """Channels back into blocks of pixels: [n, h, w, F * F * C] -> [n, h * F, w * F, C]."""
+
+    def call(self, inputs: Any) -> Any:
+        """Unfold."""
+        return tf.nn.depth_to_space(inputs, FOLD)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Its shape."""
+        n, height, width, channels = input_shape
+        return n, height * FOLD, width * FOLD, channels // FOLD**2
 
 
 def build(side: tuple[int, int], channels: int, seed: int) -> keras.Model:
     """Build the network.
 
     Args:
-        side: (h, w) of a tile, multiples of 8.
+        side: (h, w) of a tile.
         channels: C, of a tile.
         seed: of the initial weights.
 
@@ -29,33 +47,32 @@ def build(side: tuple[int, int], channels: int, seed: int) -> keras.Model:
     """
     seeds = iter(range(seed * 64, seed * 64 + 64))
 
-    def conv(x: Any, width: int, name: str, size: int = 3, activation: str | None = "silu") -> Any:
+    def conv(x: Any, width: int, size: int = 3, activation: str | None = "silu", stride: int = 1) -> Any:
         start = keras.initializers.GlorotUniform(seed=next(seeds))
-        return layers.Conv2D(width, size, padding="same", activation=activation, kernel_initializer=start, name=name)(x)
-
-    def small() -> keras.initializers.Initializer:
-        return keras.initializers.RandomUniform(-0.05, 0.05, seed=next(seeds))
+        layer = layers.Conv2D(width, size, stride, "same", activation=activation, kernel_initializer=start)
+        return layer(x)
 
     tiles = keras.Input((*side, channels), name="tiles")
-    start = keras.initializers.GlorotUniform(seed=next(seeds))
-    x = layers.Conv2D(WIDTHS[0], 4, 2, "same", activation="silu", kernel_initializer=start, name="stem")(tiles)
-    x = conv(x, WIDTHS[0], "down_0")
-    kept = [x]
-    for index, width in enumerate(WIDTHS[1:], 1):
-        x = layers.MaxPooling2D(2)(x)
-        x = conv(conv(x, width, f"down_{index}a"), width, f"down_{index}")
+    beyond = [(-length) % MULTIPLE for length in side]
+    x = layers.ZeroPadding2D(((0, beyond[0]), (0, beyond[1])))(tiles) if any(beyond) else tiles
+    kept = []
+    for index, width in enumerate(WIDTHS):
+        x = layers.MaxPooling2D(2)(x) if index else conv(x, width, FOLD, stride=FOLD)
+        x = conv(x, width)
+        x = conv(x, width) if index else x
         kept.append(x)
     code = layers.GlobalAveragePooling2D(name="code")(x)
-    for index in reversed(range(len(WIDTHS) - 1)):
-        x = layers.UpSampling2D(2)(x)
-        x = layers.Concatenate()([x, kept[index]])
-        x = conv(x, WIDTHS[index], f"up_{index}")
-    x = conv(x, 2 * WIDTHS[0], "half")
-    added = layers.Conv2DTranspose(channels, 4, 2, "same", kernel_initializer=small(), name="added")(x)
-    repaired = layers.Add(name="repaired")([tiles, added])
-    wrong = layers.Conv2DTranspose(1, 4, 2, "same", activation="sigmoid", kernel_initializer=small(), name="wrong")(x)
-    maps = layers.Concatenate(name="maps")([repaired, wrong])
-    return keras.Model(tiles, [maps, code], name="conv")
+    for width, skipped in zip(reversed(WIDTHS[:-1]), reversed(kept[:-1]), strict=True):
+        x = layers.UpSampling2D(2)(conv(x, width, 1, None))
+        x = conv(layers.Add()([x, skipped]), width)
+    x = layers.Add()([x, conv(x, WIDTHS[0])])
+    quiet = keras.initializers.RandomUniform(-0.02, 0.02, seed=next(seeds))
+    x = layers.Conv2D(FOLD**2 * (channels + 1), 3, padding="same", kernel_initializer=quiet)(x)
+    x = Unfold()(x)
+    x = layers.Cropping2D(((0, beyond[0]), (0, beyond[1])))(x) if any(beyond) else x
+    repaired = layers.Add(name="repaired")([tiles, x[..., :channels]])
+    wrong = layers.Activation("sigmoid", name="wrong")(x[..., channels:])
+    return keras.Model(tiles, [layers.Concatenate(name="maps")([repaired, wrong]), code], name="conv")
 
 
 def build_pair(side: tuple[int, int], channels: int, seed: int) -> tuple[keras.Model, keras.Model]:

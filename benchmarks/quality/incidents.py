@@ -183,7 +183,8 @@ def collect(data: Path) -> pd.DataFrame:
 def incident_lines(found: pd.DataFrame) -> list[str]:
     """The table of faults, Markdown."""
     lines = [
-        "| source | fault | history | bad partitions left out | good ones left out | rows flagged in new good partitions "
+        "| source | fault | history | bad partitions left out | good ones left out "
+        "| rows flagged in new good partitions "
         "| in new partitions with the fault | good partitions unfamiliar | bad ones not familiar |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from ae_plugin.core.descriptors import CELL, ORIENTATIONS, hog
+from ae_plugin.core.descriptors import BRIGHTNESS, GRID, ORIENTATIONS, hog
+
+PLACES = GRID * GRID
 
 
 def edge(turned: int) -> np.ndarray:
@@ -14,17 +17,29 @@ def edge(turned: int) -> np.ndarray:
 
 
 def test_an_edge_is_one_orientation_and_its_opposite_another() -> None:
-    parts = [hog(edge(turned))[0, : 4 * ORIENTATIONS].reshape(4, ORIENTATIONS).sum(axis=0) for turned in range(4)]
-    assert [int(part.argmax()) for part in parts] == [0, 6, 4, 2]
-    assert all(np.count_nonzero(part > 1e-6) == 1 for part in parts)
+    parts = [hog(edge(turned))[0, : PLACES * ORIENTATIONS].reshape(ORIENTATIONS, PLACES) for turned in range(4)]
+    sums = [part.sum(axis=1) for part in parts]
+    assert [int(part.argmax()) for part in sums] == [0, 6, 4, 2]
+    assert all(part.max() / part.sum() > 0.999 for part in sums)
 
 
-def test_lengths_and_brightness() -> None:
-    tiles = np.random.default_rng(0).uniform(size=(5, 24, 16, 3)).astype(np.float32)
+@pytest.mark.parametrize(("height", "width"), [(24, 16), (28, 28), (5, 9)])
+def test_lengths_and_brightness(height: int, width: int) -> None:
+    tiles = np.random.default_rng(0).uniform(size=(5, height, width, 3)).astype(np.float32)
     found = hog(tiles)
-    cells = (24 // CELL) * (16 // CELL)
-    assert found.shape == (5, cells * (ORIENTATIONS + 3)) and found.dtype == np.float32
-    assert np.allclose(found[:, cells * ORIENTATIONS :].mean(axis=1), tiles.mean(axis=(1, 2, 3)), atol=1e-6)
+    assert found.shape == (5, PLACES * (ORIENTATIONS + 3)) and found.dtype == np.float32
     assert np.array_equal(hog(tiles[2:3])[0], found[2]), "each tile by itself"
-    flat = hog(np.full((1, 16, 16, 1), 0.5, np.float32))
-    assert (flat[0, : 4 * ORIENTATIONS] == 0).all() and (flat[0, 4 * ORIENTATIONS :] == 0.5).all()
+    flat = hog(np.full((1, height, width, 1), 0.5, np.float32))
+    assert (flat[0, : PLACES * ORIENTATIONS] == 0).all()
+    assert np.allclose(flat[0, PLACES * ORIENTATIONS :], 0.5 * BRIGHTNESS)
+
+
+def test_a_pixel_more_or_less_matters_less_than_another_thing() -> None:
+    rng = np.random.default_rng(1)
+    things = np.zeros((2, 32, 32, 1), np.float32)
+    for thing in things:
+        for _ in range(4):
+            top, left = rng.integers(2, 20, 2)
+            thing[top : top + 8, left : left + 8] = 1
+    one, moved, other = hog(things[:1]), hog(np.roll(things[:1], 1, axis=2)), hog(things[1:])
+    assert np.linalg.norm(one - moved) < 0.5 * np.linalg.norm(one - other)

@@ -81,7 +81,7 @@ def _champion(
 
 
 def _by(network: Repairer, reference: PictureReference) -> Score:
-    return lambda tiles: surprise(look(network, reference.near, tiles).views, reference.views)
+    return lambda tiles: surprise(look(network, reference.near, tiles).views, reference)
 
 
 def _by_pca(tiles: Floats) -> Score:

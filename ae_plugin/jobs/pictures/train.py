@@ -106,7 +106,7 @@ def _fit(
 
     model, untrained = build_pair(history.side, history.channels, pipeline.model.seed)
     latent = int(model.outputs[1].shape[-1])
-    budget = Budget.of_tiles(history.side)
+    budget = Budget.of_tiles(history.side, len(history.train))
     if pipeline.train.steps != "auto":
         budget = Budget(int(pipeline.train.steps), budget.rows)
     log.info("training on %d tiles of %d x %d, %d steps", len(history.train), *history.side, budget.steps)
@@ -159,6 +159,7 @@ def _card(
         keys=pipeline.source.keys,
         partitions={name: fingerprint(files) for name, files in history.groups.items()},
         views=list(scorer.reference.views),
+        upright=scorer.reference.upright,
         far=scorer.reference.far,
         versions={name: package_version(name) for name in PACKAGES},
         created_at=created_at,

@@ -39,6 +39,7 @@ class PictureCard(BaseModel):
     keys: list[str]
     partitions: dict[str, str] = Field(description="Partition trained on -> fingerprint of its files.")
     views: list[str]
+    upright: float = Field(ge=0.3, le=3, description="What the distance from history counts beside the hottest pixel.")
     far: float = Field(description="Distance that 95% of the calibration pictures' middle tiles stay within.")
     versions: dict[str, str] = Field(description="Package -> version it was trained with.")
     created_at: str
@@ -95,6 +96,7 @@ def _unpack(card: PictureCard, arrays: dict[str, Any]) -> PictureReference:
     return PictureReference(
         near=near_of(arrays),
         views={name: view_of(arrays, name) for name in card.views},
+        upright=card.upright,
         calibration=arrays["calibration"],
         hottest=arrays["hottest"],
         far=card.far,
