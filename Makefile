@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 help:
-	@echo "make demo   install, start a real Airflow, train and score the shipped pipeline, show what was found"
+	@echo "make demo   install, start a real Airflow, train and score the shipped table and pictures, show what was found"
 	@echo "make test   lint, types, import contracts and all tests"
 	@echo "make ui     serve the demo's Airflow for a browser"
 	@echo "make clean  undo all of it"

@@ -1,4 +1,4 @@
-"""The demo: a real Airflow trains on the shipped flights and scores the days that follow; then what was found."""
+"""The demo: a real Airflow trains on the shipped samples and scores the days that follow; then what was found."""
 
 from __future__ import annotations
 
@@ -8,23 +8,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from ae_plugin import config
 from ae_plugin.errors import AeError, NoChampionError
-from ae_plugin.jobs.due import due, runs
-from ae_plugin.jobs.models import report_of
-from ae_plugin.jobs.summary import train_lines
-from ae_plugin.schemas import RunRecord
+from ae_plugin.jobs.due import due
+from tools.found import console, say, show
 from tools.local_airflow import AirflowError, LocalAirflow
-from tools.truth import compare, read_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
-PIPELINE = "flights"
+PIPELINES = ("flights", "boards")
 ASSET_SECONDS = 60.0
 SCHEDULE_SECONDS = 15.0
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def main() -> None:
@@ -33,25 +26,22 @@ def main() -> None:
     os.environ["AE_ROOT"] = str(ROOT)
     began = time.monotonic()
     try:
-        pipeline = config.load(PIPELINE)
-        work = _work(pipeline)
+        pipelines = [config.load(name) for name in PIPELINES]
+        work = {pipeline.name: what for pipeline in pipelines if (what := _work(pipeline))}
         if work:
             _run_airflow(work)
         else:
-            say("a champion is there and no partition is new or changed: nothing to do; this is what was found")
-        left = due(pipeline)
-        if left:
-            raise AirflowError(f"not scored: {', '.join(left)}")
-        show(pipeline)
+            say("champions are there and no partition is new or changed: nothing to do; this is what was found")
+        for pipeline in pipelines:
+            if left := due(pipeline):
+                raise AirflowError(f"{pipeline.name}: not scored: {', '.join(left)}")
+        for pipeline in pipelines:
+            show(pipeline, ROOT)
+        say("\nlook at both in Airflow: make ui")
     except (AirflowError, AeError) as error:
         console.print(str(error), style="red", markup=False)
         sys.exit(1)
     say(f"done in {time.monotonic() - began:.0f} s")
-
-
-def say(text: str) -> None:
-    """Print one line of progress."""
-    console.print(text, markup=False, soft_wrap=True)
 
 
 def _work(pipeline: config.Pipeline) -> str:
@@ -62,24 +52,29 @@ def _work(pipeline: config.Pipeline) -> str:
         return "train"
 
 
-def _run_airflow(work: str) -> None:
-    score = f"{PIPELINE}__score"
+def _run_airflow(work: dict[str, str]) -> None:
     with LocalAirflow(ROOT, say) as airflow:
-        airflow.wait_for_dag(score)
-        before = {run["dag_run_id"] for run in airflow.runs(score)}
-        if work == "train":
-            train = f"{PIPELINE}__train"
-            airflow.wait_for_dag(train)
-            run_id = _first_run(airflow, train)
-            state = airflow.wait_for_run(train, run_id, watch=_Watch(airflow, train, run_id))
-            if state != "success":
-                _fail(airflow, train, run_id)
-            run_id = _by_asset(airflow, score, before)
-        else:
-            run_id = airflow.trigger(score)
-            say(f"{score}: started")
-        if airflow.wait_for_run(score, run_id, watch=_Watch(airflow, score, run_id)) != "success":
-            _fail(airflow, score, run_id)
+        for name, what in work.items():  # one after the other: two trainings at once would share the cores
+            _run_pipeline(airflow, name, what)
+
+
+def _run_pipeline(airflow: LocalAirflow, name: str, what: str) -> None:
+    train, score = f"{name}__train", f"{name}__score"
+    airflow.wait_for_dag(score)
+    before = {run["dag_run_id"] for run in airflow.runs(score)}
+    if what == "train":
+        airflow.wait_for_dag(train)
+        _finish(airflow, train, _first_run(airflow, train))
+        run_id = _by_asset(airflow, score, before, f"{name}.model")
+    else:
+        run_id = airflow.trigger(score)
+        say(f"{score}: started")
+    _finish(airflow, score, run_id)
+
+
+def _finish(airflow: LocalAirflow, dag_id: str, run_id: str) -> None:
+    if airflow.wait_for_run(dag_id, run_id, watch=_Watch(airflow, dag_id, run_id)) != "success":
+        _fail(airflow, dag_id, run_id)
 
 
 def _first_run(airflow: LocalAirflow, dag_id: str) -> str:
@@ -94,14 +89,14 @@ def _first_run(airflow: LocalAirflow, dag_id: str) -> str:
     return airflow.trigger(dag_id)
 
 
-def _by_asset(airflow: LocalAirflow, dag_id: str, before: set[str]) -> str:
+def _by_asset(airflow: LocalAirflow, dag_id: str, before: set[str], asset: str) -> str:
     """Wait for the run that the new champion's asset starts; start one by hand when none comes."""
     say(f"{dag_id}: waiting for the new champion to start it")
     deadline = time.monotonic() + ASSET_SECONDS
     while time.monotonic() < deadline:
         new = [run["dag_run_id"] for run in airflow.runs(dag_id) if run["dag_run_id"] not in before]
         if new:
-            say(f"{dag_id}: started by the asset {PIPELINE}.model")
+            say(f"{dag_id}: started by the asset {asset}")
             return str(new[0])
         time.sleep(2)
     say(f"{dag_id}: no run by asset within {ASSET_SECONDS:.0f} s; starting it by hand")
@@ -151,76 +146,6 @@ def _fail(airflow: LocalAirflow, dag_id: str, run_id: str) -> None:
             for line in airflow.task_log(dag_id, run_id, task)[-25:]:
                 say(line)
     raise AirflowError(f"{dag_id} failed; Airflow's own log: {airflow.log}")
-
-
-def show(pipeline: config.Pipeline) -> None:
-    """Print the report, the partitions, the most surprising cells, and what was found of what was planted."""
-    output = Path(pipeline.output)
-    records = runs(pipeline)
-    console.rule("the model")
-    for line in train_lines(report_of(pipeline)):
-        say(line)
-    console.rule("the partitions")
-    console.print(_partitions(records))
-    for record in records:
-        if record.outcome != "scored":
-            why = "; ".join(record.guard.reasons[:2])
-            say(f"{record.partition} was set aside, not scored: {why}")
-    console.rule("the ten most surprising cells")
-    _cells(output)
-    console.rule("found of what was planted (sample_data/flights_truth.parquet)")
-    console.print(_planted(ROOT / "sample_data/flights_truth.parquet", output))
-    shown = output.relative_to(ROOT) if output.is_relative_to(ROOT) else output
-    say(f"Parquet: {shown}/scores, {shown}/cells, {shown}/denoised, {shown}/quarantine; runs: {shown}/_runs")
-    say("look at it in Airflow: make ui     as one page: .venv/bin/ae report flights")
-
-
-def _partitions(records: list[RunRecord]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in (
-        "partition",
-        "rows",
-        "anomalies",
-        "alarm rate",
-        "cells repaired",
-        "nulls filled",
-        "verdict",
-        "seconds",
-    ):
-        table.add_column(name, justify="left" if name in ("partition", "verdict") else "right")
-    for record in records:
-        scored = record.outcome == "scored"
-        rate = f"{record.observed_alert_rate:.2%}" if scored and record.observed_alert_rate is not None else "-"
-        counts = (record.anomalies, record.cells_repaired, record.cells_imputed)
-        anomalies, repaired, imputed = (str(count) if scored else "-" for count in counts)
-        verdict = record.guard.verdict if scored else f"{record.guard.verdict}, {record.outcome}"
-        table.add_row(
-            record.partition, str(record.rows), anomalies, rate, repaired, imputed, verdict, f"{record.seconds:.2f}"
-        )
-    return table
-
-
-def _cells(output: Path) -> None:
-    cells = read_dataset(output / "cells")
-    worst = cells.sort_values(["p_value", "cell_error", "date", "row"], ascending=[True, False, True, True])
-    for _, cell in worst.drop_duplicates(["date", "column"]).head(10).iterrows():
-        key = f"{cell['date']} {cell['tailnum'] or '-'} row {cell['row']}"
-        change = f"{_shown(cell['observed'])} -> {_shown(cell['expected'])}"
-        say(f"{key} · {cell['column']} · {change} · p {cell['p_value']:.5f}")
-
-
-def _shown(value: object) -> str:
-    return value if isinstance(value, str) else "null"
-
-
-def _planted(truth: Path, output: Path) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("fault", "cells planted", "in flagged rows", "named", "repaired within 5%"):
-        table.add_column(name, justify="left" if name == "fault" else "right")
-    for found in compare(truth, output):
-        shares = [f"{n} ({n / found.planted:.0%})" for n in (found.flagged, found.named, found.repaired)]
-        table.add_row(found.fault, str(found.planted), *shares)
-    return table
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""One real Airflow for all end-to-end tests: the shipped DAG file and pipeline, over fewer days of flights."""
+"""One real Airflow for all end-to-end tests: the shipped DAG file and pipelines, over fewer days of the samples."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,27 @@ QUIET = ["date=2013-01-29", "date=2013-02-01", "date=2013-02-06"]
 FOG, BLIZZARD = "date=2013-01-30", "date=2013-02-08"
 SPOILT = [f"date=2013-02-{day:02d}" for day in (3, 5, 7, 10, 11, 13)]
 SCORED = sorted([*QUIET, FOG, BLIZZARD, *SPOILT])
+BOARDS_TRAINED = [f"date=2026-05-{day:02d}" for day in range(9, 21)]
+BOARDS_SCORED = ["date=2026-05-21", "date=2026-05-22"]
+STEPS = {"flights": 1000, "boards": 160}
+
+
+def until(true: Callable[[], bool], seconds: float = 120) -> bool:
+    """Wait until something is true; whether it came true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if true():
+            return True
+        time.sleep(2)
+    return False
+
+
+def by_task(tasks: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """The states of each task, mapped ones together."""
+    states: dict[str, list[str]] = {}
+    for task in tasks:
+        states.setdefault(str(task["task_id"]), []).append(str(task["state"]))
+    return {name: sorted(found) for name, found in states.items()}
 
 
 @dataclass
@@ -43,6 +65,22 @@ class House:
     def source(self) -> Path:
         return self.root / "sample_data/flights"
 
+    def first_score(self, name: str) -> list[dict[str, Any]]:
+        """Let a pipeline's DAGs train, promote, and score by the asset; returns the score run's task instances."""
+        train, score = f"{name}__train", f"{name}__score"
+        self.airflow.wait_for_dag(score)
+        self.airflow.wait_for_dag(train)
+        if not until(lambda: bool(self.airflow.runs(train)), 20):
+            self.airflow.trigger(train)
+        run = self.airflow.runs(train)[-1]["dag_run_id"]
+        assert self.airflow.wait_for_run(train, run, seconds=420) == "success"
+        assert by_task(self.airflow.tasks(train, run)) == {"train": ["success"], "promote": ["success"]}
+        assert until(lambda: bool(self.airflow.runs(score))), "the new champion's asset started no score run"
+        scored = self.airflow.runs(score)[-1]
+        assert scored["run_type"] == "asset_triggered"
+        assert self.airflow.wait_for_run(score, scored["dag_run_id"], seconds=420) == "success"
+        return self.airflow.tasks(score, scored["dag_run_id"])
+
     def run(self, dag_id: str) -> tuple[str, list[dict[str, Any]], str]:
         """Start a DAG by hand and wait; returns its state, its task instances and its run id."""
         run_id = self.airflow.trigger(dag_id)
@@ -58,10 +96,13 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     root = tmp_path_factory.mktemp("house")
     (root / "dags/pipelines").mkdir(parents=True)
     shutil.copy(ROOT / "dags/pipelines.py", root / "dags")
-    settings = yaml.safe_load((ROOT / "dags/pipelines/flights.yaml").read_text(encoding="utf-8"))
-    settings["train"]["steps"] = 1000
-    (root / "dags/pipelines/flights.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    for name in [*TRAINED, *SCORED]:
-        shutil.copytree(ROOT / "sample_data/flights" / name, root / "sample_data/flights" / name)
+    for name, steps in STEPS.items():
+        settings = yaml.safe_load((ROOT / f"dags/pipelines/{name}.yaml").read_text(encoding="utf-8"))
+        settings["train"]["steps"] = steps
+        (root / f"dags/pipelines/{name}.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    days = {"flights": [*TRAINED, *SCORED], "boards": [*BOARDS_TRAINED, *BOARDS_SCORED]}
+    for name, partitions in days.items():
+        for partition in partitions:
+            shutil.copytree(ROOT / "sample_data" / name / partition, root / "sample_data" / name / partition)
     with LocalAirflow(root) as airflow:
         yield House(airflow, root)

@@ -6,8 +6,6 @@ The tests run in the order they stand in, and share one Airflow.
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable
 
 import httpx
 import numpy as np
@@ -16,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.e2e.conftest import BLIZZARD, FOG, QUIET, SCORED, House
+from tests.e2e.conftest import BLIZZARD, FOG, QUIET, SCORED, House, by_task
 from tests.running import ROOT, tree
 from tools.truth import compare
 
@@ -24,37 +22,10 @@ pytestmark = pytest.mark.e2e
 TRAIN, SCORE = "flights__train", "flights__score"
 
 
-def until(true: Callable[[], bool], seconds: float = 120) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if true():
-            return True
-        time.sleep(2)
-    return False
-
-
-def by_task(tasks: list[dict[str, object]]) -> dict[str, list[str]]:
-    states: dict[str, list[str]] = {}
-    for task in tasks:
-        states.setdefault(str(task["task_id"]), []).append(str(task["state"]))
-    return {name: sorted(found) for name, found in states.items()}
-
-
 @pytest.fixture(scope="module")
 def first(house: House) -> House:
     """The pipeline trained once, and scored by the asset that promotion updates."""
-    house.airflow.wait_for_dag(SCORE)
-    house.airflow.wait_for_dag(TRAIN)
-    if not until(lambda: bool(house.airflow.runs(TRAIN)), 20):
-        house.airflow.trigger(TRAIN)
-    run = house.airflow.runs(TRAIN)[-1]["dag_run_id"]
-    assert house.airflow.wait_for_run(TRAIN, run, seconds=420) == "success"
-    assert by_task(house.airflow.tasks(TRAIN, run)) == {"train": ["success"], "promote": ["success"]}
-    assert until(lambda: bool(house.airflow.runs(SCORE))), "the new champion's asset started no score run"
-    scored = house.airflow.runs(SCORE)[-1]
-    assert scored["run_type"] == "asset_triggered"
-    assert house.airflow.wait_for_run(SCORE, scored["dag_run_id"], seconds=420) == "success"
-    house.first_tasks = house.airflow.tasks(SCORE, scored["dag_run_id"])
+    house.first_tasks = house.first_score("flights")
     return house
 
 
@@ -197,14 +168,17 @@ def test_a_broken_yaml_says_so_in_a_dag_of_its_own_and_leaves_the_rest_alone(fir
         bad.unlink()
 
 
+def champions(answer: httpx.Response) -> dict[str, str]:
+    return {pipeline["name"]: pipeline["champion"] for pipeline in answer.json()["pipelines"]}
+
+
 def test_the_api_asks_for_a_token_and_answers_json(first: House) -> None:
     url = f"{first.airflow.url}/ae/api/pipelines"
     assert httpx.get(url).status_code == 401
     assert httpx.get(url, headers={"Authorization": "Bearer nonsense"}).status_code in (401, 403)
     answer = first.airflow.request("GET", "/ae/api/pipelines")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
-    (pipeline,) = answer.json()["pipelines"]
-    assert (pipeline["name"], pipeline["champion"]) == ("flights", "v0001")
+    assert champions(answer)["flights"] == "v0001"
     runs = first.airflow.request("GET", "/ae/api/pipelines/flights/runs").json()["runs"]
     assert {run["partition"]: run["outcome"] for run in runs}[BLIZZARD] == "quarantined"
     assert first.airflow.request("GET", "/ae/api/pipelines/nonesuch/runs").status_code == 404
@@ -216,4 +190,4 @@ def test_retraining_on_the_same_days_promotes_nothing(first: House) -> None:
     assert by_task(tasks) == {"train": ["success"], "promote": ["skipped"]}
     promote = next(task for task in tasks if task["task_id"] == "promote")
     assert "does not beat the champion v0001" in first.log(TRAIN, run_id, promote)
-    assert first.airflow.request("GET", "/ae/api/pipelines").json()["pipelines"][0]["champion"] == "v0001"
+    assert champions(first.airflow.request("GET", "/ae/api/pipelines"))["flights"] == "v0001"
