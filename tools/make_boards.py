@@ -24,7 +24,7 @@ from scipy.ndimage import binary_opening
 SEED = 2019
 FIRST_DAY = dt.date(2026, 5, 1)
 HISTORY_DAYS, LATE_DAYS = 20, 5
-A_DAY, DEFECTIVE_A_DAY = 50, 8
+A_DAY, LATE_A_DAY, DEFECTIVE_A_DAY = 32, 40, 8
 LATE_BOARDS = 150
 BRIGHT = (0.1, 0.9)
 SEEN_PIXELS = 40
@@ -78,13 +78,13 @@ def deal(pieces: Sequence[Piece]) -> Iterator[tuple[dt.date, list[Piece]]]:
     good = [piece for piece in pieces if piece.board in late and not piece.defect]
     bad = [piece for piece in pieces if piece.board in late and piece.defect]
     history = rng.sample(history, HISTORY_DAYS * A_DAY)
-    good = rng.sample(good, LATE_DAYS * (A_DAY - DEFECTIVE_A_DAY))
+    good = rng.sample(good, LATE_DAYS * (LATE_A_DAY - DEFECTIVE_A_DAY))
     bad = rng.sample(bad, LATE_DAYS * DEFECTIVE_A_DAY)
     for number in range(HISTORY_DAYS + LATE_DAYS):
         if number < HISTORY_DAYS:
             today = [history.pop() for _ in range(A_DAY)]
         else:
-            today = [bad.pop() if place < DEFECTIVE_A_DAY else good.pop() for place in range(A_DAY)]
+            today = [bad.pop() if place < DEFECTIVE_A_DAY else good.pop() for place in range(LATE_A_DAY)]
             rng.shuffle(today)
         yield FIRST_DAY + dt.timedelta(days=number), today
 
