@@ -16,9 +16,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 
-from tests.running import ROOT
+from ae_plugin import config
+from ae_plugin.core.calibration import rows_needed
+from ae_plugin.jobs.history import training_partitions
+from tests.running import ROOT, run_ae
 from tools.make_boards import deal, read_pieces
 from tools.truth import FoundDefect, compare_pictures
 
@@ -112,3 +116,19 @@ def test_what_was_found_is_counted_by_picture_and_by_box(tmp_path: Path) -> None
         FoundDefect("all", 3, 2, 1),
     ]
     assert (found.bad, found.bad_flagged, found.good, found.good_flagged) == (3, 2, 1, 1)
+
+
+def test_init_and_check_find_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_ae("init", SAMPLE / "boards", "--name", "mine").code == 0
+    source = yaml.safe_load(Path("mine.yaml").read_text(encoding="utf-8"))["source"]
+    assert source == {"uri": str(SAMPLE / "boards"), "format": "images", "partition_by": "date"}
+    checked = run_ae("check", "mine.yaml", "--json").json
+    assert (checked["partitions"], checked["files"]) == (25, 840)
+
+
+def test_the_shipped_pipeline_trains_on_history_alone() -> None:
+    pipeline = config.load(ROOT / "dags/pipelines/boards.yaml").resolved(ROOT)
+    assert list(training_partitions(pipeline)) == [f"date={day}" for day in HISTORY]
+    needed = rows_needed(pipeline.score.alert_rate)
+    assert needed <= 0.2 * 32 * len(HISTORY), "too few pictures to calibrate with"

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.e2e.conftest import BLIZZARD, FOG, QUIET, SCORED, House, by_task
+from tests.e2e.conftest import BLIZZARD, FOG, QUIET, SCORED, House, by_task, until
 from tests.running import ROOT, tree
 from tools.truth import compare
 
@@ -25,7 +25,12 @@ TRAIN, SCORE = "flights__train", "flights__score"
 @pytest.fixture(scope="module")
 def first(house: House) -> House:
     """The pipeline trained once, and scored by the asset that promotion updates."""
-    house.first_tasks = house.first_score("flights")
+    assert house.first_training("flights") == {"train": ["success"], "promote": ["success"]}
+    assert until(lambda: bool(house.airflow.runs(SCORE))), "the new champion's asset started no score run"
+    scored = house.airflow.runs(SCORE)[-1]
+    assert scored["run_type"] == "asset_triggered"
+    assert house.airflow.wait_for_run(SCORE, scored["dag_run_id"], seconds=420) == "success"
+    house.first_tasks = house.airflow.tasks(SCORE, scored["dag_run_id"])
     return house
 
 
