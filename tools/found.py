@@ -43,8 +43,8 @@ def show(pipeline: config.Pipeline, root: Path) -> None:
             why = "; ".join(record.guard.reasons[:2])
             say(f"{record.partition} was set aside, not scored: {why}")
     (_pictures if pictures else _cells)(root / "sample_data", output)
-    outputs = "heatmaps" if pictures else "cells"
-    say(f"Parquet: {shown}/scores, {shown}/{outputs}, {shown}/denoised, {shown}/quarantine; runs: {shown}/_runs")
+    kinds, outputs = ("pictures and Parquet", "heatmaps") if pictures else ("Parquet", "cells")
+    say(f"{kinds}: {shown}/scores, {shown}/{outputs}, {shown}/denoised, {shown}/quarantine; runs: {shown}/_runs")
     report(pipeline)
     say(f"{'contact sheet' if pictures else 'report'}: {shown}/report.html")
 

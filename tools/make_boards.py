@@ -2,8 +2,8 @@
 
     python tools/make_boards.py --source deeppcb [--output sample_data]
 
-Writes `boards/date=YYYY-MM-DD/board_NNNN.png` (1 bit a pixel) and `boards_truth.csv` (one row per defective picture).
-The same source gives the same pixels.
+Writes `boards/date=YYYY-MM-DD/board_NNNN.png` (grey, each pixel black or white) and `boards_truth.csv` (one row per
+defective picture). The same source gives the same pixels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from scipy.ndimage import binary_opening
 SEED = 2019
 FIRST_DAY = dt.date(2026, 5, 1)
 HISTORY_DAYS, LATE_DAYS = 20, 5
-A_DAY, LATE_A_DAY, DEFECTIVE_A_DAY = 32, 40, 8
+A_DAY, LATE_A_DAY, DEFECTIVE_A_DAY = 48, 40, 8
 LATE_BOARDS = 150
 BRIGHT = (0.1, 0.9)
 SEEN_PIXELS = 40
@@ -103,7 +103,7 @@ def main() -> None:
         for piece in pieces:
             number += 1
             name = f"board_{number:04d}.png"
-            Image.fromarray(piece.pixels).save(folder / name, optimize=True)
+            Image.fromarray(piece.pixels).convert("L").save(folder / name, optimize=True)
             if piece.defect:
                 truth.append((day, name, *piece.box, piece.defect))
     with (arguments.output / "boards_truth.csv").open("w", encoding="utf-8", newline="") as stream:
