@@ -218,16 +218,17 @@ def score(
     from ae_plugin.jobs.due import due
     from ae_plugin.jobs.score import score as job
     from ae_plugin.jobs.several import score_several
+    from ae_plugin.jobs.summary import run_line
 
     loaded = config.load(pipeline)
     if partition is not None or source is not None:
         record = job(loaded, partition, source=source, output=output)
-        _print(record, as_json, [_run_line(record.model_dump())])
+        _print(record, as_json, [run_line(record)])
         return
     done = score_several(loaded, due(loaded), output=output, tell=_complain)
     records = [record.model_dump(mode="json") for record in done.scored.values()]
     refused, failed = ([str(error) for error in errors.values()] for errors in (done.refused, done.failed))
-    lines = [_run_line(record) for record in records]
+    lines = [run_line(record) for record in done.scored.values()]
     if not (lines or refused or failed):
         lines = ["nothing to do: no partition is new or changed"]
     code = UserError.exit_code if failed else UnfamiliarError.exit_code if refused else 0
@@ -239,18 +240,6 @@ def score(
     _print(whole, as_json, lines)
     if code:
         raise typer.Exit(code)
-
-
-def _run_line(record: dict[str, Any]) -> str:
-    from ae_plugin.jobs.summary import many
-
-    rate = record["observed_alert_rate"]
-    return (
-        f"{record['partition'] or record['pipeline']}: {many(record['rows'], 'row')}, "
-        f"{many(record['anomalies'], 'anomaly', 'anomalies')}{f' ({rate:.2%})' if rate is not None else ''}, "
-        f"{many(record['cells_repaired'], 'cell')} repaired, "
-        f"{many(record['cells_imputed'], 'null')} filled, {record['guard']['verdict']}, {record['seconds']:.2f} s"
-    )
 
 
 @app.command()

@@ -51,6 +51,11 @@ def local_path(uri: str) -> str | None:
     return os.path.abspath(os.path.expanduser(uri.removeprefix(prefix)))  # noqa: PTH111
 
 
+def is_below(name: str) -> bool:
+    """Whether a relative path leads to something below the folder that it starts from."""
+    return not {"", ".", ".."} & set(name.split("/"))
+
+
 def fixed_part(path: str) -> str:
     """The folder of a path up to its first `*`, `?` or `[`; the path itself when it has none."""
     found = MAGIC.search(path)

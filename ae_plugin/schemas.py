@@ -121,14 +121,15 @@ class RunRecord(_Record):
     cells_flagged: int
     cells_repaired: int
     cells_imputed: int
+    pictures_repaired: int | None = Field(None, description="Pictures with repaired pixels; null of a table.")
     guard: GuardVerdict
     notes: list[str] = Field(description="What the user should know, in words.")
     seconds: float
     rows_per_second: float
     peak_memory_mb: float
     started_at: str
-    input_fingerprint: str = Field(description="sha256 of the partition's listing: names, sizes, change times.")
-    outputs: dict[str, str] = Field(description="Each output file, relative to `output`, and its sha256.")
+    input_fingerprint: str = Field(description="sha256 of the partition's listing: paths, sizes, change times.")
+    outputs: dict[str, str] = Field(description="Each output file, or folder (it ends in `/`), and its sha256.")
 
 
 class GateResult(_Record):

@@ -1,7 +1,7 @@
 """Pictures: from a file's bytes to pixels, from pixels to numbers from 0 to 1, and back, losslessly.
 
 What is lost on the way in, because Pillow gives no more: of pictures with several channels of 16 bits the lower 8 bits,
-and the transparent colour of a 16-bit grey picture. Colour profiles are left alone.
+and the transparent colour of a 16-bit grey picture. Colours are not converted: a profile goes on with its picture.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import contextlib
 import ctypes
 import io
 import logging
+import math
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,17 @@ _READERS: tuple[tuple[str, bytes, type[ImageFile]], ...] = (
     ("WebP", rb"(?s:RIFF.{4}WEBP)", WebPImageFile),
     ("BMP", rb"BM", BmpImageFile),
 )
+# The modes that a container gives back as they were written; a PNG holds all that are made here.
+_HOLDS = {
+    "TIFF": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I"),
+    "WebP": ("RGB", "RGBA"),
+    "BMP": ("1", "L", "P", "RGB"),
+}
+_LOSSLESS: dict[str, dict[str, Any]] = {
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+    "WebP": {"lossless": True, "exact": True},
+}
+_COLOURS, _DPI = 256, 100_000
 _GREY = ("1", "L", "LA", "La")
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -75,10 +87,16 @@ class Picture:
     Attributes:
         pixels: uint8 or uint16 [height, width, channels]; 1 channel is grey, 3 are RGB, 4 are RGBA. Maybe read-only.
         mode: Pillow's word for how it was stored (`1`, `L`, `LA`, `P`, `RGB`, `RGBA`, `CMYK`, `I;16`, ...).
+        kind: what it was stored as: `PNG`, `JPEG`, `TIFF`, `WebP` or `BMP`.
+        single: it is all that its file shows: there are no further frames or pages.
+        extras: what its file says beside the pixels, in Pillow's words: colour profile, resolution, EXIF.
     """
 
     pixels: Pixels
     mode: str
+    kind: str = "PNG"
+    single: bool = True
+    extras: dict[str, Any] = field(default_factory=dict)
 
     @property
     def depth(self) -> int:
@@ -108,13 +126,41 @@ def decode(data: bytes) -> Picture:
         with reader(io.BytesIO(data)) as image:
             if (size := image.width * image.height) > MAX_PIXELS:  # as the header says, before anything is decoded
                 raise PictureError(f"has {size} pixels, more than {MAX_PIXELS} allowed")
+            single = _is_single(image)
             image.load()
-            return Picture(_pixels(_upright(image)), image.mode)
+            return Picture(_pixels(_upright(image)), image.mode, kind, single, _extras(image, kind))
     except PictureError:
         raise
     except Exception as error:  # Pillow's readers raise what they like
         cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
         raise PictureError("is truncated" if cut else f"is a broken or incomplete {kind} file") from error
+
+
+def _is_single(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "n_frames", 1) == 1)
+    except Exception:  # noqa: BLE001 - there is more, whatever it is
+        return False
+
+
+def _extras(image: Image.Image, kind: str) -> dict[str, Any]:
+    """What is written again beside the pixels; of a TIFF its tags are not, for most describe how it was stored."""
+    found: dict[str, Any] = {}
+    dpi = image.info.get("dpi")
+    with contextlib.suppress(Exception):  # a broken note about a picture that is whole
+        x, y = (float(number) for number in dpi or ())
+        if all(math.isfinite(number) and 0 < number < _DPI for number in (x, y)):
+            found["dpi"] = (x, y)
+    profile = image.info.get("icc_profile")
+    if isinstance(profile, bytes) and profile and image.mode != "CMYK":
+        found["icc_profile"] = profile
+    if kind != "TIFF":
+        with contextlib.suppress(Exception):
+            exif = image.getexif()
+            exif.pop(_ORIENTATION, None)  # the pixels stand upright now
+            if exif:
+                found["exif"] = exif.tobytes()
+    return found
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -141,15 +187,18 @@ def _pixels(image: Image.Image) -> Pixels:
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def encode(pixels: Pixels, like: Picture) -> bytes:
-    """Write pixels as a PNG, losslessly, in the mode of the picture they come from or the nearest that holds them.
+def encode(pixels: Pixels, like: Picture, kind: str = "PNG") -> bytes:
+    """Write pixels to a file, losslessly, in the mode of the picture they come from or the nearest that holds them.
 
-    Grey stays grey and 16 bit stays 16 bit; alpha is kept. 1-bit stays so while all pixels are 0 or 255, grey with
-    alpha while the colours are alike. Palette and CMYK become RGB. Same pixels, same bytes.
+    Grey stays grey and 16 bit stays 16 bit; alpha is kept. 1-bit stays so while all pixels are 0 or 255, palette while
+    there are at most 256 colours, grey with alpha while the colours are alike. CMYK becomes RGB. Colour profile,
+    resolution and EXIF go on; the picture stands upright, and nothing says that it is to be turned. Same pixels, same
+    bytes.
 
     Args:
         pixels: of the shape and type of `like.pixels`.
         like: the picture they come from.
+        kind: what is written, as in `Picture.kind`; a PNG where that cannot hold them losslessly.
 
     Raises:
         ValueError: the pixels are of another shape or type.
@@ -158,18 +207,38 @@ def encode(pixels: Pixels, like: Picture) -> bytes:
     if pixels.shape != wanted.shape or pixels.dtype != wanted.dtype:
         raise ValueError(f"{pixels.dtype} {pixels.shape} wanted as {wanted.dtype} {wanted.shape}")
     stream = io.BytesIO()
-    _image(pixels, like.mode).save(stream, "PNG")
+    image = _image(pixels, like.mode, kind)
+    kind = kind if image.mode in _HOLDS.get(kind, ()) else "PNG"
+    image.save(stream, kind, **like.extras, **_LOSSLESS.get(kind, {}))
     return stream.getvalue()
 
 
-def _image(pixels: Pixels, mode: str) -> Image.Image:
+def _image(pixels: Pixels, mode: str, kind: str) -> Image.Image:
     channels = pixels.shape[2]
+    if mode == "P" and (channels == 3 or kind == "PNG") and (indexed := _indexed(pixels)) is not None:
+        return indexed
     if channels == 1:
+        if mode == "I" and kind == "TIFF":
+            return Image.fromarray(pixels[..., 0].astype(np.int32))
         image = Image.fromarray(pixels[..., 0])
         return image.convert("1") if mode == "1" and not (pixels % 255).any() else image
     if channels == 4 and mode in _GREY and (pixels[..., :2] == pixels[..., 1:3]).all():
         return Image.fromarray(np.ascontiguousarray(pixels[..., ::3]))
     return Image.fromarray(pixels)
+
+
+def _indexed(pixels: Pixels) -> Image.Image | None:
+    """Colours as places in a palette of their own, if it can hold them all."""
+    height, width, channels = pixels.shape
+    wide = np.zeros((height, width, 4), np.uint8)
+    wide[..., :channels] = pixels
+    colours, places = np.unique(wide.view(np.uint32).ravel(), return_inverse=True)
+    if len(colours) > _COLOURS:
+        return None
+    image = Image.fromarray(places.reshape(height, width).astype(np.uint8))
+    palette = np.ascontiguousarray(colours.view(np.uint8).reshape(-1, 4)[:, :channels])
+    image.putpalette(palette.tobytes(), "RGBA" if channels == 4 else "RGB")
+    return image
 
 
 def to_float(picture: Picture) -> Floats:

@@ -42,6 +42,7 @@ class PictureReader:
     Attributes:
         schema: of the record batches.
         image: the column that holds the pictures, as bytes or as a struct of `bytes` and more.
+        of_files: these are image files, no Parquet.
 
     Raises:
         DataError: Parquet files that `Reader` refuses, or in which no column, or more than one, can be the pictures.
@@ -51,7 +52,8 @@ class PictureReader:
         self.files, self.format = list(files), "images"
         self._rows, self._size = rows, size
         self._table: Reader | None = None
-        if not self.files[0].name.lower().endswith(PICTURES):
+        self.of_files = self.files[0].name.lower().endswith(PICTURES)
+        if not self.of_files:
             # Arrow cuts by rows only, so that what a row takes on average must be known before.
             fit = size // max(_row_bytes(file.uri) for file in self.files)
             self._table = Reader(self.files, "parquet", rows=min(max(fit, 1), rows))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import ClassVar
+from typing import ClassVar, Literal, Protocol
 
 import pyarrow as pa
 
@@ -18,8 +18,9 @@ from ae_plugin.config import Pipeline
 from ae_plugin.core.alarms import few_calibration_rows
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.engines.local import GROUP_ROWS, Writer, prefetch
-from ae_plugin.errors import UnfamiliarError
+from ae_plugin.errors import StoreError, UnfamiliarError
 from ae_plugin.jobs.machine import peak_memory_mb
+from ae_plugin.jobs.summary import mended
 from ae_plugin.schemas import GuardVerdict, Method, RunRecord
 from ae_plugin.store.commit import Commit, recover
 from ae_plugin.store.files import Folder, SourceFile, fingerprint
@@ -41,6 +42,19 @@ class Tally:
     imputed: int = 0
 
 
+class Sink(Protocol):
+    """A staged file or folder of a dataset, written by record batches."""
+
+    def write(self, batch: pa.RecordBatch, /) -> None:
+        """Add rows."""
+
+    def close(self) -> str:
+        """Finish; returns the sha256."""
+
+    def abort(self) -> None:
+        """Let go of what will be thrown away."""
+
+
 class Run(ABC):
     """One partition being scored.
 
@@ -53,6 +67,7 @@ class Run(ABC):
 
     Attributes:
         datasets: what a scored partition is made of, by name.
+        unit: what a row is.
         group_rows: rows of a row group of what is written.
         model_version: what scores it.
         method: how.
@@ -61,6 +76,7 @@ class Run(ABC):
     """
 
     datasets: ClassVar[tuple[str, ...]]
+    unit: ClassVar[Literal["row", "picture"]] = "row"
     group_rows: ClassVar[int] = GROUP_ROWS
     model_version: str
     method: Method
@@ -76,6 +92,21 @@ class Run(ABC):
         self.flagged_up_to: float | None = None
         self.commit = Commit(folder, slug_of(partition))
 
+    @property
+    def scored_before(self) -> bool:
+        """Whether a run of this partition wrote to the output before: its folders there are ours, then."""
+        return self.folder.exists(f"{LATEST}/{slug_of(self.partition)}.json")
+
+    def check_ours(self, name: str) -> None:
+        """See that a folder, which will be replaced as a whole, holds nothing that is not ours.
+
+        Raises:
+            StoreError: it holds something, and no run of this partition wrote here before.
+        """
+        if not self.scored_before and self.folder.names(name.rstrip("/")):
+            where, mend = f"{self.folder.uri}/{name}", "Move them away, or choose another output"
+            raise StoreError("holds files that no run of this partition wrote", where=where, mend=mend)
+
     @abstractmethod
     def _stream(self) -> None:
         """Score the partition into staged files (see `writers`), counting what goes by."""
@@ -87,10 +118,6 @@ class Run(ABC):
     @abstractmethod
     def _source(self) -> Iterator[pa.RecordBatch]:
         """The source's rows, as they are."""
-
-    @abstractmethod
-    def _mended(self, record: RunRecord) -> str:
-        """What was repaired, in words."""
 
     def execute(self) -> RunRecord:
         """Score the partition, and commit or refuse it.
@@ -118,25 +145,25 @@ class Run(ABC):
         return record
 
     @contextmanager
-    def writers(self, schemas: dict[str, pa.Schema]) -> Iterator[dict[str, Writer]]:
-        """One staged file for each dataset; finished at the end, let go of when anything fails."""
-        found: dict[str, Writer] = {}
+    def writers(self, schemas: dict[str, pa.Schema]) -> Iterator[dict[str, Sink]]:
+        """One staged file or folder for each dataset; finished at the end, let go of when anything fails."""
+        found: dict[str, Sink] = {}
         try:
             for name, schema in schemas.items():
-                found[name] = self._writer(self.commit.staged(self.path(name)), schema)
+                found[name] = self._sink(name, schema)
             yield found
-            for name, writer in found.items():
-                self.written[self.path(name)] = writer.close()
+            for name, sink in found.items():
+                self.written[self.path(name)] = sink.close()
         except BaseException:
-            for writer in found.values():
-                writer.abort()
+            for sink in found.values():
+                sink.abort()
             raise
 
-    def _writer(self, staged: str, schema: pa.Schema) -> Writer:
-        return Writer(self.folder, staged, schema, self.group_rows)
+    def _sink(self, dataset: str, schema: pa.Schema) -> Sink:
+        return Writer(self.folder, self.commit.staged(self.path(dataset)), schema, self.group_rows)
 
     def path(self, dataset: str) -> str:
-        """Where the partition's file of a dataset lies, relative to the output."""
+        """Where the partition's file of a dataset lies, relative to the output; its folder, if it ends in `/`."""
         return "/".join(part for part in (dataset, self.partition, "part-0.parquet") if part)
 
     def _accept(self, verdict: GuardVerdict) -> RunRecord:
@@ -148,23 +175,16 @@ class Run(ABC):
         self.commit = Commit(self.folder, slug_of(self.partition))
         if self.pipeline.score.on_unfamiliar == "fail":
             return self._commit(verdict, "refused", {}, [])
-        target = self.path("quarantine")
-        staged = self.commit.staged(target)
-        writer = self._writer(staged, self.schema)
-        try:
+        self.written = {}
+        with self.writers({"quarantine": self.schema}) as writers:
             for batch in prefetch(self._source()):
-                writer.write(batch)
-            digest = writer.close()
-        except BaseException:
-            writer.abort()
-            raise
-        withdrawn = [self.path(name) for name in self.datasets]
-        return self._commit(verdict, "quarantined", {target: digest}, withdrawn)
+                writers["quarantine"].write(batch)
+        return self._commit(verdict, "quarantined", self.written, [self.path(name) for name in self.datasets])
 
     def _commit(self, verdict: GuardVerdict, outcome: str, outputs: dict[str, str], removals: list[str]) -> RunRecord:
         slug, seconds = slug_of(self.partition), time.perf_counter() - self.clock
         tally, digest = self.tally, fingerprint(self.files)
-        counted = outcome == "scored"
+        counted, tables = outcome == "scored", self.unit == "row"
         record = RunRecord(
             run_id=f"{self.started:%Y%m%dT%H%M%S}-{slug}-{uuid.uuid4().hex[:6]}",
             pipeline=self.pipeline.name,
@@ -180,8 +200,9 @@ class Run(ABC):
             observed_alert_rate=round(tally.anomalies / tally.rows, 6) if tally.rows else None,
             unreadable_rows=tally.unreadable,
             cells_flagged=tally.flagged,
-            cells_repaired=tally.repaired if counted else 0,
+            cells_repaired=tally.repaired if counted and tables else 0,
             cells_imputed=tally.imputed if counted else 0,
+            pictures_repaired=None if tables else tally.repaired if counted else 0,
             guard=verdict,
             notes=self._notes(),
             seconds=round(seconds, 3),
@@ -194,7 +215,7 @@ class Run(ABC):
         text = record.model_dump_json(indent=1).encode()
         for name in (f"{RUNS}/{record.run_id}.json", f"{LATEST}/{slug}.json"):
             self.folder.write(self.commit.staged(name), text)
-        self.commit.removals = removals
+        self.commit.removals = [name for name in removals if self.scored_before or not name.endswith("/")]
         self.commit.apply()
         return record
 
@@ -213,20 +234,23 @@ class Run(ABC):
         return notes
 
     def _story(self, record: RunRecord) -> None:
-        promised = "of the normal rows" if record.alert_rate_of == "rows" else "of these are normal"
+        promised = f"of the normal {self.unit}s" if record.alert_rate_of == "rows" else "of these are normal"
         share = (
             f" ({record.observed_alert_rate:.2%}, at most {record.alert_rate:.2%} {promised})" if record.rows else ""
         )
-        log.info("%d rows, %d anomalies%s", record.rows, record.anomalies, share)
-        log.info("%s", self._mended(record))
+        log.info("%d %ss, %d anomalies%s", record.rows, self.unit, record.anomalies, share)
+        log.info("%s", mended(record))
         log.info("guard: %s%s", record.guard.verdict, "".join(f"; {reason}" for reason in record.guard.reasons[:5]))
         for note in record.notes:
             log.warning("%s", note)
-        log.info("%.2f s, %.0f rows/s, peak %.0f MB", record.seconds, record.rows_per_second, record.peak_memory_mb)
+        seconds, speed = record.seconds, record.rows_per_second
+        log.info("%.2f s, %.0f %ss/s, peak %.0f MB", seconds, speed, self.unit, record.peak_memory_mb)
 
     def _refusal(self, record: RunRecord) -> UnfamiliarError:
         kept = next(iter(record.outputs), None)
-        mend = f"Its rows are in {self.folder.uri}/{kept}" if kept else "What was scored before is left as it is"
+        mend = (
+            f"Its {self.unit}s are in {self.folder.uri}/{kept}" if kept else "What was scored before is left as it is"
+        )
         why = "; ".join(record.guard.reasons[:3]) or "most columns are far from training"
         name = self.partition or "the source"
         return UnfamiliarError(

@@ -118,9 +118,6 @@ class _TableRun(Run):
     def _source(self) -> Iterator[pa.RecordBatch]:
         return self.reader.batches()
 
-    def _mended(self, record: RunRecord) -> str:
-        return f"{record.cells_repaired} cells repaired, {record.cells_imputed} nulls filled"
-
     def _notes(self) -> list[str]:
         unjudged = [
             f"{name} is not judged: its age counts from a partition's date, and there is none"

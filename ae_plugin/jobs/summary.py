@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ae_plugin.schemas import ModelEntry, TrainReport
+from ae_plugin.schemas import ModelEntry, RunRecord, TrainReport
 
 
 def many(count: int, one: str, more: str = "") -> str:
@@ -37,3 +37,25 @@ def model_line(entry: ModelEntry) -> str:
     gate = "passed" if entry.gate_passed else "failed"
     what = entry.problem or f"{entry.created_at}  {entry.rows_train} rows  gate {gate}"
     return f"{entry.version}  {what}  {', '.join(entry.pointers)}".rstrip()
+
+
+def unit(run: RunRecord) -> str:
+    """What a row of the source is."""
+    return "row" if run.pictures_repaired is None else "picture"
+
+
+def mended(run: RunRecord) -> str:
+    """Say what was repaired: cells, or pictures, and how many of these could not be read."""
+    if run.pictures_repaired is None:
+        return f"{many(run.cells_repaired, 'cell')} repaired, {many(run.cells_imputed, 'null')} filled"
+    unread = f", {run.unreadable_rows:,} cannot be read" if run.unreadable_rows else ""
+    return f"{many(run.pictures_repaired, 'picture')} repaired{unread}"
+
+
+def run_line(run: RunRecord) -> str:
+    """Say what a run did."""
+    rate = f" ({run.observed_alert_rate:.2%})" if run.observed_alert_rate is not None else ""
+    return (
+        f"{run.partition or run.pipeline}: {many(run.rows, unit(run))}, "
+        f"{many(run.anomalies, 'anomaly', 'anomalies')}{rate}, {mended(run)}, {run.guard.verdict}, {run.seconds:.2f} s"
+    )

@@ -158,9 +158,11 @@ class ScorePartitionOperator(_PipelineOperator):
 
 def _outcomes(done: Several, refusal: str) -> dict[str, dict[str, Any]]:
     """Outcome of each partition, in words and figures, for `SummarizeRunsOperator`."""
+    from ae_plugin.jobs.summary import mended, unit
+
     outcomes: dict[str, dict[str, Any]] = {}
     for name, run in done.scored.items():
-        says = f"{run.rows} rows, {run.anomalies} anomalies, {run.cells_repaired} cells repaired, {run.guard.verdict}"
+        says = f"{run.rows} {unit(run)}s, {run.anomalies} anomalies, {mended(run)}, {run.guard.verdict}"
         outcomes[name] = {"outcome": "scored", "says": says, "rows": run.rows, "anomalies": run.anomalies}
     outcomes |= {name: {"outcome": refusal, "says": str(error)} for name, error in done.refused.items()}
     return outcomes | {name: {"outcome": "failed", "says": str(error)} for name, error in done.failed.items()}

@@ -1,9 +1,10 @@
 """Several files appear as one: staged first, journalled, then moved into place, the run's record last.
 
+A target that ends in `/` is a folder of files, which takes the place of the older one as a whole (see `store.tree`).
 A reader sees each file old or new, never half. A writer stopped while it stages leaves the old partition; stopped
 while it moves, it leaves a journal that the next writer (or `recover`) finishes. The record names the sha256 of every
-file and is moved last: where it fits the files, they are one partition, whole. On a disk, all who move files of one
-output wait for one another; on an object store, a young journal is left to its owner.
+file and folder, and is moved last: where it fits the files, they are one partition, whole. On a disk, all who move
+files of one output wait for one another; on an object store, a young journal is left to its owner.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import os
 import re
 
 from ae_plugin.errors import StoreError
+from ae_plugin.places import is_below
+from ae_plugin.store import tree
 from ae_plugin.store.files import Folder
 from ae_plugin.store.staging import JOURNALS, STAGING, Stage, alone, discard, journalled
 
 log = logging.getLogger(__name__)
 RECORDS = "_runs"
 TARGETS = frozenset({"scores", "cells", "denoised", "embeddings", "heatmaps", "quarantine", RECORDS})
+FOLDERS = frozenset({"denoised", "quarantine"})
 YOUNG_SECONDS = 900.0
 _STAGE = re.compile(rf"{STAGING}/[^/]*[^/.][^/]*")
 
@@ -40,7 +44,7 @@ class Commit:
         self.removals: list[str] = []
 
     def staged(self, target: str) -> str:
-        """Name to write a file under until the commit; `target` is where it will be."""
+        """Name to write a file or folder under until the commit; `target` is where it will be."""
         if not self.moves:
             self.stage.open()
         name = f"{self.stage.name}/{len(self.moves):03d}"
@@ -60,8 +64,8 @@ class Commit:
             _finish_due(self.folder, self.slug)
             for target in self.moves:
                 _free(self.folder, target)
-            for name in self.moves.values():
-                _sync(self.folder, name)
+            for target, name in self.moves.items():
+                _sync(self.folder, target, name)
             self.folder.write(f"{self.stage.name}/journal", json.dumps(steps).encode())
             self.folder.move(f"{self.stage.name}/journal", journal)
             _finish(self.folder, journal)
@@ -77,17 +81,18 @@ def _free(folder: Folder, target: str) -> None:
     parts = target.split("/")
     above = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
     blocked = next((name for name in above if folder.fs.isfile(folder.at(name))), None)
-    if blocked is None and folder.fs.isdir(folder.at(target)):
+    if blocked is None and not target.endswith("/") and folder.fs.isdir(folder.at(target)):
         blocked = target
     if blocked is not None:
         kind = "folder" if blocked == target else "file"
         raise StoreError(f"is a {kind} in the way of {target}", where=f"{folder.uri}/{blocked}", mend="Remove it")
 
 
-def _sync(folder: Folder, name: str) -> None:
-    if not folder.exists(name):
+def _sync(folder: Folder, target: str, name: str) -> None:
+    whole = target.endswith("/")
+    if not (tree.is_whole(folder, name) if whole else folder.exists(name)):
         raise StoreError("was removed while the run went on", where=f"{folder.uri}/{name}", mend="Score again")
-    if folder.local:
+    if folder.local and not whole:  # each file of a folder was synced as it was written
         handle = os.open(folder.at(name), os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -104,15 +109,18 @@ def _finish(folder: Folder, journal: str) -> None:
         return  # another process finished it first
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise _broken(folder, journal, "is not a journal") from error
-    inside = _STAGE.fullmatch(stage) and all(old.startswith(f"{stage}/") and _plain(old) for _, old in pairs)
+    inside = _STAGE.fullmatch(stage) and all(old.startswith(f"{stage}/") and is_below(old) for _, old in pairs)
     if not inside or not all(_is_output(name) for name in [*(new for new, _ in pairs), *removals]):
         raise _broken(folder, journal, "names files that no run writes")
     records = [pair for pair in pairs if pair[0].startswith(f"{RECORDS}/")]
     for new, old in pairs:
         if (new, old) not in records:
             _place(folder, journal, old, new)
-    for name in removals:
-        folder.remove(name)
+    for number, name in enumerate(removals):
+        if name.endswith("/"):
+            tree.withdraw(folder, name.rstrip("/"), f"{stage}/gone-{number}")
+        else:
+            folder.remove(name)
     for new, old in records:
         _place(folder, journal, old, new)
     folder.remove(journal)
@@ -120,10 +128,14 @@ def _finish(folder: Folder, journal: str) -> None:
 
 
 def _place(folder: Folder, journal: str, old: str, new: str) -> None:
-    if folder.exists(old):
-        with contextlib.suppress(FileNotFoundError):  # another process moved it first
+    whole = new.endswith("/")
+    with contextlib.suppress(FileNotFoundError):  # another process was faster
+        if whole:
+            tree.place(folder, old, new.rstrip("/"))
+            return
+        if folder.exists(old):
             folder.move(old, new)
-    if not folder.exists(new) and folder.exists(journal):
+    if (whole or not folder.exists(new)) and folder.exists(journal):
         raise _broken(folder, journal, f"is half done, and what it has for {new} is gone")
 
 
@@ -132,11 +144,8 @@ def _broken(folder: Folder, journal: str, what: str) -> StoreError:
 
 
 def _is_output(name: str) -> bool:
-    return name.split("/")[0] in TARGETS and "/" in name and _plain(name)
-
-
-def _plain(name: str) -> bool:
-    return not {"", ".", ".."} & set(name.split("/"))
+    allowed = FOLDERS if name.endswith("/") else TARGETS
+    return name.split("/")[0] in allowed and "/" in name and is_below(name.removesuffix("/"))
 
 
 def recover(folder: Folder) -> None:

@@ -189,8 +189,8 @@ def partitions_of(files: list[SourceFile]) -> dict[str, list[SourceFile]]:
 
 
 def fingerprint(files: list[SourceFile]) -> str:
-    """sha256 of a partition's listing: names, sizes and change stamps."""
-    listing = [[file.uri.rsplit("/", 1)[-1], file.size, file.stamp] for file in files]
+    """sha256 of a partition's listing: paths below the partition, sizes and change stamps."""
+    listing = [[file.name, file.size, file.stamp] for file in files]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
 
@@ -316,6 +316,11 @@ class Folder:
             os.replace(self.at(old), self.at(new))
         else:
             self.fs.mv(self.at(old), self.at(new))
+
+    def copy(self, names: dict[str, str]) -> None:
+        """Copy files, old name -> new name: on object stores several at a time."""
+        if names:
+            self.fs.copy([self.at(old) for old in names], [self.at(new) for new in names.values()])
 
     def remove(self, name: str) -> None:
         """Remove a file or a folder with all that is in it; nothing happens when it is not there."""

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from PIL import Image
+from PIL import Image, ImageCms
 
 from ae_plugin.core import pictures
 from ae_plugin.core.pictures import MAX_PIXELS, Picture, PictureError, decode, encode, from_float, to_float
@@ -311,7 +311,7 @@ def test_encoding_is_lossless_in_the_nearest_mode(name: str) -> None:
     np.testing.assert_array_equal(again.pixels, picture.pixels)
     assert Image.open(io.BytesIO(data)).format == "PNG"
     channels = picture.pixels.shape[2]
-    if picture.mode in ("1", "L", "LA", "RGB", "RGBA", "I;16"):
+    if picture.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
         assert again.mode == picture.mode
     else:
         assert again.mode == {1: "I;16", 3: "RGB", 4: "RGBA"}[channels]
@@ -330,6 +330,80 @@ def test_what_the_mode_cannot_hold_is_kept_in_a_wider_one() -> None:
 def test_pixels_of_another_shape_or_type_are_a_mistake(pixels: np.ndarray) -> None:
     with pytest.raises(ValueError, match="wanted as uint8"):
         encode(pixels, Picture(RGB, "RGB"))
+
+
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_a_container_that_can_be_lossless_is_kept(name: str) -> None:
+    data, mode, pixels = LOSSLESS[name]
+    before = Image.open(io.BytesIO(data))
+    picture = decode(data)
+    written = encode(pixels, picture, picture.kind)
+    after = Image.open(io.BytesIO(written))
+    np.testing.assert_array_equal(decode(written).pixels, pixels)
+    assert (after.format, after.size) == (before.format, before.size)
+    # What Pillow reads only in part, or turns into other colours, and bytes in the other order.
+    narrowed = {"CMYK": "RGB", "I;16B": "I;16"}
+    odd = "LA PNG of 16 bit", "RGB PNG of 16 bit", "RGBA PNG of 16 bit"
+    assert after.mode == narrowed.get(mode, mode) or name in odd
+    assert written == encode(pixels, picture, picture.kind)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_jpeg_becomes_a_png(mode: str) -> None:
+    picture = decode(saved(image_of(SMOOTH, mode), "JPEG"))
+    again = Image.open(io.BytesIO(encode(picture.pixels, picture, picture.kind)))
+    assert picture.kind == "JPEG" and again.format == "PNG" and again.mode == mode.replace("CMYK", "RGB")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "WebP"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_too_many_colours_for_a_palette_are_kept(kind: str, channels: int) -> None:
+    pixels = RNG.integers(0, 256, (40, 40, channels), np.uint8)
+    again = decode(encode(pixels, Picture(pixels, "P"), kind))
+    np.testing.assert_array_equal(again.pixels, pixels)
+    assert again.mode == ("RGB" if channels == 3 else "RGBA")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "WebP"])
+def test_a_transparent_palette_keeps_its_colours_in_any_container(kind: str) -> None:
+    picture = decode(LOSSLESS["transparent palette"][0])
+    np.testing.assert_array_equal(decode(encode(picture.pixels, picture, kind)).pixels, picture.pixels)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_nothing_says_that_an_upright_picture_is_to_be_turned(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a note"
+    picture = decode(saved(image_of(SMOOTH), kind, exif=exif))
+    assert picture.pixels.shape == (WIDTH, HEIGHT, 3)
+    again = Image.open(io.BytesIO(encode(picture.pixels, picture, picture.kind)))
+    assert again.size == (HEIGHT, WIDTH) and 0x0112 not in again.getexif()
+    assert kind == "TIFF" or again.getexif()[0x010E] == "a note"
+    np.testing.assert_array_equal(decode(encode(picture.pixels, picture, picture.kind)).pixels, picture.pixels)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "BMP"])
+def test_colour_profile_and_resolution_go_on(kind: str) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    given = {} if kind == "BMP" else {"icc_profile": profile}
+    picture = decode(saved(image_of(SMOOTH), kind, dpi=(300, 300), **given))
+    again = Image.open(io.BytesIO(encode(picture.pixels, picture, picture.kind)))
+    assert kind == "BMP" or again.info["icc_profile"] == profile
+    assert kind == "WEBP" or again.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
+@pytest.mark.parametrize("dpi", [(0, 0), (1e300, 1), (float("nan"), 1), "many", (1, 2, 3), None])
+def test_an_absurd_resolution_is_dropped(dpi: Any) -> None:
+    image = image_of(RGB)
+    image.info["dpi"] = dpi
+    assert "dpi" not in pictures._extras(image, "PNG")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_further_frames_are_known(kind: str) -> None:
+    assert decode(saved(image_of(RGB), kind)).single
+    further = [image_of(RGB[::-1]), image_of(RGB[:, ::-1])]
+    assert not decode(saved(image_of(RGB), kind, save_all=True, append_images=further)).single
 
 
 SIZES = array_shapes(min_dims=2, max_dims=2, max_side=9)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +16,41 @@ from ae_plugin.core.picture_guard import PictureGuard
 from ae_plugin.core.picture_scoring import ScoredPicture, mend
 from ae_plugin.core.pictures import Picture, PictureError, encode
 from ae_plugin.core.values import Bools, Floats
+from ae_plugin.engines.folders import FolderWriter, check_layout
 from ae_plugin.engines.pictures import BATCH_PICTURES, PictureReader, decoded
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.pictures.versions import PictureVersion
-from ae_plugin.jobs.run import Run
-from ae_plugin.schemas import GuardVerdict, RunRecord, heatmaps_schema, scores_schema
+from ae_plugin.jobs.run import Run, Sink
+from ae_plugin.schemas import GuardVerdict, heatmaps_schema, scores_schema
+from ae_plugin.store.commit import FOLDERS
 from ae_plugin.store.files import Folder, SourceFile
+
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What was found of one picture.
+
+    Attributes:
+        score, p_value, flagged: as in `scores/`.
+        repaired: its new bytes; None when nothing is to be repaired.
+        heatmap, mask: grey PNGs of its size; empty when it is not flagged.
+    """
+
+    score: float
+    p_value: float
+    flagged: bool
+    repaired: bytes | None
+    heatmap: bytes
+    mask: bytes
 
 
 class PictureRun(Run):
     """One partition of pictures being scored."""
 
     datasets = "scores", "denoised", "heatmaps"
+    unit = "picture"
     group_rows = BATCH_PICTURES
     method = "combined"
 
@@ -42,6 +65,9 @@ class PictureRun(Run):
     ) -> None:
         super().__init__(pipeline, partition, files, folder, clock)
         self.version, self.reader = version, PictureReader(files)
+        self._folder: FolderWriter | None = None
+        if self.reader.of_files:
+            check_layout(files)
         self.model_version, self.schema = version.version, self.reader.schema
         self.calibration_rows = len(version.scorer.reference.calibration)
         self.guard = PictureGuard(version.card.far)
@@ -59,78 +85,114 @@ class PictureRun(Run):
         schemas = {"scores": scores_schema(keys), "denoised": self.schema, "heatmaps": heatmaps_schema(keys)}
         with self.writers(schemas) as writers:
             for batch, pictures in decoded(self._source()):
-                parts = self._judge(batch, pictures, schemas)
-                for name, part in parts.items():
-                    writers[name].write(part)
-                self.tally.rows += batch.num_rows
+                found = self._judge(pictures)
+                errors = [str(one) if isinstance(one, PictureError) else None for one in pictures]
+                writers["scores"].write(self._scores(batch, found, errors, schemas["scores"]))
+                writers["denoised"].write(self._denoised(batch, found))
+                writers["heatmaps"].write(self._heatmaps(batch, found, schemas["heatmaps"]))
+                self._count(batch.num_rows, found)
 
-    def _judge(
-        self, batch: pa.RecordBatch, pictures: list[Picture | PictureError], schemas: dict[str, pa.Schema]
-    ) -> dict[str, pa.RecordBatch]:
+    def _judge(self, pictures: list[Picture | PictureError]) -> dict[int, _Found]:
+        """What was found of a record batch's pictures that can be read, by row."""
+        scorer, far = self.version.scorer, []
         known = [(row, picture) for row, picture in enumerate(pictures) if isinstance(picture, Picture)]
-        scorer, n = self.version.scorer, len(pictures)
-        score, p, flagged = np.zeros(n, np.float32), np.zeros(n, np.float32), np.zeros(n, bool)
-        images, heats = batch.column(self.reader.image).to_pylist(), []
-        far = []
+        found = {}
+        # One by one: what the network says of a picture takes many times the picture's memory.
         for (row, picture), scored in zip(known, scorer.score([picture for _, picture in known]), strict=True):
-            score[row] = scored.score
-            (p[row],), (flagged[row],) = scorer.flag(np.array([scored.score]))
+            (p,), (flagged,) = scorer.flag(np.array([scored.score]))
             mask = scorer.mask(scored.heat)
             far.append(scored.distance)
-            if flagged[row]:
-                heats.append((row, _grey(np.clip(scored.heat, 0, 1)), _grey(mask.astype(np.float32))))
-            images[row] = self._denoised(picture, scored, mask, images[row])
+            found[row] = _Found(
+                float(scored.score),
+                float(p),
+                bool(flagged),
+                self._repaired(picture, scored, mask),
+                _grey(np.clip(scored.heat, 0, 1)) if flagged else b"",
+                _grey(mask.astype(np.float32)) if flagged else b"",
+            )
         self.guard.watch(np.array(far, np.float32))
-        self.tally.anomalies += int(flagged.sum())
-        self.tally.unreadable += n - len(known)
-        unread = np.ones(n, bool)
-        unread[[row for row, _ in known]] = False
-        errors = [str(picture) if isinstance(picture, PictureError) else None for picture in pictures]
-        keys = [batch.column(batch.schema.get_field_index(name)) for name in self.keys]
-        first = self.tally.rows
-        scores = [
-            *keys,
-            pa.array(np.arange(first, first + n, dtype=np.int64)),
-            pa.array(score, mask=unread),
-            pa.array(p, mask=unread),
-            pa.array(flagged, mask=unread),
+        return found
+
+    def _repaired(self, picture: Picture, scored: ScoredPicture, mask: Bools) -> bytes | None:
+        """The picture, repaired where it is wrong; None where nothing is, or there are frames that would be lost."""
+        full = self.pipeline.score.denoise == "full"
+        if not picture.single or not (full or mask.any()):
+            return None
+        pixels = mend(picture, scored, None if full else mask)
+        return encode(pixels, picture, picture.kind if self.reader.of_files else "PNG")
+
+    def _scores(
+        self, batch: pa.RecordBatch, found: dict[int, _Found], errors: list[str | None], schema: pa.Schema
+    ) -> pa.RecordBatch:
+        first, n = self.tally.rows, batch.num_rows
+        rows = [found.get(row) for row in range(n)]
+        columns = [
+            *self._keys(batch),
+            pa.array(range(first, first + n), pa.int64()),
+            pa.array([row and row.score for row in rows], pa.float32()),
+            pa.array([row and row.p_value for row in rows], pa.float32()),
+            pa.array([row and row.flagged for row in rows], pa.bool_()),
             pa.nulls(n, pa.string()),
             pa.array(errors, pa.string()),
             pa.repeat(self.model_version, n),
         ]
-        at = pa.array([row for row, _, _ in heats], pa.int64())
-        heatmaps = [
-            *(key.take(at) for key in keys),
-            pa.array([first + row for row, _, _ in heats], pa.int64()),
-            pa.array([heat for _, heat, _ in heats], pa.binary()),
-            pa.array([mask for _, _, mask in heats], pa.binary()),
-        ]
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    def _denoised(self, batch: pa.RecordBatch, found: dict[int, _Found]) -> pa.RecordBatch:
+        """The record batch with repaired pictures; the others stay byte for byte."""
+        cells = batch.column(self.reader.image).to_pylist()
+        for row, one in found.items():
+            if one.repaired is not None:
+                cells[row] = {**cells[row], "bytes": one.repaired} if isinstance(cells[row], dict) else one.repaired
         place = batch.schema.get_field_index(self.reader.image)
         field = batch.schema.field(place)
-        denoised = batch.set_column(place, field, pa.array(images, field.type))
-        return {
-            "scores": pa.RecordBatch.from_arrays(scores, schema=schemas["scores"]),
-            "denoised": denoised,
-            "heatmaps": pa.RecordBatch.from_arrays(heatmaps, schema=schemas["heatmaps"]),
-        }
+        return batch.set_column(place, field, pa.array(cells, field.type))
 
-    def _denoised(self, picture: Picture, scored: ScoredPicture, mask: Bools, before: Any) -> Any:
-        """The picture's cell, repaired where it is wrong; untouched bytes where nothing is."""
-        full = self.pipeline.score.denoise == "full"
-        if not full and not mask.any():
-            return before
-        data = encode(mend(picture, scored, None if full else mask), picture)
-        self.tally.repaired += int(not full)
-        return {**before, "bytes": data} if isinstance(before, dict) else data
+    def _heatmaps(self, batch: pa.RecordBatch, found: dict[int, _Found], schema: pa.Schema) -> pa.RecordBatch:
+        flagged = {row: one for row, one in found.items() if one.flagged}
+        at = pa.array(list(flagged), pa.int64())
+        columns = [
+            *(key.take(at) for key in self._keys(batch)),
+            pa.array([self.tally.rows + row for row in flagged], pa.int64()),
+            pa.array([one.heatmap for one in flagged.values()], pa.binary()),
+            pa.array([one.mask for one in flagged.values()], pa.binary()),
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    def _count(self, rows: int, found: dict[int, _Found]) -> None:
+        self.tally.rows += rows
+        self.tally.anomalies += sum(one.flagged for one in found.values())
+        self.tally.unreadable += rows - len(found)
+        if self.pipeline.score.denoise == "repair":
+            self.tally.repaired += sum(one.repaired is not None for one in found.values())
+
+    def _keys(self, batch: pa.RecordBatch) -> list[pa.Array]:
+        return [batch.column(batch.schema.get_field_index(name)) for name in self.keys]
+
+    def _sink(self, dataset: str, schema: pa.Schema) -> Sink:
+        if not self.path(dataset).endswith("/"):
+            return super()._sink(dataset, schema)
+        self.check_ours(self.path(dataset))
+        self._folder = FolderWriter(self.folder, self.commit.staged(self.path(dataset)), self.files)
+        return self._folder
+
+    def path(self, dataset: str) -> str:
+        """Where a dataset of the partition lies: files are written as files, in a folder (it ends in `/`)."""
+        if not (self.reader.of_files and dataset in FOLDERS):
+            return super().path(dataset)
+        return "".join(f"{part}/" for part in (dataset, self.partition) if part)
+
+    def _notes(self) -> list[str]:
+        lost = sorted(self._folder.lost.items()) if self._folder else []
+        few = [f"{name} is nowhere but in scores/: {why}" for name, why in lost[:_NAMED]]
+        more = [f"so are {len(lost) - _NAMED} more files, see `error` in scores/"] if len(lost) > _NAMED else []
+        return [*super()._notes(), *few, *more]
 
     def _verdict(self) -> GuardVerdict:
         return self.guard.verdict()
 
     def _source(self) -> Iterator[pa.RecordBatch]:
         return self.reader.batches()
-
-    def _mended(self, record: RunRecord) -> str:
-        return f"{record.cells_repaired} pictures repaired, {record.unreadable_rows} cannot be read"
 
 
 def _grey(values: Floats | npt.NDArray[np.float32]) -> bytes:

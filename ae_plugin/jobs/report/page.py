@@ -153,6 +153,7 @@ def _page(pipeline: Pipeline, folder: Folder) -> str:
         explained=[] if images else explainer.explain(worst, runs),
         sheet=_sheet(pipeline, folder, worst, runs) if images else [],
         images=images,
+        unit="picture" if images else "row",
         rows_left=sum(run.anomalies for run in scored) - len(worst),
         problems=problems,
         cells=cells,

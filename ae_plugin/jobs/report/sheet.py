@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from ae_plugin.core.values import Floats
 from ae_plugin.engines.pictures import PictureReader, image_column
 from ae_plugin.errors import UserError
 from ae_plugin.jobs.report.stored import WorstRow, batches_of
+from ae_plugin.places import is_below
 from ae_plugin.schemas import RunRecord
 from ae_plugin.store.files import Folder, fingerprint, list_source, partitions_of
 
@@ -63,7 +65,7 @@ def _strip(pipeline: Pipeline, folder: Folder, run: RunRecord, rows: list[WorstR
         for row, heat in _heats(batch)
         if row in wanted
     }
-    denoised = dict(_at(batches_of(folder, run, "denoised", run.rows), wanted))
+    denoised = dict(_denoised(folder, run, rows))
     originals: dict[int, Picture] = {}
     try:
         files = partitions_of(list_source(pipeline.source)).get(run.partition, [])
@@ -83,6 +85,19 @@ def _strip(pipeline: Pipeline, folder: Folder, run: RunRecord, rows: list[WorstR
         for row in rows
     ]
     return Strip(run, prints, problem)
+
+
+def _denoised(folder: Folder, run: RunRecord, rows: list[WorstRow]) -> Iterator[tuple[int, Picture]]:
+    """The pictures of some rows as they were written: out of a Parquet file, or files by themselves."""
+    where = next((name for name in run.outputs if name.startswith("denoised/")), "")
+    if not where.endswith("/"):
+        yield from _at(batches_of(folder, run, "denoised", run.rows), {row.row for row in rows})
+        return
+    for row in rows:
+        name = dict(row.keys).get("file") or ""
+        with contextlib.suppress(PictureError, FileNotFoundError):
+            if is_below(name):
+                yield row.row, decode(folder.read(f"{where}{name}"))
 
 
 def _at(batches: Iterator[pa.RecordBatch], wanted: set[int]) -> Iterator[tuple[int, Picture]]:

@@ -13,7 +13,7 @@ from ae_plugin.config import Pipeline
 from ae_plugin.core.bands import Lane
 from ae_plugin.jobs.report.rows import ExplainedRow
 from ae_plugin.jobs.report.stored import Version, WorstCell
-from ae_plugin.jobs.summary import many
+from ae_plugin.jobs.summary import many, unit
 from ae_plugin.schemas import RunRecord
 
 LONG = 60
@@ -84,16 +84,18 @@ def verdict(runs: Sequence[RunRecord], loud: set[str], named: Counter[str]) -> M
 def _newest(run: RunRecord, loud: bool, named: Counter[str]) -> Markup:
     name = Markup("<b>{}</b>").format(short(place(run.partition), LONG))
     if run.outcome != "scored":
-        fate = "its rows are set aside in quarantine/" if run.outcome == "quarantined" else "nothing was written"
+        fate = (
+            f"its {unit(run)}s are set aside in quarantine/" if run.outcome == "quarantined" else "nothing was written"
+        )
         why = "; ".join(run.guard.reasons[:2])
         text = Markup("{} is not the kind of data that the model knows: it was not scored, and {}.").format(name, fate)
         return text + Markup(" {}.").format(short(why, 300)) if why else text
     if not run.rows:
-        return Markup("{} holds no rows.").format(name)
+        return Markup("{} holds no {}s.").format(name, unit(run))
     text = Markup("{}: {} of {} anomalous, {}{}.").format(
         name,
         f"{run.anomalies:,}",
-        many(run.rows, "row is", "rows are"),
+        many(run.rows, f"{unit(run)} is", f"{unit(run)}s are"),
         f"{run.anomalies / run.rows:.2%}",
         _beside_promise(run, loud),
     )
