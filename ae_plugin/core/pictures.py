@@ -215,7 +215,9 @@ def encode(pixels: Pixels, like: Picture, kind: str = "PNG") -> bytes:
 
 def _image(pixels: Pixels, mode: str, kind: str) -> Image.Image:
     channels = pixels.shape[2]
-    if mode == "P" and (channels == 3 or kind == "PNG") and (indexed := _indexed(pixels)) is not None:
+    # Only a PNG holds colours that are transparent in a palette.
+    fits = mode == "P" and (channels == 3 or (channels == 4 and kind == "PNG"))
+    if fits and (indexed := _indexed(pixels)) is not None:
         return indexed
     if channels == 1:
         if mode == "I" and kind == "TIFF":

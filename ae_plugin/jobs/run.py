@@ -152,8 +152,9 @@ class Run(ABC):
             for name, schema in schemas.items():
                 found[name] = self._sink(name, schema)
             yield found
-            for name, sink in found.items():
-                self.written[self.path(name)] = sink.close()
+            for name in schemas:
+                self.written[self.path(name)] = found[name].close()
+                del found[name]
         except BaseException:
             for sink in found.values():
                 sink.abort()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ae_plugin.store.files import Folder, writing
@@ -16,6 +17,7 @@ from ae_plugin.store.owner import age_of, hold, mark
 
 STAGING, JOURNALS, LOCK = "_staging", "_runs/_journal", ".lock"
 LEFT_SECONDS = 86400.0
+_THREADS = 8
 
 
 @contextlib.contextmanager
@@ -85,12 +87,21 @@ def journalled(folder: Folder) -> list[str]:
 
 def discard(folder: Folder, stage: str) -> None:
     """Remove a stage, and leave no empty folder behind."""
+    if folder.local:
+        _empty(folder.at(stage))
     folder.remove(stage)
     if folder.local:
         Path(folder.at(f"{stage}{LOCK}")).unlink(missing_ok=True)
         for name in (STAGING, JOURNALS):
             with contextlib.suppress(OSError):  # one that fills up meanwhile stays
                 Path(folder.at(name)).rmdir()
+
+
+def _empty(path: str) -> None:
+    """Remove the files below a folder, several at a time: that takes a disk hardly longer than one."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for here, _, names in os.walk(path):
+            list(pool.map(os.unlink, (f"{here}/{name}" for name in names)))
 
 
 def sweep(folder: Folder) -> None:

@@ -16,31 +16,50 @@ from pathlib import Path
 
 import pytest
 
-from ae_plugin.errors import StoreError
+from ae_plugin.errors import DataError, StoreError
 from ae_plugin.store.commit import Commit, recover
 from ae_plugin.store.files import Folder
 from ae_plugin.store.owner import hold
 from ae_plugin.store.staging import JOURNALS, LOCK, STAGING, sweep
+from ae_plugin.store.tree import Tree
 from tests.running import tree
 
-OLD = {"scores/day=1/part-0.parquet": b"old scores", "cells/day=1/part-0.parquet": b"old cells", "other": b"other"}
+OLD_PICTURES = {"denoised/day=1/a.png": b"old a", "denoised/day=1/b/c.png": b"old c"}
+OLD = {
+    "scores/day=1/part-0.parquet": b"old scores",
+    "cells/day=1/part-0.parquet": b"old cells",
+    "other": b"other",
+    **OLD_PICTURES,
+}
+PICTURES = {"a.png": b"new a", "b/d.png": b"new d"}
+NEW_PICTURES = {f"denoised/day=1/{name}": content for name, content in PICTURES.items()}
 NEW = {"scores/day=1/part-0.parquet": b"new scores", "cells/day=1/part-0.parquet": b"new cells", "_runs/1.json": b"{}"}
 GONE = "quarantine/day=1/part-0.parquet"
+FOLDER_GONE = "quarantine/day=2/"
+BEFORE = {**OLD, GONE: b"rows", f"{FOLDER_GONE}x/y.png": b"y", f"{FOLDER_GONE}z.png": b"z"}
+AFTER = {"other": b"other", **NEW, **NEW_PICTURES}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     folder = Folder(str(tmp_path / "out"))
-    for name, content in {**OLD, GONE: b"rows"}.items():
+    for name, content in BEFORE.items():
         folder.write(name, content)
     return folder
+
+
+FOLDER = "denoised/day=1/"
 
 
 def stage(folder: Folder) -> Commit:
     commit = Commit(folder, "day=1")
     for name, content in NEW.items():
         folder.write(commit.staged(name), content)
-    commit.removals = [GONE]
+    pictures = Tree(folder, commit.staged(FOLDER))
+    for name, content in PICTURES.items():
+        pictures.write(name, [content[:2], content[2:]])
+    pictures.close()
+    commit.removals = [GONE, FOLDER_GONE]
     return commit
 
 
@@ -55,8 +74,9 @@ def outputs(folder: Folder) -> dict[str, bytes]:
     return {name: content for name, content in contents(folder).items() if not name.startswith(unfinished)}
 
 
-AFTER = {"other": b"other", **NEW}
-BEFORE = {**OLD, GONE: b"rows"}
+def pictures_of(folder: Folder) -> dict[str, bytes]:
+    """The pictures of the partition's folder that a reader sees."""
+    return {name: content for name, content in outputs(folder).items() if name.startswith("denoised/")}
 
 
 def test_files_appear_and_vanish_together(anywhere: Folder) -> None:
@@ -125,6 +145,10 @@ class Dying(Folder):
         self._change()
         super().remove(name)
 
+    def copy(self, names: dict[str, str]) -> None:
+        self._change()
+        super().copy(names)
+
 
 def commit_killed_before(change: int, folder: Folder) -> bool:
     """Stage and commit in a process that is killed before its n-th change; whether it was faster."""
@@ -152,6 +176,7 @@ def test_a_commit_that_is_killed_anywhere_is_finished_by_the_next_or_never_was(f
         for name, content in contents(folder).items():
             if name in AFTER or name in BEFORE:
                 assert content in (BEFORE.get(name), AFTER.get(name)), "each file is old or new, whole"
+        assert pictures_of(folder) in (OLD_PICTURES, NEW_PICTURES, {}), "a folder is old, new, or about to be there"
         recover(folder)
         sweep(folder)
         found = contents(folder)
@@ -286,6 +311,10 @@ class Failing(Folder):
     def remove(self, name: str) -> None:
         self._change(lambda: super(Failing, self).remove(name))
 
+    def copy(self, names: dict[str, str]) -> None:
+        for name in names:  # it may stop between any two
+            self._change(lambda name=name: super(Failing, self).copy({name: names[name]}))  # type: ignore[misc]
+
 
 def commit_stopped_at(change: int, folder: Folder, how: str, error: BaseException) -> bool:
     """Stage and commit as a run does, with a change that fails; whether it was done before."""
@@ -331,17 +360,17 @@ def test_a_commit_that_is_stopped_anywhere_is_finished_by_the_next_or_never_was(
 
 def commit_again(folder: Folder) -> Commit:
     commit = stage(folder)
-    for target, name in commit.moves.items():
-        folder.write(name, b"newer " + NEW[target])
+    for target in NEW:
+        folder.write(commit.moves[target], b"newer " + NEW[target])
     return commit
 
 
-NEWER = {"other": b"other", **{name: b"newer " + content for name, content in NEW.items()}}
+NEWER = {**AFTER, **{name: b"newer " + content for name, content in NEW.items()}}
 
 
 def test_a_stopped_commit_does_not_undo_the_next_one(anywhere: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next run of that partition may have begun before; on an object store nobody finishes a young journal."""
-    for change in range(1, 12):
+    for change in range(1, 16):
         start_anew(anywhere)
         second = commit_again(anywhere)
         commit_stopped_at(change, anywhere, "before", KeyboardInterrupt())
@@ -376,14 +405,49 @@ def test_a_journal_whose_files_are_gone_is_not_done(anywhere: Folder, monkeypatc
     assert contents(anywhere) == before
 
 
-def test_a_commit_whose_files_were_removed_changes_nothing(anywhere: Folder) -> None:
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_commit_whose_files_were_removed_changes_nothing(anywhere: Folder, inside: bool) -> None:
     start_anew(anywhere)
     commit = stage(anywhere)
-    anywhere.remove(commit.moves["cells/day=1/part-0.parquet"])
+    anywhere.remove(commit.moves["cells/day=1/part-0.parquet"] if not inside else f"{commit.moves[FOLDER]}/b/d.png")
     with pytest.raises(StoreError, match="was removed while the run went on"):
         commit.apply()
     commit.abandon()
     assert contents(anywhere) == BEFORE
+
+
+def test_a_folder_is_there_however_few_files_it_has(folder: Folder) -> None:
+    commit = Commit(folder, "day=1")
+    Tree(folder, commit.staged(FOLDER)).close()
+    commit.apply()
+    assert pictures_of(folder) == {} and folder.exists(FOLDER)
+
+
+def test_a_file_in_the_way_of_a_folder_is_named(folder: Folder) -> None:
+    folder.write("denoised/day=2", b"a file")
+    commit = Commit(folder, "day=2")
+    Tree(folder, commit.staged("denoised/day=2/")).close()
+    with pytest.raises(StoreError, match="is a file in the way of denoised/day=2/"):
+        commit.apply()
+
+
+def test_a_link_to_a_folder_is_replaced_and_what_it_leads_to_stays(folder: Folder, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/mine.png").write_bytes(b"mine")
+    commit = Commit(folder, "day=2")
+    Tree(folder, commit.staged("denoised/day=2/")).close()
+    Path(folder.at("denoised/day=2")).symlink_to(tmp_path / "elsewhere")
+    commit.apply()
+    assert (tmp_path / "elsewhere/mine.png").read_bytes() == b"mine"
+    assert Path(folder.at("denoised/day=2")).is_dir() and not folder.exists(STAGING)
+
+
+def test_names_that_are_one_for_a_disk_are_refused(folder: Folder) -> None:
+    """As upper and lower case are for some."""
+    pictures = Tree(folder, Commit(folder, "day=1").staged(FOLDER))
+    pictures.write("a.png", [b"a"])
+    with pytest.raises(DataError, match="a.png: is named like another file"):
+        pictures.write("a.png", [b"b"])
 
 
 # Locks.
@@ -441,6 +505,11 @@ OUTSIDE = {
     "removes another": {"removals": ["scores/../../neighbour"]},
     "stages outside": {"stage": "../neighbour"},
     "stages at the root": {"stage": "/tmp"},
+    "replaces all records": {"moves": {"_runs/": "_staging/1/000"}},
+    "replaces all scores": {"moves": {"scores/": "_staging/1/000"}},
+    "replaces what is above": {"moves": {"denoised/../": "_staging/1/000"}},
+    "replaces a folder without a name": {"moves": {"denoised//": "_staging/1/000"}},
+    "removes all scores": {"removals": ["scores/"]},
     "removes everything": {"removals": [""]},
     "removes everything, by a dot": {"removals": ["."]},
     "stages everywhere": {"stage": ""},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -331,7 +332,11 @@ def test_a_fingerprint_follows_names_sizes_and_change_times(tmp_path: Path) -> N
     put(tmp_path, "d.parquet")
     seen.append(fingerprint(list_source(source)))
     (tmp_path / "d.parquet").unlink()
-    assert len(set(seen)) == 5
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "c.parquet").rename(tmp_path / "deeper/c.parquet")
+    seen.append(fingerprint(list_source(source)))
+    (tmp_path / "deeper/c.parquet").rename(tmp_path / "c.parquet")
+    assert len(set(seen)) == 6
     assert fingerprint(list_source(source)) == seen[3]
 
 
@@ -342,6 +347,15 @@ def test_a_fingerprint_does_not_depend_on_where_the_source_lies(tmp_path: Path) 
         os.utime(tmp_path / root / "a.parquet", (5, 5))
     one, two = (fingerprint(list_source(Source(uri=str(tmp_path / root)))) for root in ("one", "two"))
     assert one == two
+
+
+def test_a_fingerprint_of_a_flat_partition_is_that_of_the_first_release(tmp_path: Path) -> None:
+    """Or everything would be scored anew."""
+    put(tmp_path, "day=1/a.parquet")
+    os.utime(tmp_path / "day=1/a.parquet", (5, 5))
+    found = list_source(Source(uri=str(tmp_path), partition_by=["day"]))
+    listing = f'[["a.parquet", {found[0].size}, "5.0"]]'
+    assert fingerprint(found) == hashlib.sha256(listing.encode()).hexdigest()
 
 
 # What a user types for a partition.

@@ -114,11 +114,13 @@ class PictureRun(Run):
         return found
 
     def _repaired(self, picture: Picture, scored: ScoredPicture, mask: Bools) -> bytes | None:
-        """The picture, repaired where it is wrong; None where nothing is, or there are frames that would be lost."""
+        """The picture, repaired where it is wrong; None where nothing is, or further frames would be lost."""
         full = self.pipeline.score.denoise == "full"
         if not picture.single or not (full or mask.any()):
             return None
         pixels = mend(picture, scored, None if full else mask)
+        if np.array_equal(pixels, picture.pixels):
+            return None
         return encode(pixels, picture, picture.kind if self.reader.of_files else "PNG")
 
     def _scores(
