@@ -90,13 +90,11 @@ def check_layout(files: Sequence[SourceFile]) -> None:
     Raises:
         DataError: two of them would be one, one would lie where another is a folder, or one leads elsewhere.
     """
-    names = {file.name for file in files}
-    seen = set()
+    names, seen = {file.name for file in files}, set[str]()
     for file in files:
         if not is_below(file.name):
-            raise DataError(
-                f"its path below the partition, {file.name!r}, leads elsewhere", where=file.uri, mend="Move it"
-            )
+            what = f"its path below the partition, {file.name!r}, leads elsewhere"
+            raise DataError(what, where=file.uri, mend="Move it")
         above = {str(parent) for parent in PurePosixPath(file.name).parents} & names
         if file.name in seen or above:
             taken = next(iter(above), file.name)

@@ -45,7 +45,8 @@ class PictureReader:
         of_files: these are image files, no Parquet.
 
     Raises:
-        DataError: Parquet files that `Reader` refuses, or in which no column, or more than one, can be the pictures.
+        DataError: a name that is no text, Parquet files that `Reader` refuses, or in which no column, or more than
+            one, can be the pictures.
     """
 
     def __init__(self, files: Sequence[SourceFile], rows: int = BATCH_PICTURES, size: int = BATCH_BYTES) -> None:
@@ -53,6 +54,9 @@ class PictureReader:
         self._rows, self._size = rows, size
         self._table: Reader | None = None
         self.of_files = self.files[0].name.lower().endswith(PICTURES)
+        strange = next((file for file in self.files if not _is_text(file.name)), None)
+        if strange is not None:
+            raise DataError(f"its name {strange.name!r} is not UTF-8", where=self.files[0].uri, mend="Rename it")
         if not self.of_files:
             # Arrow cuts by rows only, so that what a row takes on average must be known before.
             fit = size // max(_row_bytes(file.uri) for file in self.files)
@@ -85,6 +89,14 @@ class PictureReader:
                 pa.array(column, field.type) for column, field in zip(zip(*group, strict=True), FILES, strict=True)
             ]
             yield pa.RecordBatch.from_arrays(arrays, schema=FILES)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # a disk's names are bytes
+        return False
+    return True
 
 
 def image_column(schema: pa.Schema, where: str = "") -> str:

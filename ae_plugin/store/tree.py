@@ -13,7 +13,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ae_plugin.errors import DataError
+from ae_plugin.errors import DataError, StoreError
+from ae_plugin.places import is_below
 from ae_plugin.store.files import Folder, writing
 
 _LISTING = ".json"
@@ -71,7 +72,7 @@ def is_whole(folder: Folder, staged: str) -> bool:
         names = _listing(folder, staged)
     except FileNotFoundError:
         return False
-    return len(folder.fs.find(folder.at(staged))) == len(names)
+    return len(_paths(folder, staged)) == len(names)
 
 
 def place(folder: Folder, staged: str, target: str) -> None:
@@ -80,8 +81,7 @@ def place(folder: Folder, staged: str, target: str) -> None:
         names = _listing(folder, staged)
         folder.copy({f"{staged}/{name}": f"{target}/{name}" for name in names})
         kept = {folder.at(f"{target}/{name}") for name in names}
-        folder.fs.invalidate_cache()
-        stale = [path for path in folder.fs.find(folder.at(target)) if path not in kept]
+        stale = [path for path in _paths(folder, target) if path not in kept]
         if stale:
             folder.fs.rm(stale)
     elif folder.exists(staged):
@@ -100,4 +100,16 @@ def withdraw(folder: Folder, target: str, aside: str) -> None:
 
 
 def _listing(folder: Folder, staged: str) -> list[str]:
-    return [str(name) for name in json.loads(folder.read(f"{staged}{_LISTING}"))]
+    name = f"{staged}{_LISTING}"
+    try:
+        names = [str(name) for name in json.loads(folder.read(name))]
+    except (ValueError, TypeError):
+        names = [""]
+    if not all(map(is_below, names)):
+        raise StoreError("is no listing of files", where=f"{folder.uri}/{name}", mend="Remove it and score again")
+    return names
+
+
+def _paths(folder: Folder, name: str) -> list[str]:
+    folder.fs.invalidate_cache()
+    return [str(path) for path in folder.fs.find(folder.at(name))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -151,7 +152,7 @@ def test_what_cannot_be_read_is_passed_on_if_its_bytes_can_be_had(
         "empty.jpg": b"",
         "large.png": large,
     }
-    assert [note for note in record.notes if note.startswith("nowhere.png is nowhere but in scores/: cannot be read")]
+    assert [note for note in record.notes if note.startswith("nowhere.png is not passed on: cannot be read")]
     errors = pq.read_table(root / "out/scores/day=4/part-0.parquet").to_pandas().set_index("file")["error"]
     assert "3145732 bytes, more than" in errors["large.png"] and "cannot be read" in errors["nowhere.png"]
 
@@ -225,10 +226,18 @@ def test_folders_that_a_partition_is_put_together_from_may_meet(root: Path, tmp_
         score(pipeline_of(root, source=source), "4")
 
 
+def test_a_name_that_is_no_text_is_one_line(root: Path, day: Path) -> None:
+    put(day, {"a.png": png(GREY)})
+    with open(os.fsencode(day) + b"/\xff.png", "wb"):
+        pass
+    with unchanged(root / "out"), pytest.raises(DataError, match=r"its name '\\udcff.png' is not UTF-8"):
+        run(root)
+
+
 def test_what_is_not_ours_is_not_removed(root: Path, day: Path) -> None:
     put(day, {"a.png": png(GREY)})
     mine = root / "out/denoised/day=4/holiday.png"
-    mine.parent.mkdir(parents=True)
+    mine.parent.mkdir(parents=True, exist_ok=True)
     mine.write_bytes(b"mine")
     with unchanged(root), pytest.raises(StoreError, match="holds files that no run of this partition wrote"):
         run(root)

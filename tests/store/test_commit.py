@@ -423,6 +423,18 @@ def test_a_folder_is_there_however_few_files_it_has(folder: Folder) -> None:
     assert pictures_of(folder) == {} and folder.exists(FOLDER)
 
 
+@pytest.mark.parametrize("listing", [b'["../../other"]', b'["a//b"]', b"[", b"7"])
+def test_a_listing_that_somebody_else_wrote_is_refused(anywhere: Folder, listing: bytes) -> None:
+    start_anew(anywhere)
+    commit = Commit(anywhere, "day=1")
+    Tree(anywhere, staged := commit.staged(FOLDER)).close()
+    anywhere.write(f"{staged}.json", listing)
+    with pytest.raises(StoreError, match="is no listing of files"):
+        commit.apply()
+    commit.abandon()
+    assert contents(anywhere) == BEFORE
+
+
 def test_a_file_in_the_way_of_a_folder_is_named(folder: Folder) -> None:
     folder.write("denoised/day=2", b"a file")
     commit = Commit(folder, "day=2")

@@ -186,8 +186,8 @@ class PictureRun(Run):
 
     def _notes(self) -> list[str]:
         lost = sorted(self._folder.lost.items()) if self._folder else []
-        few = [f"{name} is nowhere but in scores/: {why}" for name, why in lost[:_NAMED]]
-        more = [f"so are {len(lost) - _NAMED} more files, see `error` in scores/"] if len(lost) > _NAMED else []
+        few = [f"{name} is not passed on: {why}" for name, why in lost[:_NAMED]]
+        more = [f"{len(lost) - _NAMED} more files are not passed on"] if len(lost) > _NAMED else []
         return [*super()._notes(), *few, *more]
 
     def _verdict(self) -> GuardVerdict:
