@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ae_plugin.models.catalog import KINDS
+from tests.boards import write_boards
 from tests.running import ROOT
 from tests.shop import LAST_TRAINED, ORDERS, Shop, day, train_and_promote, write_days
 
@@ -75,3 +76,10 @@ def flights(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     }
     shop = Shop(root, settings).write()
     return Trained(shop, train_and_promote(shop), "auto")
+
+
+@pytest.fixture(scope="session")
+def boards(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A pipeline of pictures, trained on a little; copy it before it is changed."""
+    shop = write_boards(tmp_path_factory.mktemp("boards"))
+    return Trained(shop, train_and_promote(shop), "pictures")

@@ -13,8 +13,8 @@ from ae_plugin.schemas import GuardVerdict, Verdict
 
 USUAL, MOST, SURE = 0.05, 0.5, 1e-3
 _FAR = "farther from history than 95% of calibration pictures"
-FEW = 8
-"""Pictures from which on a partition can be refused."""
+FEW = 10
+"""Pictures from which on a partition can be refused: of fewer, even all of them far are no surer than SURE."""
 
 
 class PictureGuard:

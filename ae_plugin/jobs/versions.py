@@ -31,6 +31,7 @@ from ae_plugin.store.registry import Registry
 
 NETWORK, FILLER, WEIGHTS = "network.tflite", "filler.tflite", "weights.safetensors"
 REFERENCE, REPORT = "reference.safetensors", "report.json"
+Shapes = dict[str, tuple[int | None, ...]]
 
 
 class ModelCard(BaseModel):
@@ -139,7 +140,7 @@ def load_version(registry: Registry, version: str, alert_rate: float, method: Me
         card = ModelCard.model_validate(raw)
         encoder = TableEncoder(card.columns)
         arrays = load_arrays(files[REFERENCE])
-        _check_shapes(arrays, card, encoder)
+        _check_arrays(arrays, card, encoder)
         schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(card.source_schema)))
         reference = _unpack(card, arrays)
         guard = GuardReference(arrays["guard.counts"], arrays["guard.spread"], arrays["guard.odd"])
@@ -155,14 +156,12 @@ def load_version(registry: Registry, version: str, alert_rate: float, method: Me
     return ModelVersion(version, card, scorer, guard, schema)
 
 
-def _check_shapes(arrays: dict[str, Any], card: ModelCard, encoder: TableEncoder) -> None:
+def _check_arrays(arrays: dict[str, Any], card: ModelCard, encoder: TableEncoder) -> None:
     """Raise KeyError or ValueError where arrays are missing or do not fit the card: another release wrote them."""
     columns, features, rows = len(encoder.specs), encoder.features, arrays["calibration"].size
     linked = features if arrays["blend.linear"].size else 0
-    wanted: dict[str, tuple[int | None, ...]] = {
-        "near.points": (None, features + card.latent_dim),
-        "near.scale": (2,),
-        "near.parts": (3,),
+    wanted: Shapes = {
+        **shared_shapes(arrays, features + card.latent_dim, card.views),
         "tails": (encoder.total_bins,),
         "groups": (None, columns),
         "calibration": (rows,),
@@ -175,13 +174,24 @@ def _check_shapes(arrays: dict[str, Any], card: ModelCard, encoder: TableEncoder
         "guard.spread": (columns,),
         "guard.odd": (1 + columns,),
     }
-    for prefix in (f"view.{name}" for name in card.views):
-        points = arrays[f"{prefix}.at"].size
-        wanted |= {f"{prefix}.at": (points,), f"{prefix}.nats": (points,), f"{prefix}.index": (1,)}
     for prefix in ("cell.clean", "cell.hidden"):
         points = arrays[f"{prefix}.at"].shape[-1]
         wanted |= {f"{prefix}.at": (columns, points), f"{prefix}.nats": (columns, points)}
         wanted[f"{prefix}.index"] = (columns,)
+    check_shapes(arrays, wanted)
+
+
+def shared_shapes(arrays: dict[str, Any], width: int, views: Sequence[str]) -> Shapes:
+    """The shapes that arrays of neighbours in so many dimensions and of views' tails must have."""
+    wanted: Shapes = {"near.points": (None, width), "near.scale": (2,), "near.parts": (3,)}
+    for prefix in (f"view.{name}" for name in views):
+        points = arrays[f"{prefix}.at"].size
+        wanted |= {f"{prefix}.at": (points,), f"{prefix}.nats": (points,), f"{prefix}.index": (1,)}
+    return wanted
+
+
+def check_shapes(arrays: dict[str, Any], wanted: Shapes) -> None:
+    """Raise KeyError or ValueError where an array is missing or of another shape; None stands for any length."""
     for name, shape in wanted.items():
         found = arrays[name].shape
         if len(found) != len(shape) or any(want not in (None, have) for have, want in zip(found, shape, strict=True)):

@@ -14,10 +14,15 @@ from hypothesis import strategies as st
 
 from ae_plugin.core.explain import Options, ScoredBatch, score_batch, score_batches
 from ae_plugin.core.features import partition_time
+from ae_plugin.core.picture_scoring import PictureScorer, ScoredPicture
+from ae_plugin.core.pictures import Picture
 from ae_plugin.core.scoring import Scorer
+from ae_plugin.engines import pictures as engine
+from ae_plugin.jobs.pictures.versions import load_picture_version
 from ae_plugin.jobs.score import score
 from ae_plugin.jobs.versions import load_version
 from ae_plugin.store.registry import Registry
+from tests.boards import BROKEN, as_table, board, png, put_day
 from tests.conftest import Trained
 from tests.shop import FRESH, Shop, day, make_orders, plain, spoil
 
@@ -150,3 +155,96 @@ def test_files_and_row_groups_may_be_cut_anywhere(each: Trained, table: pa.Table
         assert wanted["scores"].num_rows == ROWS
         for name, content in wanted.items():
             assert found[name].equals(content), name
+
+
+# Pictures.
+
+MANY = 60
+
+
+def mixed(count: int = MANY) -> dict[str, bytes]:
+    """Pictures of many sizes and modes, scratched and whole, and files that are none; by name, in order."""
+    found: dict[str, bytes] = {}
+    for number in range(count):
+        side = (24, 24, 30, 17, 40, 5)[number % 6]
+        pixels = board(number, scratched=number % 4 == 0, side=max(side, 24))[
+            :side, : max(side - 3, 1) if number % 5 == 0 else side
+        ]
+        kind = ("PNG", "BMP", "TIFF")[number % 3]
+        found[f"{number:03d}"] = png(np.dstack([pixels] * 3) if number % 7 == 0 else pixels, kind)
+    for number, data in zip(range(3, count, 11), BROKEN.values(), strict=False):
+        found[f"{number:03d}"] = data
+    return found
+
+
+@pytest.fixture(scope="module")
+def picture_scorer(boards: Trained) -> PictureScorer:
+    registry = Registry(str(boards.shop.output))
+    return load_picture_version(registry, registry.champion(), 0.1).scorer
+
+
+@pytest.fixture(scope="module")
+def some_pictures() -> list[Picture]:
+    _, found = next(iter(engine.decoded([one(as_table(mixed()))])))
+    return [picture for picture in found if isinstance(picture, Picture)]
+
+
+def same(found: ScoredPicture, wanted: ScoredPicture) -> bool:
+    return all(np.array_equal(getattr(found, name), getattr(wanted, name)) for name in vars(wanted))
+
+
+@settings(FEW, max_examples=6)
+@given(data=st.data())
+def test_a_picture_scores_the_same_in_any_company(
+    picture_scorer: PictureScorer, some_pictures: list[Picture], data: st.DataObject
+) -> None:
+    """However many there are, in whichever order, and in whatever pieces."""
+    wanted = list(picture_scorer.score(some_pictures))
+    order = data.draw(st.permutations(range(len(some_pictures))))
+    cuts = [0, *sorted(data.draw(st.lists(st.integers(0, len(order)), max_size=5))), len(order)]
+    found = [
+        scored
+        for a, b in zip(cuts, cuts[1:], strict=False)
+        for scored in picture_scorer.score([some_pictures[i] for i in order[a:b]])
+    ]
+    assert all(same(own, wanted[i]) for own, i in zip(found, order, strict=True))
+
+
+@settings(FEW, max_examples=6)
+@given(
+    cuts=st.lists(st.integers(0, MANY), max_size=5).map(lambda cuts: [0, *sorted(cuts), MANY]),
+    group=st.sampled_from([1, 7, 64]),
+    rows=st.sampled_from([1, 5, 256]),
+    size=st.sampled_from([1, 9_000, 2**25]),
+)
+def test_pictures_may_be_cut_anywhere(boards: Trained, cuts: list[int], group: int, rows: int, size: int) -> None:
+    """Into files, row groups and record batches, by how many they are and by how large."""
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        root, table = Path(folder), as_table(mixed())
+        write_cut(root / "whole", table, [0, MANY], 100_000)
+        write_cut(root / "cut", table, cuts, group)
+        shop = boards.shop.copy(root / "shop").set(score={"alert_rate": 0.1, "on_unfamiliar": "score"})
+        wanted = picture_outputs(shop, root / "whole", root / "out-whole")
+        assert wanted["heatmaps"].num_rows > 5 and wanted["scores"].num_rows == MANY
+        patch.setattr(engine.PictureReader.__init__, "__defaults__", (rows, size))
+        patch.setattr(engine, "_PIXEL_BYTES", size)
+        found = picture_outputs(shop, root / "cut", root / "out-cut")
+        for name, content in wanted.items():
+            assert found[name].equals(content), name
+
+
+def test_files_and_parquet_score_alike(boards: Trained, tmp_path: Path) -> None:
+    shop = boards.shop.copy(tmp_path / "shop").set(score={"alert_rate": 0.1, "on_unfamiliar": "score"})
+    put_day(tmp_path / "files", FRESH, {f"{name}.png": data for name, data in mixed().items()})
+    write_cut(tmp_path / "parquet", as_table(mixed()), [0, 20, MANY], 7)
+    found = picture_outputs(shop, tmp_path / f"files/date={day(FRESH)}", tmp_path / "out-files")
+    wanted = picture_outputs(shop, tmp_path / "parquet", tmp_path / "out-parquet")
+    for name in ("scores", "heatmaps"):
+        assert found[name].drop_columns("file").equals(wanted[name].drop_columns("file")), name
+    assert found["denoised"]["image"].equals(wanted["denoised"]["image"])
+
+
+def picture_outputs(shop: Shop, source: Path, output: Path) -> dict[str, pa.Table]:
+    score(shop.pipeline, day(FRESH), source=str(source), output=str(output))
+    where = f"date={day(FRESH)}/part-0.parquet"
+    return {name: plain(pq.ParquetFile(output / name / where).read()) for name in ("scores", "denoised", "heatmaps")}

@@ -13,11 +13,16 @@ from scipy.stats import betabinom
 
 from ae_plugin.config import Pipeline
 from ae_plugin.core.features import partition_time
+from ae_plugin.core.picture_scoring import ScoredPicture
+from ae_plugin.core.pictures import Picture
 from ae_plugin.engines.sample import Sample
 from ae_plugin.jobs.history import split_rows
+from ae_plugin.jobs.pictures.history import learn_picture_history
+from ae_plugin.jobs.pictures.versions import PictureVersion, load_picture_version
 from ae_plugin.jobs.train import train
 from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.store.registry import Registry
+from tests.boards import board
 from tests.conftest import Trained
 from tests.shop import LAST_TRAINED, day, make_orders
 
@@ -45,10 +50,14 @@ def fresh_p_values(each: Trained) -> np.ndarray:
 def test_fresh_rows_raise_as_many_alarms_as_promised(each: Trained, fresh_p_values: np.ndarray, rate: float) -> None:
     """Given the calibration set, the rate is Beta distributed: that of split-conformal p-values, no wider."""
     calibration = len(version_of(each, rate).scorer.reference.calibration)
+    keeps(rate, calibration, int((fresh_p_values <= np.float32(rate)).sum()), len(fresh_p_values))
+
+
+def keeps(rate: float, calibration: int, alarms: int, fresh: int) -> None:
+    """Assert that so many alarms among fresh normal rows are what `rate` promises, given the calibration rows."""
     allowed = math.floor(rate * (calibration + 1))
-    low, high = betabinom.interval(SURE, len(fresh_p_values), allowed, calibration + 1 - allowed)
-    alarms = int((fresh_p_values <= np.float32(rate)).sum())
-    assert low <= alarms <= high, (alarms / len(fresh_p_values), low, high)
+    low, high = betabinom.interval(SURE, fresh, allowed, calibration + 1 - allowed)
+    assert low <= alarms <= high, (alarms / fresh, low, high)
 
 
 def test_a_scorer_flags_what_its_alert_rate_says(each: Trained) -> None:
@@ -110,10 +119,7 @@ def alarms_of(version: ModelVersion, values: np.ndarray) -> int:
 def test_small_and_wide_histories_keep_the_promise(tmp_path: Path, rows: int, columns: int) -> None:
     """Where few rows are held out, it matters most that those that calibrate shape nothing else."""
     version = train_on(tmp_path / "t", gaussian(rows, columns, 1))
-    calibration = len(version.scorer.reference.calibration)
-    allowed = math.floor(0.05 * (calibration + 1))
-    low, high = betabinom.interval(SURE, 4000, allowed, calibration + 1 - allowed)
-    assert low <= alarms_of(version, gaussian(4000, columns, 2)) <= high
+    keeps(0.05, len(version.scorer.reference.calibration), alarms_of(version, gaussian(4000, columns, 2)), 4000)
 
 
 def test_a_known_contamination_is_taken_out_of_the_calibration_set(tmp_path: Path) -> None:
@@ -125,3 +131,42 @@ def test_a_known_contamination_is_taken_out_of_the_calibration_set(tmp_path: Pat
              for share in ("auto", 0.05)}  # fmt: skip
     assert found["auto"] < 0.02
     assert 0.03 < found[0.05] < 0.08
+
+
+# Pictures.
+
+PICTURES = 1_500
+
+
+def picture_version(boards: Trained, rate: float) -> PictureVersion:
+    registry = Registry(str(boards.shop.output))
+    return load_picture_version(registry, registry.champion(), rate)
+
+
+@pytest.fixture(scope="module")
+def fresh_pictures(boards: Trained) -> list[ScoredPicture]:
+    """What is said of boards that nobody was trained on."""
+    pictures = [Picture(board(10**6 + i)[..., None], "L") for i in range(PICTURES)]
+    return list(picture_version(boards, 0.1).scorer.score(pictures))
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.1, 0.05])
+def test_fresh_pictures_raise_as_many_alarms_as_promised(
+    boards: Trained, fresh_pictures: list[ScoredPicture], rate: float
+) -> None:
+    """And so many of them have a pixel that is called wrong, flagged or not."""
+    version = picture_version(boards, rate)
+    calibration = len(version.scorer.reference.calibration)
+    _, flagged = version.scorer.flag(np.array([one.score for one in fresh_pictures], np.float32))
+    keeps(rate, calibration, int(flagged.sum()), PICTURES)
+    wrong = sum(bool(version.scorer.mask(one.heat).any()) for one in fresh_pictures)
+    keeps(rate, calibration, wrong, PICTURES)
+
+
+def test_no_picture_is_learned_from_and_calibrated_with(boards: Trained) -> None:
+    history = learn_picture_history(boards.shop.pipeline)
+    tiles = [(np.rint(tile * 255).astype(np.uint8)).tobytes() for tile in (*history.train, *history.validation)]
+    held_out = {picture.pixels.tobytes() for picture in history.calibration}
+    assert len(set(tiles)) + len(held_out) == history.total == sum(history.counts)
+    assert not held_out & set(tiles)
+    assert len(held_out) == len(picture_version(boards, 0.1).scorer.reference.calibration)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.score import score
+from tests.boards import BROKEN, as_table, board, denoised, good, png, put_day, scratched
 from tests.conftest import Trained
 from tests.running import tree
 from tests.shop import FRESH, Shop, day, make_orders, spoil
@@ -92,4 +93,83 @@ def test_a_run_that_fails_in_any_file_changes_nothing(each: Trained, tmp_path: P
     before = tree(shop.output)
     with pytest.raises(DataError):
         score(shop.pipeline, day(FRESH))
+    assert tree(shop.output) == before
+
+
+# Pictures.
+
+WHOLE = {
+    "good": png(board(11)),
+    "scratched": png(board(12, scratched=True)),
+    "large": png(board(13, side=36)),
+    "colour": png(board(14)[..., None].repeat(3, axis=2)),
+    "tiny": png(board(15)[:1, :1]),
+}
+KINDS = {**WHOLE, **BROKEN}
+
+
+@pytest.mark.parametrize("stored", ["files", "parquet"])
+def test_every_picture_comes_out_once_and_in_order(boards: Trained, stored: str) -> None:
+    """Whatever stands beside it: what is no picture is a row with an error, and passes through as it is."""
+
+    @FEW
+    @given(kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=40))
+    def check(kinds: list[str]) -> None:
+        with TemporaryDirectory() as folder:
+            shop = boards.shop.copy(Path(folder)).set(score={"on_unfamiliar": "score"})
+            files = {f"{number:02d}_{kind}.png": KINDS[kind] for number, kind in enumerate(kinds)}
+            put_day(shop.source, FRESH, files)
+            source = None
+            if stored == "parquet":
+                source = str(Path(folder) / "pictures.parquet")
+                pq.write_table(as_table(files), source, row_group_size=7)
+            record = score(shop.pipeline, day(FRESH), source=source, output=str(shop.output))
+            scores = shop.read("scores", FRESH)
+            assert scores["file"].to_pylist() == list(files) and scores["row"].to_pylist() == list(range(len(files)))
+            assert list(denoised(shop.output, FRESH)) == list(files)
+            broken = [kind in BROKEN for kind in kinds]
+            for name in ("anomaly_score", "p_value", "is_anomaly"):
+                assert scores[name].is_null().to_pylist() == broken, name
+            assert scores["error"].is_valid().to_pylist() == broken
+            assert (record.rows, record.unreadable_rows) == (len(files), sum(broken))
+            for (name, data), found in zip(files.items(), denoised(shop.output, FRESH).values(), strict=True):
+                assert name.partition("_")[2].removesuffix(".png") in WHOLE or found == data
+
+    check()
+
+
+def test_many_pictures_cross_every_buffer_in_order(boards: Trained, tmp_path: Path) -> None:
+    """More of them than a record batch, the network's tiles and a row group of the output hold."""
+    shop = boards.shop.copy(tmp_path).set(score={"on_unfamiliar": "score"})
+    names = [f"{number:04d}.png" for number in range(600)]
+    images = [*WHOLE.values(), BROKEN["cut"]]
+    put_day(shop.source, FRESH, {name: images[number % 6] for number, name in enumerate(names)})
+    score(shop.pipeline, day(FRESH))
+    scores, heat = shop.read("scores", FRESH), shop.read("heatmaps", FRESH)
+    assert scores["file"].to_pylist() == names and scores["row"].to_pylist() == list(range(600))
+    assert list(denoised(shop.output, FRESH)) == names
+    flagged = [row for row, odd in enumerate(scores["is_anomaly"].to_pylist()) if odd]
+    assert heat["row"].to_pylist() == flagged and heat["file"].to_pylist() == [names[row] for row in flagged]
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_a_run_over_pictures_that_fails_in_any_file_changes_nothing(
+    boards: Trained, tmp_path: Path, broken: int
+) -> None:
+    """Of Parquet, of which no row can be told when it is broken."""
+    shop = boards.shop.copy(tmp_path / "shop").set(score={"on_unfamiliar": "score"})
+    folder = tmp_path / "parquet"
+    folder.mkdir()
+    for number in range(2):
+        pq.write_table(as_table(good(30, number)), folder / f"part-{number}.parquet")
+    score(shop.pipeline, day(FRESH), source=str(folder), output=str(shop.output))
+    for number in range(2):
+        pq.write_table(as_table(scratched(30, number)), folder / f"part-{number}.parquet")
+    path = folder / f"part-{broken}.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3 : len(content) // 3 + 400] = bytes(400)
+    path.write_bytes(content)
+    before = tree(shop.output)
+    with pytest.raises(DataError):
+        score(shop.pipeline, day(FRESH), source=str(folder), output=str(shop.output))
     assert tree(shop.output) == before

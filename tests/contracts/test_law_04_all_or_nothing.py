@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock, Thread
@@ -31,7 +31,6 @@ from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
 
@@ -43,13 +42,14 @@ from ae_plugin.jobs.train import checkpoint_folder
 from ae_plugin.models.checkpoint import Checkpoint
 from ae_plugin.store.files import Folder
 from ae_plugin.store.registry import Registry
+from tests.boards import BROKEN, good, put_day, scratched, write_boards
 from tests.conftest import Trained
 from tests.running import ROOT, ae_process, run_ae, tree
-from tests.shop import FRESH, ORDERS, Shop, day, make_orders, spoil, write_days
+from tests.shop import FRESH, ORDERS, Shop, day, make_orders, spoil, write_day, write_days
 
 T = TypeVar("T")
 R = TypeVar("R")
-DATASETS = ("scores", "cells", "denoised", "quarantine")
+DATASETS = ("scores", "cells", "denoised", "heatmaps", "quarantine")
 OTHER = FRESH + 1
 SEED = 4
 
@@ -148,6 +148,7 @@ class Change:
         new: what a reader sees after an undisturbed run.
         steps: how often an undisturbed run touches the disk.
         seconds: how long it takes.
+        every: how many steps lie between two of those before which a run is killed.
     """
 
     shop: Shop
@@ -155,6 +156,7 @@ class Change:
     new: dict[str, str]
     steps: int
     seconds: float
+    every: int = 1
 
 
 def words(shop: Shop) -> list[object]:
@@ -167,15 +169,28 @@ def rescore(shop: Shop, number: int = FRESH) -> None:
         score(shop.pipeline, day(number))
 
 
-def change(trained: Trained, root: Path, rows: int, table: pa.Table) -> Change:
+def change(trained: Trained, root: Path, table: pa.Table) -> Change:
     """Score a day of normal orders, replace it by `table`, and see what an undisturbed run makes of that."""
     shop = trained.shop.copy(root / "shop").set(score={"alert_rate": 0.05})
-    path = shop.source / f"date={day(FRESH)}/part-0.parquet"
-    pq.write_table(make_orders(rows, day(FRESH), seed=1), path)
+    write_day(shop.source, FRESH, make_orders(300, day(FRESH), seed=1))
+    return changed(shop, root, lambda: write_day(shop.source, FRESH, table))
+
+
+def change_of_boards(boards: Trained, root: Path) -> Change:
+    """The same of a few good boards, that others replace: some scratched, some files that are none."""
+    shop = boards.shop.copy(root / "shop")
+    shutil.rmtree(shop.source)
+    for number in (FRESH, OTHER):
+        put_day(shop.source, number, good(5, number))
+    return changed(shop, root, lambda: put_day(shop.source, FRESH, {**good(3, 99), **scratched(3, 99), **BROKEN}))
+
+
+def changed(shop: Shop, root: Path, make: Callable[[], object]) -> Change:
+    """Score a day and the next one, change the day, and see what an undisturbed run makes of that."""
     rescore(shop)
     rescore(shop, OTHER)
     old = partition(shop.output)
-    pq.write_table(table, path)
+    make()
     undisturbed = shop.copy(root / "undisturbed", models_only=False)
     note, start = root / "steps", time.perf_counter()
     process = watched("count", 0, undisturbed.output, note, *words(undisturbed))
@@ -191,9 +206,15 @@ def change(trained: Trained, root: Path, rows: int, table: pa.Table) -> Change:
 SCORED = {f"{name}/part-0.parquet" for name in ("scores", "cells", "denoised")}
 
 
-@pytest.fixture(scope="module", params=["scored", "quarantined"])
-def small(request: pytest.FixtureRequest, trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Change:
-    """A few hundred orders with other faults than before; or nothing but nulls, which is refused."""
+@pytest.fixture(scope="module", params=["scored", "quarantined", "pictures"])
+def small(
+    request: pytest.FixtureRequest, trained: Trained, boards: Trained, tmp_path_factory: pytest.TempPathFactory
+) -> Change:
+    """A few hundred orders with other faults than before; or nothing but nulls, which is refused; or boards."""
+    if request.param == "pictures":
+        found = replace(change_of_boards(boards, tmp_path_factory.mktemp("small-pictures")), every=3)
+        assert {name.partition("/")[0] for name in found.new} == {"scores", "denoised", "heatmaps"}
+        return found
     table = spoil(make_orders(260, day(FRESH), seed=2), seed=2)
     if request.param == "quarantined":
         keys = table.select(["order_id"])
@@ -203,7 +224,7 @@ def small(request: pytest.FixtureRequest, trained: Trained, tmp_path_factory: py
                 for n in table.column_names
             }
         )
-    found = change(trained, tmp_path_factory.mktemp(f"small-{request.param}"), 300, table)
+    found = change(trained, tmp_path_factory.mktemp(f"small-{request.param}"), table)
     assert set(found.old) == SCORED
     assert set(found.new) == (SCORED if request.param == "scored" else {"quarantine/part-0.parquet"})
     return found
@@ -243,7 +264,7 @@ def at_once(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
 @pytest.fixture(scope="module")
 def killed(small: Change, tmp_path_factory: pytest.TempPathFactory) -> list[Killed]:
-    """Runs killed before each of the steps in which they touch the disk."""
+    """Runs killed before each (of pictures, which start slowly, every third) of the steps that touch the disk."""
     root = tmp_path_factory.mktemp("killed")
 
     def kill(n: int) -> Killed:
@@ -253,7 +274,7 @@ def killed(small: Change, tmp_path_factory: pytest.TempPathFactory) -> list[Kill
         assert process.returncode == -signal.SIGKILL, err
         return Killed(n, shop, small)
 
-    found = at_once(kill, range(1, small.steps + 1))
+    found = at_once(kill, sorted({*range(1, small.steps + 1, small.every), small.steps}))
     assert any(run.began for run in found) and not all(run.began for run in found)
     return found
 
@@ -351,7 +372,7 @@ def test_stopped_at_any_move_while_its_process_goes_on(
 def test_killed_at_random_moments(trained: Trained, tmp_path: Path) -> None:
     """SIGKILL by the clock, as a machine does it, over a partition that takes a while."""
     table = spoil(make_orders(20_000, day(FRESH), seed=3), seed=3)
-    big = change(trained, tmp_path / "big", 300, table)
+    big = change(trained, tmp_path / "big", table)
     rng = random.Random(SEED)
     moments = [rng.uniform(0.3, 1.0) * big.seconds for _ in range(8)]
     ended = 0
@@ -376,7 +397,7 @@ def test_killed_at_random_moments(trained: Trained, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def scored(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Change:
     table = spoil(make_orders(260, day(FRESH), seed=2), seed=2)
-    return change(trained, tmp_path_factory.mktemp("scored"), 300, table)
+    return change(trained, tmp_path_factory.mktemp("scored"), table)
 
 
 @pytest.mark.parametrize("number", [OTHER, FRESH], ids=["another partition", "the same partition"])
@@ -501,6 +522,10 @@ def orders_to_train_on(root: Path, steps: int) -> Shop:
     return shop
 
 
+def boards_to_train_on(root: Path, steps: int) -> Shop:
+    return write_boards(root, history=10, steps=steps)
+
+
 def weights(shop: Shop, version: str = "v0001") -> str:
     digest: str = json.loads((shop.output / f"_models/{version}/model.json").read_text())["files"][
         "weights.safetensors"
@@ -516,23 +541,26 @@ def lines_until(process: subprocess.Popen[str], wanted: str) -> None:
     pytest.fail(f"never said {wanted!r}")
 
 
-def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("make", "steps"), [(orders_to_train_on, 500), (boards_to_train_on, 60)])
+def test_a_killed_training_goes_on_from_its_checkpoint(
+    tmp_path: Path, make: Callable[[Path, int], Shop], steps: int
+) -> None:
     """And ends with the weights of one that was never disturbed; a checkpoint that is broken is as good as none."""
-    undisturbed = orders_to_train_on(tmp_path / "undisturbed", 500)
+    undisturbed = make(tmp_path / "undisturbed", steps)
     assert run_ae("train", undisturbed.yaml).code == 0
-    shop = orders_to_train_on(tmp_path / "killed", 500)
-    checkpoint = kill_after_a_checkpoint(shop)
+    shop = make(tmp_path / "killed", steps)
+    checkpoint = kill_after_a_checkpoint(shop, steps)
     saved = checkpoint.read_bytes()
     assert Registry(str(shop.output)).versions() == []
     resumed = run_ae("train", shop.yaml)
     assert resumed.code == 0, resumed.err
-    assert "resuming at step" in resumed.err and not re.search("^step 20/500", resumed.err, re.M)
+    assert "resuming at step" in resumed.err and not re.search(f"^step 20/{steps}", resumed.err, re.M)
     assert weights(shop) == weights(undisturbed)
     assert not checkpoint.parent.exists()
     checkpoint.parent.mkdir()
     checkpoint.write_bytes(saved[: len(saved) // 2])
     again = run_ae("train", shop.yaml)
-    assert again.code == 0 and re.search("^step 20/500", again.err, re.M)
+    assert again.code == 0 and re.search(f"^step 20/{steps}", again.err, re.M)
     assert weights(shop, "v0002") == weights(undisturbed)
 
 
@@ -551,10 +579,10 @@ def test_a_checkpoint_of_another_release_is_as_good_as_none(tmp_path: Path, case
     assert "step 20/20" in outcome.err
 
 
-def kill_after_a_checkpoint(shop: Shop) -> Path:
+def kill_after_a_checkpoint(shop: Shop, steps: int) -> Path:
     """Train in a process of its own, and kill it as soon as it has saved its progress; return the checkpoint."""
     process = ae_process("train", shop.yaml)
-    lines_until(process, "step 20/500")
+    lines_until(process, f"step 20/{steps}")
     # It saves every five seconds, and is done in three: time goes on while it stands still.
     process.send_signal(signal.SIGSTOP)
     time.sleep(5.5)

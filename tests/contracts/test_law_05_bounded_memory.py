@@ -15,8 +15,10 @@ import pytest
 
 from ae_plugin.jobs.versions import read_report
 from ae_plugin.store.registry import Registry
+from tests.boards import as_table, good, put_day
+from tests.conftest import Trained
 from tests.running import ROOT, run_ae
-from tests.shop import Shop, day
+from tests.shop import FRESH, LAST_TRAINED, Shop, day
 
 COLUMNS = 12
 BLOCK = 20_000
@@ -76,7 +78,7 @@ def peak_mb(*words: object) -> float:
 
 def grows_not(few: float, many: float) -> None:
     """Ten percent, and a little for what the allocator happens to do."""
-    assert many < few * 1.1 + SLACK_MB, f"{few:.0f} MB for {FEW} rows, {many:.0f} MB for {MANY}"
+    assert many < few * 1.1 + SLACK_MB, f"{few:.0f} MB for few rows, {many:.0f} MB for many"
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +115,37 @@ def test_training_on_four_times_the_rows(tmp_path: Path) -> None:
         seen.append(report.rows_seen)
     grows_not(*peaks)
     assert all(0.9 * BLOCK < held <= BLOCK for held in seen), "train.max_rows is what is held in memory"
+
+
+# Pictures.
+
+FEW_PICTURES, MANY_PICTURES = 1_000, 8_000
+
+
+def many_boards(count: int) -> dict[str, bytes]:
+    """The same boards over and over."""
+    some = list(good(50, 1).values())
+    return {f"{number:05d}.png": some[number % 50] for number in range(count)}
+
+
+def test_scoring_eight_times_the_pictures(boards: Trained, tmp_path: Path) -> None:
+    shop = boards.shop.copy(tmp_path / "shop").set(score={"denoise": "full"})
+    peaks = []
+    for number, count in ((FRESH, FEW_PICTURES), (FRESH + 1, MANY_PICTURES)):
+        put_day(shop.source, number, many_boards(count))
+        peaks.append(peak_mb("score", shop.yaml, "--partition", day(number)))
+        assert shop.read("scores", number).num_rows == count
+    grows_not(*peaks)
+
+
+def test_training_on_eight_times_the_pictures(boards: Trained, tmp_path: Path) -> None:
+    """History is sampled down to train.max_rows pictures, whatever its length."""
+    peaks = []
+    for count in (FEW_PICTURES, MANY_PICTURES):
+        shop = Shop(tmp_path / str(count), boards.shop.settings).write().set(train={"max_rows": 300, "steps": 20})
+        put_day(shop.source, LAST_TRAINED, {})
+        pq.write_table(as_table(many_boards(count)), shop.source / f"date={day(LAST_TRAINED)}/part-0.parquet")
+        peaks.append(peak_mb("train", shop.yaml))
+        report = read_report(Registry(str(shop.output)), "v0001")
+        assert (report.rows_total, report.rows_seen) == (count, 300)
+    grows_not(*peaks)

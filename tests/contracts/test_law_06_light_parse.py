@@ -162,7 +162,13 @@ FOUND = {
     assert 0 < found["flagged"] < rows / 10 and found["cells"] > 0
 
 
-def test_a_job_scores_without_them_what_it_scores_with_them(fresh: Shop, trained: Trained, tmp_path: Path) -> None:
+@pytest.fixture(params=["orders", "boards"])
+def either(request: pytest.FixtureRequest, trained: Trained, boards: Trained) -> Shop:
+    """A pipeline of a table, or of pictures."""
+    return {"orders": trained, "boards": boards}[request.param].shop
+
+
+def test_a_job_scores_without_them_what_it_scores_with_them(either: Shop, tmp_path: Path) -> None:
     code = """
 from ae_plugin import config
 from ae_plugin.jobs.due import due
@@ -170,16 +176,17 @@ from ae_plugin.jobs.score import score
 pipeline = config.load(sys.argv[1])
 FOUND = [due(pipeline), score(pipeline, sys.argv[2]).model_dump(mode="json")]
 """
-    (due, record), modules = python(code, fresh.yaml, day(FRESH), blocked=NOT_THERE)
+    without_them = either.copy(tmp_path / "without")
+    (due, record), modules = python(code, without_them.yaml, day(FRESH), blocked=NOT_THERE)
     assert not modules & set(NOT_THERE)
     assert f"date={day(FRESH)}" in due
-    with_them = trained.shop.copy(tmp_path / "with")
+    with_them = either.copy(tmp_path / "with")
     (_, wanted), _ = python(code, with_them.yaml, day(FRESH))
     assert record["outputs"] == wanted["outputs"] and len(record["outputs"]) == 3
 
 
 @pytest.mark.parametrize("verb", ["check", "score", "models", "promote", "rollback"])
-def test_the_command_line_works_without_them(fresh: Shop, verb: str) -> None:
+def test_the_command_line_works_without_them(either: Shop, tmp_path: Path, verb: str) -> None:
     code = """
 from ae_plugin.cli import main
 try:
@@ -188,6 +195,17 @@ try:
 except SystemExit as stop:
     FOUND = stop.code or 0
 """
-    code_seen, modules = python(code, verb, fresh.yaml, blocked=NOT_THERE)
+    code_seen, modules = python(code, verb, either.copy(tmp_path / "own").yaml, blocked=NOT_THERE)
     assert not modules & set(NOT_THERE)
     assert code_seen == (2 if verb == "rollback" else 0), "there is one champion, and none before it"
+
+
+def test_a_table_is_scored_without_what_reads_pictures(fresh: Shop) -> None:
+    """It is slow to import, and only there where pictures are."""
+    code = """
+from ae_plugin import config
+from ae_plugin.jobs.score import score
+FOUND = score(config.load(sys.argv[1]), sys.argv[2]).rows
+"""
+    found, modules = python(code, fresh.yaml, day(FRESH))
+    assert found > 0 and "PIL" not in modules

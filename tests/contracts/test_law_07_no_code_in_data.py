@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -14,12 +15,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from safetensors.numpy import load_file, save_file
 
 from ae_plugin.models.checkpoint import Checkpoint
 from ae_plugin.store.registry import Registry
+from tests.boards import board, png, put_day
+from tests.conftest import Trained
 from tests.running import ROOT, Outcome, ae_process, run_ae, unchanged
 from tests.shop import FRESH, Shop, day
 
@@ -281,6 +288,103 @@ def test_cells_with_code_are_only_text(shop: Shop, sprung: Path) -> None:
     assert set(code) <= set(shop.read("cells", FRESH)["observed"].to_pylist())
 
 
+# Pictures.
+
+
+@pytest.fixture
+def own_boards(boards: Trained, tmp_path: Path) -> Shop:
+    return boards.shop.copy(tmp_path / "boards")
+
+
+def score_here(shop: Shop) -> Outcome:
+    return run_ae("--quiet", "score", shop.yaml, "--partition", day(FRESH))
+
+
+def test_a_signed_model_of_pictures_scores(own_boards: Shop) -> None:
+    path = version_folder(own_boards) / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "created_at": "yesterday"}))
+    sign(own_boards)
+    assert score_here(own_boards).code == 0
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "reference.safetensors", "network.tflite", "report.json"])
+def test_a_pickle_in_a_model_of_pictures_is_refused(own_boards: Shop, sprung: Path, name: str) -> None:
+    """Signed too, where scoring looks at it."""
+    (version_folder(own_boards) / name).write_bytes(pickle.dumps(Trap(sprung)))
+    with unchanged(own_boards.root):
+        refused(score_here(own_boards))
+    sign(own_boards)
+    outcome = score(own_boards) if name.endswith(".tflite") else score_here(own_boards)
+    if name in ("reference.safetensors", "network.tflite"):
+        refused(outcome)
+    else:
+        assert outcome.code == 0, outcome
+
+
+@pytest.mark.parametrize("name", ["reference.safetensors", "network.tflite"])
+def test_a_signed_file_of_pictures_that_was_cut_is_refused(own_boards: Shop, name: str) -> None:
+    path = version_folder(own_boards) / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    sign(own_boards)
+    with unchanged(own_boards.root):
+        refused(score(own_boards))
+
+
+ODD_PICTURE_CARDS: dict[str, Callable[[dict[str, Any], Path], Any]] = {
+    **{name: odd for name, odd in ODD_CARDS.items() if "column" not in name},
+    "a module for a kind": lambda card, sprung: {**card, "kind": "trap_module:build"},
+    "a tile of another size": lambda card, sprung: {**card, "side": [48, 48]},
+    "a tile beyond all memory": lambda card, sprung: {**card, "side": [2**30, 2**30]},
+    "colours that it never saw": lambda card, sprung: {**card, "channels": 3},
+    "a latent code of another length": lambda card, sprung: {**card, "latent_dim": 7},
+    "a limit that is no number": lambda card, sprung: {**card, "far": f"open('{sprung}', 'w')"},
+}
+
+
+@pytest.mark.parametrize("case", ODD_PICTURE_CARDS)
+def test_a_signed_model_json_of_pictures_that_is_odd_is_refused(own_boards: Shop, sprung: Path, case: str) -> None:
+    path = version_folder(own_boards) / "model.json"
+    path.write_text(json.dumps(ODD_PICTURE_CARDS[case](json.loads(path.read_text()), sprung)))
+    sign(own_boards)
+    with unchanged(own_boards.root):
+        refused(score_here(own_boards))
+
+
+@pytest.mark.parametrize("harm", ["missing", "cut", "of another dimension"])
+def test_signed_arrays_of_pictures_that_do_not_fit_are_refused(own_boards: Shop, harm: str) -> None:
+    path = version_folder(own_boards) / "reference.safetensors"
+    whole = load_file(path)
+    assert len(whole) > 10
+    for name, array in whole.items():
+        tampered = {other: values for other, values in whole.items() if other != name}
+        if harm == "of another dimension":
+            tampered[name] = array[None].copy()
+        elif harm == "cut" and name != "calibration":
+            tampered[name] = np.ascontiguousarray(array[..., :-1])
+        save_file(tampered, path)
+        sign(own_boards)
+        refused(score_here(own_boards))
+
+
+def test_pictures_with_code_are_only_pictures(own_boards: Shop, sprung: Path) -> None:
+    """In a file's name, in its place, and in what it says of itself."""
+    noted = PngInfo()
+    noted.add_text("Comment", f"__import__('os').system('touch {sprung}')")
+    stream = io.BytesIO()
+    Image.fromarray(board(1)).save(stream, "PNG", pnginfo=noted)
+    files = {
+        "$(touch sprung).png": png(board(2)),
+        "noted.png": stream.getvalue(),
+        "pickle.png": pickle.dumps(Trap(sprung)),
+        "{{ touch }}.png": png(board(3)),
+    }
+    put_day(own_boards.source, FRESH, files)
+    assert score_here(own_boards).code == 0
+    errors = dict(zip(*own_boards.read("scores", FRESH).select(["file", "error"]).to_pydict().values(), strict=True))
+    assert list(errors) == sorted(files)
+    assert errors == dict.fromkeys(files, None) | {"pickle.png": "is no picture that can be read"}
+
+
 # What the code says, and what it does.
 
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "subprocess", "pty"}
@@ -353,10 +457,12 @@ assert seen == {"pickle.find_class"}, seen
 """
 
 
-def test_scoring_unpickles_starts_and_calls_nothing(shop: Shop) -> None:
+@pytest.mark.parametrize("source", ["orders", "boards"])
+def test_scoring_unpickles_starts_and_calls_nothing(shop: Shop, own_boards: Shop, source: str) -> None:
     """As the interpreter itself saw it."""
+    chosen = shop if source == "orders" else own_boards
     done = subprocess.run(
-        [sys.executable, "-c", AUDITED, shop.yaml, day(FRESH)],
+        [sys.executable, "-c", AUDITED, chosen.yaml, day(FRESH)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

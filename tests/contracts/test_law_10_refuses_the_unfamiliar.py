@@ -19,6 +19,7 @@ from ae_plugin.errors import UnfamiliarError
 from ae_plugin.jobs.due import due, runs
 from ae_plugin.jobs.score import score
 from ae_plugin.schemas import RunRecord
+from tests.boards import BROKEN, checks, good, lying, png, put_day, scratched
 from tests.conftest import Trained
 from tests.running import Outcome, run_ae, tree
 from tests.shop import FRESH, PRODUCTS, STORES, Shop, day, make_orders, plain, train_and_promote, write_day
@@ -267,3 +268,41 @@ def test_a_model_of_the_other_source_knows_it(shop: Shop) -> None:
     train_and_promote(shop.set(train={"steps": 200}))
     assert verdict(shop, other(hardware, seed=4)).outcome == "scored"
     assert verdict(shop, make_orders(ROWS, day(FRESH), seed=4)).outcome == "quarantined"
+
+
+# Pictures.
+
+
+def of_boards(shop: Shop, files: dict[str, bytes]) -> RunRecord:
+    """Score pictures as a day's partition; refused or not, the record of it."""
+    put_day(shop.source, FRESH, files)
+    try:
+        return score(shop.pipeline, day(FRESH))
+    except UnfamiliarError:
+        return {run.partition: run for run in runs(shop.pipeline)}[f"date={day(FRESH)}"]
+
+
+@pytest.mark.parametrize("make", [lying, checks], ids=["of equal size and colours", "of equal size"])
+@pytest.mark.parametrize("count", [10, 32, 100])
+def test_another_kind_of_picture_is_refused_with_its_reason(
+    boards: Trained, tmp_path: Path, make: Callable[[int], np.ndarray], count: int
+) -> None:
+    files = {f"{number:03d}.png": png(make(number)) for number in range(count)}
+    shop = boards.shop.copy(tmp_path / "shop")
+    record = of_boards(shop, files)
+    assert (record.outcome, record.guard.verdict) == ("quarantined", "unfamiliar")
+    assert "another kind of picture" in record.guard.reasons[0]
+    kept = shop.read("quarantine", FRESH)
+    assert dict(zip(kept["file"].to_pylist(), kept["image"].to_pylist(), strict=True)) == files
+    assert not any((shop.output / name).exists() for name in ("scores", "denoised", "heatmaps"))
+
+
+def test_fresh_boards_are_never_refused_though_half_of_them_are_scratched(boards: Trained, tmp_path: Path) -> None:
+    """A defect is no other kind of picture; and what cannot be read is of no kind."""
+    shop = boards.shop.copy(tmp_path / "shop")
+    for seed in range(20, 40):
+        count = 1 + seed * 7 % 50
+        bad = {f"{name}_bad.png": data for name, data in BROKEN.items()} if seed % 2 else scratched(count, seed)
+        record = of_boards(shop, {**good(count, seed), **bad})
+        assert record.outcome == "scored", record.guard
+    assert of_boards(shop, {f"{name}.png": data for name, data in BROKEN.items()}).outcome == "scored"

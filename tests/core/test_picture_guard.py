@@ -24,6 +24,7 @@ def verdict(near: int, far: int) -> str:
         (2, 30, "unfamiliar"),
         (0, 32, "unfamiliar"),
         (0, FEW - 1, "drifted"),
+        (0, FEW, "unfamiliar"),
         (1, 0, "familiar"),
         (0, 1, "familiar"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import shutil
 from collections.abc import Iterator
@@ -14,13 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-import ae_plugin
 from ae_plugin.config import Pipeline
 from ae_plugin.engines.pictures import PictureReader
-from ae_plugin.errors import ConfigError, DataError, StoreError, UnfamiliarError
+from ae_plugin.errors import ConfigError, DataError, UnfamiliarError
 from ae_plugin.jobs.check import check
-from ae_plugin.jobs.evaluate import evaluate
-from ae_plugin.jobs.feedback import feedback
 from ae_plugin.jobs.pictures import history
 from ae_plugin.jobs.pictures.score import PictureRun
 from ae_plugin.jobs.pictures.versions import load_picture_version
@@ -30,33 +28,11 @@ from ae_plugin.jobs.score import score
 from ae_plugin.jobs.train import train
 from ae_plugin.schemas import TrainReport
 from ae_plugin.store.registry import Registry
+from tests import boards as drawn
+from tests.boards import png
 
 SIDE = 40
-
-
-def board(seed: int, *, scratched: bool = False) -> np.ndarray:
-    """Bright bars on dark, as on a printed board; a scratch cuts across them."""
-    rng = np.random.default_rng(seed)
-    pixels = np.full((SIDE, SIDE), 40.0)
-    for start in range(4, SIDE, 12):
-        at = start + int(rng.integers(0, 3))
-        pixels[:, at : at + 5] = 210
-    if scratched:
-        top = int(rng.integers(8, SIDE - 12))
-        pixels[top : top + 4, 4 : SIDE - 4] = 120
-    return np.clip(pixels + rng.normal(0, 2, pixels.shape), 0, 255).astype(np.uint8)
-
-
-def checks(seed: int) -> np.ndarray:
-    """Another kind of picture."""
-    y, x = np.mgrid[:SIDE, :SIDE] + seed % 5
-    return (255 * ((x // 3 + y // 3) % 2)).astype(np.uint8)
-
-
-def png(pixels: np.ndarray, kind: str = "PNG") -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, kind)
-    return stream.getvalue()
+board, checks = functools.partial(drawn.board, side=SIDE), functools.partial(drawn.checks, side=SIDE)
 
 
 def write(folder: Path, day: int, pictures: dict[str, bytes]) -> None:
@@ -229,15 +205,6 @@ def test_a_version_can_be_read_again(boards: Boards) -> None:
     version = load_picture_version(Registry(boards.pipeline.output), boards.report.model_version, 0.05)
     assert version.card.kind == "conv" and version.card.side == (SIDE, SIDE) and version.card.channels == 1
     assert len(version.scorer.reference.calibration) == boards.report.rows_calibration
-
-
-def test_what_knows_tables_only_says_so(boards: Boards) -> None:
-    with pytest.raises(StoreError, match="is a model of pictures, not of a table"):
-        ae_plugin.load(boards.pipeline.output)
-    with pytest.raises(ConfigError, match="ae evaluate knows tables only"):
-        evaluate(boards.pipeline, "label")
-    with pytest.raises(ConfigError, match="ae feedback knows tables only"):
-        feedback(boards.pipeline, [])
 
 
 def test_the_report_shows_a_contact_sheet(boards: Boards) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,11 +14,24 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
+from ae_plugin.core.descriptors import hog
 from ae_plugin.core.picture_scoring import PictureReference, PictureScorer
 from ae_plugin.errors import StoreError
-from ae_plugin.jobs.versions import NETWORK, REFERENCE, WEIGHTS, near_arrays, near_of, view_arrays, view_of
+from ae_plugin.jobs.versions import (
+    NETWORK,
+    REFERENCE,
+    WEIGHTS,
+    check_shapes,
+    near_arrays,
+    near_of,
+    shared_shapes,
+    view_arrays,
+    view_of,
+)
 from ae_plugin.runtime.litert import LiteRepairer
 from ae_plugin.store.registry import Registry
+
+Side = Annotated[int, Field(ge=8, le=1024, multiple_of=8)]
 
 
 class PictureCard(BaseModel):
@@ -30,7 +43,7 @@ class PictureCard(BaseModel):
     pipeline: str
     kind: Literal["conv"] = "conv"
     seed: int
-    side: tuple[int, int] = Field(description="Height and width of a tile.")
+    side: tuple[Side, Side] = Field(description="Height and width of a tile.")
     channels: Literal[1, 3]
     latent_dim: int
     contaminated: bool
@@ -93,6 +106,11 @@ def load_picture_version(registry: Registry, version: str, alert_rate: float) ->
 
 
 def _unpack(card: PictureCard, arrays: dict[str, Any]) -> PictureReference:
+    """Raise KeyError or ValueError where arrays are missing or do not fit the card: another release wrote them."""
+    described = hog(np.zeros((1, *card.side, card.channels), np.float32)).shape[1]
+    rows = arrays["calibration"].size
+    wanted = shared_shapes(arrays, described + card.latent_dim, card.views)
+    check_shapes(arrays, {**wanted, "calibration": (rows,), "hottest": (rows,)})
     return PictureReference(
         near=near_of(arrays),
         views={name: view_of(arrays, name) for name in card.views},
