@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -40,6 +41,7 @@ LEFT = 0.98
 OFF = 0.02
 """Share by which the validation loss may be off: another runtime rounds differently."""
 Score = Callable[[pa.Table], Floats]
+T = TypeVar("T")
 
 
 def run_gate(
@@ -57,7 +59,7 @@ def run_gate(
     """
     encoded, split = history.encoded, history.split
     found, trivial = (_loss(network, history, seed) for network in (scorer.network, _means))
-    reasons = _problems(found, trivial, reported)
+    reasons = problems(found, trivial, reported, "always saying the mean")
     sound = not reasons
     if not np.isfinite(found):
         return Gate(passed=False, reasons=reasons, results=[])
@@ -84,7 +86,9 @@ def run_gate(
         "untrained": _by_scorer(blind),
         "pca": lambda table, at: _pca_errors(pca, encoder, encoder.encode(table, at)),
     }
-    champion, rival = _champion(registry, scorer.alert_rate, reasons)
+    champion, rival = find_champion(
+        registry, lambda name: load_version(registry, name, scorer.alert_rate).scorer.blind(), reasons
+    )
     if rival:
         scorers["champion"] = _by_scorer(rival)
     results = []
@@ -107,17 +111,18 @@ def _loss(network: Network, history: History, seed: int) -> float:
     return masked_loss(network, Rows(history.encoder, history.encoded.take(history.split.validation)), seed)
 
 
-def _problems(found: float, trivial: float, reported: float) -> list[str]:
-    """Say what is wrong with a network by its loss on the validation rows."""
-    problems = []
+def problems(found: float, trivial: float, reported: float, idle: str) -> list[str]:
+    """Say what is wrong with a network by its loss on what was held out; `idle` is what has the trivial loss."""
+    wrong = []
     if not abs(found - reported) <= OFF * reported:
-        problems.append(f"is not the network that was trained: loss {found:.4g} now, {reported:.4g} in training")
+        wrong.append(f"is not the network that was trained: loss {found:.4g} now, {reported:.4g} in training")
     if not found < LEFT * trivial:
-        problems.append(f"learned nothing: loss {found:.4g}, and {trivial:.4g} for always saying the mean")
-    return problems
+        wrong.append(f"learned nothing: loss {found:.4g}, and {trivial:.4g} for {idle}")
+    return wrong
 
 
-def _champion(registry: Registry, alert_rate: float, reasons: list[str]) -> tuple[str | None, Scorer | None]:
+def find_champion(registry: Registry, load: Callable[[str], T], reasons: list[str]) -> tuple[str | None, T | None]:
+    """The champion's name and what `load` makes of it; None and a reason where there is none to compare with."""
     try:
         pointer = registry.pointer("champion")
     except AeError as error:
@@ -126,7 +131,7 @@ def _champion(registry: Registry, alert_rate: float, reasons: list[str]) -> tupl
     if pointer is None:
         return None, None
     try:
-        return pointer.version, load_version(registry, pointer.version, alert_rate).scorer.blind()
+        return pointer.version, load(pointer.version)
     except AeError as error:
         reasons.append(f"the champion cannot be loaded ({error}): the challenger need not beat it")
         return pointer.version, None

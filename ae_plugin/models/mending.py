@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from ae_plugin.core.defects import spoil
+from ae_plugin.core.picture_scoring import Repairer, run
 from ae_plugin.core.values import Floats
+from ae_plugin.models.training import validation_rng
 
 WHERE_WEIGHT, SPOILT_WEIGHT = 0.2, 0.2
 _HELD_OUT = 256
@@ -36,7 +38,7 @@ class Mending:
         """The same of the validation tiles."""
         return _spoilt(self.validation, rng)
 
-    def loss(self, model: keras.Model, *arrays: Any, training: bool) -> Any:
+    def loss(self, model: Callable[..., Any], *arrays: Any, training: bool) -> Any:
         """Mean absolute error of the tile, the same of its spoilt pixels alone, and cross-entropy of where they are."""
         tiles, good, where = arrays
         maps, _ = model(tiles, training=training)
@@ -45,6 +47,28 @@ class Mending:
         apart = tf.abs(maps[..., :-1] - good)
         spoilt = tf.reduce_sum(where * apart) / (tf.reduce_sum(where) + 1.0)
         return tf.reduce_mean(apart) + SPOILT_WEIGHT * spoilt + WHERE_WEIGHT * tf.reduce_mean(entropy)
+
+
+def mending_loss(network: Repairer, validation: Floats, seed: int) -> float:
+    """The loss that training reports, of any network: what scoring runs must have the same."""
+    lesson = Mending(validation, validation)
+
+    def model(tiles: Any, **_: object) -> tuple[Floats, Floats]:
+        return run(network, np.asarray(tiles))
+
+    return float(lesson.loss(model, *lesson.held_out(validation_rng(seed)), training=False))
+
+
+def idle_loss(validation: Floats, seed: int) -> float:
+    """The loss of leaving every tile as it is, and of calling each pixel wrong as likely as pixels are at all."""
+    share = np.float32(Mending(validation, validation).held_out(validation_rng(seed))[2].mean())
+
+    def idle(tiles: Floats) -> tuple[Floats, Floats]:
+        return np.concatenate([tiles, np.full_like(tiles[..., :1], share)], axis=-1), np.zeros(
+            (len(tiles), 1), np.float32
+        )
+
+    return mending_loss(idle, validation, seed)
 
 
 def _spoilt(good: Floats, rng: np.random.Generator) -> tuple[Floats, ...]:

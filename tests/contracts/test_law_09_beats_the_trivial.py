@@ -11,8 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ae_plugin.core.picture_scoring import PictureScorer, Repairer, fit_picture_reference
+from ae_plugin.core.values import Floats
+from ae_plugin.jobs.pictures.gate import run_picture_gate
+from ae_plugin.jobs.pictures.history import PictureHistory, learn_picture_history
+from ae_plugin.jobs.pictures.versions import load_picture_version
 from ae_plugin.jobs.versions import read_report
+from ae_plugin.models import conv
+from ae_plugin.models.mending import mending_loss
+from ae_plugin.schemas import Gate
 from ae_plugin.store.registry import Pointer, Registry
+from tests.boards import BOARDS, SIDE, png, put_day, write_boards
 from tests.conftest import Trained
 from tests.running import Outcome, run_ae
 from tests.shop import FRESH, LAST_TRAINED, ORDERS, Shop, day, write_day, write_days
@@ -231,3 +240,111 @@ def test_a_report_that_says_otherwise_does_not_open_the_gate(linear: Shop) -> No
     outcome = run_ae("--quiet", "promote", linear.yaml)
     assert outcome.code == 2 and "report.json" in outcome.complaint
     assert champion(linear) is None
+
+
+# Pictures.
+
+
+def plaid(seed: int) -> np.ndarray:
+    """Rows and columns of two sorts each, as woven: 48 choices, and PCA sees a pixel in each of 576."""
+    rng = np.random.default_rng(seed)
+    rows, columns = rng.choice([-1, 1], (2, SIDE))
+    return (128 + 80 * np.outer(rows, columns) + rng.normal(0, 2, (SIDE, SIDE))).astype(np.uint8)
+
+
+def weaver(tiles: Floats) -> tuple[Floats, Floats]:
+    """What a network would have to learn: what is not woven of rows and columns is wrong."""
+    apart = tiles[..., 0] - np.float32(0.5)
+    left, size, right = np.linalg.svd(apart)
+    woven = (np.sign(left[:, :, :1]) * np.sign(right[:, :1]) * np.float32(80 / 255)).astype(np.float32)
+    wrong = 1 / (1 + np.exp(-60 * (np.abs(apart - woven) - np.float32(0.1))))
+    return np.stack([woven + np.float32(0.5), wrong.astype(np.float32)], axis=-1), size[:, :24].astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> PictureHistory:
+    """Of pictures that are hard for PCA, and easy for who knows how they are made."""
+    shop = Shop(tmp_path_factory.mktemp("plaids"), BOARDS).write()
+    for number in range(3):
+        put_day(shop.source, number, {f"{i:02d}.png": png(plaid(number * 100 + i)) for i in range(60)})
+    return learn_picture_history(shop.pipeline)
+
+
+@pytest.fixture(scope="module")
+def untrained(history: PictureHistory) -> Repairer:
+    model = conv.build_pair(history.side, history.channels, 0)[1]
+    return lambda tiles: tuple(np.asarray(part) for part in model(tiles, training=False))  # type: ignore[return-value]
+
+
+def gate_of(network: Repairer, untrained: Repairer, history: PictureHistory, output: Path, reported: float) -> Gate:
+    """What the gate says of any network in the challenger's place."""
+    reference = fit_picture_reference(
+        network, history.train, history.validation, history.calibration, history.channels, contaminated=False
+    )
+    scorer = PictureScorer(network, reference, history.side, history.channels, 0.05, contaminated=False)
+    return run_picture_gate(scorer, untrained, history, Registry(str(output)), seed=0, reported=reported)
+
+
+def test_a_network_that_knows_its_pictures_passes_the_gate(
+    untrained: Repairer, history: PictureHistory, tmp_path: Path
+) -> None:
+    gate = gate_of(weaver, untrained, history, tmp_path, mending_loss(weaver, history.validation, 0))
+    assert gate.passed and [result.scorer for result in gate.results] == ["challenger", "untrained", "pca"], gate
+
+
+def test_an_untrained_network_of_pictures_does_not_pass(
+    untrained: Repairer, history: PictureHistory, tmp_path: Path
+) -> None:
+    gate = gate_of(untrained, untrained, history, tmp_path, mending_loss(untrained, history.validation, 0))
+    assert not gate.passed
+    assert gate.reasons[0].startswith("learned nothing: ")
+    assert any("untrained" in reason for reason in refusal(gate.reasons))
+
+
+def test_the_exported_network_has_the_loss_that_training_reported(
+    boards: Trained,
+) -> None:
+    """To the last digits: only then is it compared at all."""
+    history = learn_picture_history(boards.shop.pipeline)
+    known = load_picture_version(Registry(str(boards.shop.output)), "v0001", 0.05).scorer
+    loss = read_report(Registry(str(boards.shop.output)), "v0001").validation_loss
+    assert mending_loss(known.network, history.validation, 0) == pytest.approx(loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("harm", ["shifted", "darker", "no numbers"])
+def test_another_network_than_the_one_that_was_trained_does_not_pass(
+    untrained: Repairer, history: PictureHistory, tmp_path: Path, harm: str
+) -> None:
+    """Whatever it finds: pixels in another place, in another range, or NaN."""
+
+    def broken(tiles: Floats) -> tuple[Floats, Floats]:
+        maps, code = weaver(tiles)
+        if harm == "shifted":
+            return np.roll(maps, 1, axis=1), code
+        return maps * np.float32(np.nan if harm == "no numbers" else 0.8), code
+
+    gate = gate_of(broken, untrained, history, tmp_path, mending_loss(weaver, history.validation, 0))
+    assert not gate.passed and gate.reasons[0].startswith("is not the network that was trained: ")
+    assert (gate.results == []) is (harm == "no numbers")
+
+
+@pytest.mark.parametrize("name", ["network.tflite", "model.json"])
+def test_a_champion_of_pictures_that_cannot_be_loaded_is_named(
+    boards: Trained, untrained: Repairer, history: PictureHistory, tmp_path: Path, name: str
+) -> None:
+    """And need not be beaten: the new version takes its place without a person."""
+    shop = boards.shop.copy(tmp_path / "shop")
+    (shop.output / f"_models/v0001/{name}").write_bytes(b"gone")
+    gate = gate_of(weaver, untrained, history, shop.output, mending_loss(weaver, history.validation, 0))
+    assert gate.passed and gate.champion == "v0001"
+    reason = next(reason for reason in gate.reasons if "cannot be loaded" in reason)
+    assert "_models/v0001" in reason and "need not beat it" in reason
+
+
+def test_what_hardly_learned_anything_of_pictures_is_not_promoted(tmp_path: Path) -> None:
+    shop = write_boards(tmp_path / "shop", history=10, steps=1)
+    trained = ae("train", shop)
+    assert trained["gate"]["passed"] is False and trained["promotion"]["promoted"] is False
+    assert any("learned nothing" in reason for reason in trained["promotion"]["reasons"])
+    assert champion(shop) is None
+    assert run_ae("--quiet", "score", shop.yaml).code == 4

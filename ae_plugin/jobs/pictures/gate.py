@@ -1,6 +1,8 @@
 """The promotion gate for pictures: does the challenger tell good tiles from the same tiles with one defect each?
 
-As for tables: it must beat PCA, an untrained copy of itself and the champion, by more than luck.
+As for tables: it must beat PCA, an untrained copy of itself and the champion, by more than luck. And it must be the
+network that was trained: as scoring runs it, it has the validation loss that training reported, and that is less than
+for a network that leaves every tile as it is.
 """
 
 from __future__ import annotations
@@ -22,8 +24,7 @@ from ae_plugin.core.picture_scoring import (
 )
 from ae_plugin.core.tiles import cut
 from ae_plugin.core.values import Floats
-from ae_plugin.errors import AeError
-from ae_plugin.jobs.gate import judge
+from ae_plugin.jobs.gate import find_champion, judge, problems
 from ae_plugin.jobs.pictures.history import PictureHistory
 from ae_plugin.jobs.pictures.versions import load_picture_version
 from ae_plugin.schemas import Gate, GateResult
@@ -33,8 +34,33 @@ GATE_TILES, PCA_TILES, PCA_FEATURES = 400, 2_000, 4_096
 Score = Callable[[Floats], Floats]
 
 
-def run_picture_gate(scorer: PictureScorer, untrained: Repairer, history: PictureHistory, registry: Registry) -> Gate:
-    """Compare the challenger with PCA, its untrained self and the champion, on tiles nobody was trained on."""
+def run_picture_gate(
+    scorer: PictureScorer,
+    untrained: Repairer,
+    history: PictureHistory,
+    registry: Registry,
+    *,
+    seed: int,
+    reported: float,
+) -> Gate:
+    """Compare the challenger with PCA, its untrained self and the champion, on tiles nobody was trained on.
+
+    Args:
+        scorer: the challenger.
+        untrained: its network before the first step.
+        history: what the challenger learned from.
+        registry: holds the champion, if there is one.
+        seed: of its training.
+        reported: its validation loss, as training reported it.
+    """
+    # Not sooner: it loads TensorFlow.
+    from ae_plugin.models.mending import idle_loss, mending_loss
+
+    found = mending_loss(scorer.network, history.validation, seed)
+    reasons = problems(found, idle_loss(history.validation, seed), reported, "leaving every tile as it is")
+    sound = not reasons
+    if not np.isfinite(found):
+        return Gate(passed=False, reasons=reasons, results=[])
     good = _held_out(history)
     blank = fit_picture_reference(
         untrained,
@@ -49,10 +75,15 @@ def run_picture_gate(scorer: PictureScorer, untrained: Repairer, history: Pictur
         "untrained": _by(untrained, blank),
         "pca": _by_pca(history.train[:PCA_TILES]),
     }
-    reasons: list[str] = []
-    champion = _champion(registry, scorer, history, scorers, reasons)
+    champion, rival = find_champion(
+        registry, lambda name: load_picture_version(registry, name, scorer.alert_rate), reasons
+    )
+    if rival and (rival.card.side, rival.card.channels) != (history.side, history.channels):
+        reasons.append("the champion sees pictures in other tiles: the challenger need not beat it")
+    elif rival:
+        scorers["champion"] = _by(rival.scorer.network, rival.scorer.reference)
     results = [_measure(name, score, good) for name, score in scorers.items()]
-    return judge(results, reasons, champion, sound=True)
+    return judge(results, reasons, champion, sound)
 
 
 def _held_out(history: PictureHistory) -> Floats:
@@ -60,24 +91,6 @@ def _held_out(history: PictureHistory) -> Floats:
     tiles = [cut(seen(picture, history.channels), history.side)[0] for picture in history.calibration]
     chosen = [own[rng.integers(len(own))] for own in tiles]
     return np.stack(chosen[:GATE_TILES])
-
-
-def _champion(
-    registry: Registry, scorer: PictureScorer, history: PictureHistory, scorers: dict[str, Score], reasons: list[str]
-) -> str | None:
-    try:
-        pointer = registry.pointer("champion")
-        if pointer is None:
-            return None
-        rival = load_picture_version(registry, pointer.version, scorer.alert_rate)
-        if (rival.card.side, rival.card.channels) != (history.side, history.channels):
-            reasons.append("the champion sees pictures in other tiles: the challenger need not beat it")
-        else:
-            scorers["champion"] = _by(rival.scorer.network, rival.scorer.reference)
-        return pointer.version
-    except AeError as error:
-        reasons.append(f"the champion cannot be loaded ({error}): the challenger need not beat it")
-        return None
 
 
 def _by(network: Repairer, reference: PictureReference) -> Score:

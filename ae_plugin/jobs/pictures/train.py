@@ -64,7 +64,9 @@ def train_pictures(pipeline: Pipeline, on_progress: Callable[[int, int], None] |
         )
         rate = pipeline.score.alert_rate
         scorer = PictureScorer(job.network, reference, history.side, history.channels, rate, contaminated)
-        gate = run_picture_gate(scorer, job.untrained, history, registry)
+        gate = run_picture_gate(
+            scorer, job.untrained, history, registry, seed=pipeline.model.seed, reported=job.validation_loss
+        )
         report = _report(pipeline, history, job).model_copy(update={"gate": gate})
         report = report.model_copy(
             update={"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
