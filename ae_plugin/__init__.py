@@ -17,18 +17,20 @@ if TYPE_CHECKING:
     from ae_plugin.config import Pipeline
     from ae_plugin.detector import Detector, load
     from ae_plugin.errors import AeError
+    from ae_plugin.picture_detector import PictureDetector
 
 __version__ = "0.1.0"
 _HOMES = {
     "AeError": "ae_plugin.errors",
     "Detector": "ae_plugin.detector",
+    "PictureDetector": "ae_plugin.picture_detector",
     "Pipeline": "ae_plugin.config",
     "load": "ae_plugin.detector",
     "promote": "ae_plugin.api",
     "score": "ae_plugin.api",
     "train": "ae_plugin.api",
 }
-__all__ = ["AeError", "Detector", "Pipeline", "__version__", "load", "promote", "score", "train"]
+__all__ = ["AeError", "Detector", "PictureDetector", "Pipeline", "__version__", "load", "promote", "score", "train"]
 
 
 def __getattr__(name: str) -> Any:

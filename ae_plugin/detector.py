@@ -1,4 +1,4 @@
-"""A model in Python: `ae_plugin.load(uri)` gives a detector for pandas and Arrow tables."""
+"""A model in Python: `ae_plugin.load(uri)` gives a detector for pandas and Arrow tables, or for pictures."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from ae_plugin.store.registry import MODELS, Registry
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ae_plugin.picture_detector import PictureDetector
 
     Table: TypeAlias = pd.DataFrame | pa.Table | pa.RecordBatch
 
@@ -71,7 +73,7 @@ class Detector:
             )
             for batch in self._scored(table, partition, explain=False)
         ]
-        return _like(table, pa.concat_tables(parts), types=False)
+        return as_given(table, pa.concat_tables(parts), types=False)
 
     def explain(self, table: Table, *, partition: str = "") -> Any:
         """Name the wrong cells of anomalous rows.
@@ -88,7 +90,7 @@ class Detector:
             rows = pa.array(batch.cells.column("row").to_numpy() + first, pa.int64())
             parts.append(batch.cells.set_column(0, "row", rows))
             first += batch.source.num_rows
-        return _like(table, pa.concat_tables(parts), index=False)
+        return as_given(table, pa.concat_tables(parts), index=False)
 
     def denoise(self, table: Table, *, partition: str = "", full: bool = False) -> Any:
         """Return the table with wrong cells repaired and nulls filled, in the same schema and order.
@@ -102,7 +104,7 @@ class Detector:
             DataError: a learned column is missing or of another type.
         """
         fixed = [batch.denoised for batch in self._scored(table, partition, full=full)]
-        return _like(table, pa.Table.from_batches(fixed))
+        return as_given(table, pa.Table.from_batches(fixed))
 
     def embed(self, table: Table, *, partition: str = "") -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         """Return each row's latent code, float32 [n, latent_dim].
@@ -127,7 +129,7 @@ class Detector:
 
     def _batches(self, table: Table) -> list[pa.RecordBatch]:
         """The table in record batches: what is worked on at a time stays small however many rows there are."""
-        whole = _arrow(table)
+        whole = as_arrow(table)
         if not isinstance(table, (pa.Table, pa.RecordBatch)):
             whole = _widened(whole, self._version.schema)
         # Small chunks in one piece; a column of more than 2 GB of text stays in several.
@@ -150,7 +152,12 @@ def _widened(table: pa.Table, learned: pa.Schema) -> pa.Table:
     return table
 
 
-def _arrow(table: Table) -> pa.Table:
+def as_arrow(table: Table) -> pa.Table:
+    """A pandas or Arrow table as an Arrow table.
+
+    Raises:
+        DataError: Arrow has no type for a column.
+    """
     if isinstance(table, pa.RecordBatch):
         return pa.Table.from_batches([table])
     if isinstance(table, pa.Table):
@@ -162,7 +169,7 @@ def _arrow(table: Table) -> pa.Table:
         raise DataError(f"not a table that Arrow can hold ({reason})", mend="Give each column one type") from error
 
 
-def _like(given: Table, result: pa.Table, *, index: bool = True, types: bool = True) -> Any:
+def as_given(given: Table, result: pa.Table, *, index: bool = True, types: bool = True) -> Any:
     """Give back pandas for pandas (with its index), Arrow for Arrow."""
     if isinstance(given, (pa.Table, pa.RecordBatch)):
         return result
@@ -183,13 +190,15 @@ def _with_values_of(column: pd.Series, dtype: Any) -> Any:
     return type(dtype)([*dtype.categories, *(value for value in new if value not in dtype.categories)], dtype.ordered)
 
 
-def load(uri: str | os.PathLike[str], *, alert_rate: float = 0.01, alert_rate_of: AlertRateOf = "rows") -> Detector:
-    """Load a model.
+def load(
+    uri: str | os.PathLike[str], *, alert_rate: float = 0.01, alert_rate_of: AlertRateOf = "rows"
+) -> Detector | PictureDetector:
+    """Load a model: a `Detector` for a table's, a `PictureDetector` for one of pictures.
 
     Args:
         uri: a pipeline's output (its champion is loaded), or one version's folder in its `_models/`.
         alert_rate: share of normal rows that may be flagged.
-        alert_rate_of: `alarms`: share of a table's flagged rows that may be normal.
+        alert_rate_of: `alarms`: share of a table's flagged rows that may be normal; not for pictures.
 
     Raises:
         NoChampionError: the output holds no champion.
@@ -204,4 +213,12 @@ def load(uri: str | os.PathLike[str], *, alert_rate: float = 0.01, alert_rate_of
     base, mark, version = where.rstrip("/").partition(f"/{MODELS}/")
     registry = Registry(base if mark else where)
     name = version if mark else registry.champion()
+    if registry.card(name).get("kind") == "conv":
+        if alert_rate_of != "rows":
+            raise ConfigError(f"alert_rate_of {alert_rate_of!r} is for tables; pictures know only 'rows'")
+        # Only now: what reads pictures is slow to import.
+        from ae_plugin.jobs.pictures.versions import load_picture_version
+        from ae_plugin.picture_detector import PictureDetector
+
+        return PictureDetector(load_picture_version(registry, name, float(alert_rate)))
     return Detector(load_version(registry, name, float(alert_rate)), alert_rate_of)

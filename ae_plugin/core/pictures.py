@@ -136,6 +136,15 @@ def decode(data: bytes) -> Picture:
         raise PictureError("is truncated" if cut else f"is a broken or incomplete {kind} file") from error
 
 
+def of_image(image: Image.Image) -> Picture:
+    """A picture that Pillow holds, upright.
+
+    Raises:
+        PictureError: it is of a mode that is not supported.
+    """
+    return Picture(_pixels(_upright(image)), image.mode)
+
+
 def _is_single(image: Image.Image) -> bool:
     try:
         return bool(getattr(image, "n_frames", 1) == 1)
@@ -207,13 +216,14 @@ def encode(pixels: Pixels, like: Picture, kind: str = "PNG") -> bytes:
     if pixels.shape != wanted.shape or pixels.dtype != wanted.dtype:
         raise ValueError(f"{pixels.dtype} {pixels.shape} wanted as {wanted.dtype} {wanted.shape}")
     stream = io.BytesIO()
-    image = _image(pixels, like.mode, kind)
+    image = as_image(pixels, like.mode, kind)
     kind = kind if image.mode in _HOLDS.get(kind, ()) else "PNG"
     image.save(stream, kind, **like.extras, **_LOSSLESS.get(kind, {}))
     return stream.getvalue()
 
 
-def _image(pixels: Pixels, mode: str, kind: str) -> Image.Image:
+def as_image(pixels: Pixels, mode: str, kind: str = "PNG") -> Image.Image:
+    """Pixels as an image of a mode, or of the nearest that a kind of file holds."""
     channels = pixels.shape[2]
     # Only a PNG holds colours that are transparent in a palette.
     fits = mode == "P" and (channels == 3 or (channels == 4 and kind == "PNG"))

@@ -130,6 +130,10 @@ class Registry:
         card, digests = self._card(version)
         return card, {name: self._file(version, name, digest) for name, digest in digests.items()}
 
+    def card(self, version: str) -> dict[str, Any]:
+        """Read a version's `model.json`, checked; raises as `read` does."""
+        return self._card(version)[0]
+
     def read_file(self, version: str, name: str) -> bytes:
         """Read one file of a version, checked against its sha256; raises as `read` does."""
         _, digests = self._card(version)
