@@ -246,13 +246,14 @@ def score(
 def evaluate(
     pipeline: PipelineArg,
     label: Annotated[str, typer.Option(help="Column that says which rows are anomalous.")],
+    labels: Annotated[str | None, typer.Option(help="File that holds it, for pictures; absent: the source.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Compare scores with a label column that the model never saw."""
     from ae_plugin import config
     from ae_plugin.jobs.evaluate import evaluate as job
 
-    found = job(config.load(pipeline), label)
+    found = job(config.load(pipeline), label, labels)
     lines = [
         f"{found.rows} rows, {found.positives} labelled anomalies, model {found.model_version}",
         f"AUROC {found.auroc:.4f}, average precision {found.average_precision:.4f}",
@@ -325,7 +326,7 @@ def feedback(
     if listed:
         done = job.standing(loaded)
     elif source is not None:
-        done = job.feedback(loaded, job.said_in(source, loaded.source.keys))
+        done = job.feedback(loaded, job.said_in(source, loaded.source.row_keys))
     else:
         said = job.Said(verdict or "", partition, row, job.keys_of(key or []), column, note, who=who)
         done = job.feedback(loaded, [said])

@@ -79,6 +79,11 @@ class Source(_Section):
 
     _uri = field_validator("uri")(check_uri)
 
+    @property
+    def row_keys(self) -> list[str]:
+        """What names a row: `keys`; of pictures without any their file, which those of a folder have."""
+        return self.keys or (["file"] if self.format == "images" else [])
+
     @field_validator("partition_by", "keys", "exclude")
     @classmethod
     def _once(cls, value: list[str]) -> list[str]:

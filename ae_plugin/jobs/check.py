@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from ae_plugin.config import Pipeline
-from ae_plugin.engines.local import Reader
 from ae_plugin.engines.sample import history_schema
 from ae_plugin.errors import ConfigError, NoChampionError, StoreError
 from ae_plugin.jobs.history import training_partitions
+from ae_plugin.jobs.inputs import open_partition
 from ae_plugin.jobs.score import champion_of
-from ae_plugin.store.files import Folder, SourceFile, list_source, partitions_of
+from ae_plugin.store.files import Folder, list_source, partitions_of
 
 
 class CheckRecord(BaseModel):
@@ -39,14 +38,13 @@ def check(pipeline: Pipeline) -> CheckRecord:
     """
     files = list_source(pipeline.source)
     groups = partitions_of(files)
-    newest, images = groups[list(groups)[-1]], pipeline.source.format == "images"
-    schema = _picture_schema(newest) if images else Reader(newest, pipeline.source.format).schema
+    schema = open_partition(pipeline.source, groups[list(groups)[-1]]).schema
     for name in [*pipeline.source.keys, *pipeline.source.exclude]:
         if name not in schema.names:
             raise ConfigError(f"no column {name!r} in the source", where="source.keys, source.exclude")
     history = training_partitions(pipeline)
     notes = []
-    if not images:
+    if pipeline.source.format != "images":
         _, later = history_schema(history, pipeline.source.format)
         notes = [f"{field.name} is not learned yet: it is not in all of history" for field in later]
     _writable(pipeline.output)
@@ -65,12 +63,6 @@ def check(pipeline: Pipeline) -> CheckRecord:
         champion=champion,
         notes=notes,
     )
-
-
-def _picture_schema(files: list[SourceFile]) -> pa.Schema:
-    from ae_plugin.engines.pictures import PictureReader
-
-    return PictureReader(files).schema
 
 
 def _writable(uri: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import pyarrow as pa
 from pydantic import ValidationError
@@ -22,11 +22,13 @@ from ae_plugin.core.values import decoded
 from ae_plugin.engines.local import Reader
 from ae_plugin.engines.sample import Marked
 from ae_plugin.errors import ConfigError, DataError, StoreError
-from ae_plugin.jobs.inputs import tables_only
-from ae_plugin.places import check_uri
+from ae_plugin.jobs.inputs import open_file, open_partition
 from ae_plugin.schemas import FeedbackMark, FeedbackRecord, FeedbackUse, RowVerdict, feedback_schema
 from ae_plugin.store import feedback as store
-from ae_plugin.store.files import SUFFIXES, Folder, SourceFile, list_source, partition_id, partitions_of
+from ae_plugin.store.files import Folder, SourceFile, list_source, partition_id, partitions_of
+
+if TYPE_CHECKING:
+    from ae_plugin.engines.pictures import PictureReader
 
 VERDICTS = get_args(RowVerdict)
 Keys = tuple[str | None, ...]
@@ -66,7 +68,6 @@ def feedback(pipeline: Pipeline, said: Sequence[Said]) -> FeedbackRecord:
         ConfigError: a partition, row, column or verdict is not there, or keys do not tell one row from another.
         UserError: the source cannot be read, or the output not written.
     """
-    tables_only(pipeline, "ae feedback")
     taken = set(feedback_schema([]).names) & set(pipeline.source.keys)
     if taken:
         raise ConfigError(f"key {min(taken)!r} is named like a column of feedback/", where="source.keys")
@@ -77,8 +78,10 @@ def feedback(pipeline: Pipeline, said: Sequence[Said]) -> FeedbackRecord:
     now = datetime.now(timezone.utc)
     tables, marks = [], []
     for partition, own in by_partition.items():
-        reader = Reader(groups[partition], pipeline.source.format)
-        keys = [reader.schema.field(_known(name, reader.schema)) for name in pipeline.source.keys]
+        reader = open_partition(pipeline.source, groups[partition])
+        for key in pipeline.source.keys:
+            _check_known(key, reader.schema)
+        keys = _key_fields(pipeline, reader.schema)
         found = _look_up(reader, keys, _rows(own), _keys(own, keys))
         for one in own:
             mark = _mark(one, keys, partition, found, reader.schema, now)
@@ -142,8 +145,8 @@ def honoured(pipeline: Pipeline, groups: Mapping[str, list[SourceFile]]) -> Hono
             by_partition[mark.partition].append(mark)
     marks, lost = {}, 0
     for partition, own in by_partition.items():
-        reader = Reader(groups[partition], pipeline.source.format)
-        fields = [reader.schema.field(name) for name in pipeline.source.keys if name in reader.schema.names]
+        reader = open_partition(pipeline.source, groups[partition])
+        fields = _key_fields(pipeline, reader.schema)
         found = _look_up(reader, fields, {mark.row for mark in own}, {_of(mark.keys, fields) for mark in own})
         last: dict[int, str] = {}
         for mark in own:
@@ -186,7 +189,7 @@ class _Found:
         return places[0] if len(places) == 1 else None
 
 
-def _look_up(reader: Reader, fields: Sequence[pa.Field], rows: set[int], keys: set[Keys]) -> _Found:
+def _look_up(reader: Reader | PictureReader, fields: Sequence[pa.Field], rows: set[int], keys: set[Keys]) -> _Found:
     """Stream a partition's key columns, and keep what was asked for."""
     found, wanted, names = _Found(), {key for key in keys if key}, [key.name for key in fields]
     for batch in reader.batches(names or reader.schema.names[:1]):
@@ -241,10 +244,13 @@ def _partition(pipeline: Pipeline, one: Said, groups: Mapping[str, object]) -> s
     return partition
 
 
-def _known(name: str, schema: pa.Schema) -> str:
+def _check_known(name: str, schema: pa.Schema) -> None:
     if name not in schema.names:
         raise ConfigError(f"no column {name!r} in the source", where="source.keys", mend="Check the spelling")
-    return name
+
+
+def _key_fields(pipeline: Pipeline, schema: pa.Schema) -> list[pa.Field]:
+    return [schema.field(name) for name in pipeline.source.row_keys if name in schema.names]
 
 
 def _rows(said: Iterable[Said]) -> set[int]:
@@ -366,15 +372,9 @@ def said_in(path: str, keys: Sequence[str]) -> list[Said]:
 
 def _texts_in(path: str, keys: Sequence[str]) -> dict[str, list[str | None]]:
     """The columns of a file of verdicts, as texts."""
-    try:
-        check_uri(path)
-    except ValueError as error:
-        raise ConfigError(str(error), where="--from") from error
     names = [*feedback_schema([]).names, *keys]
-    kind: Literal["csv", "parquet"] = "csv" if path.lower().endswith(SUFFIXES["csv"]) else "parquet"
     # Of a CSV file each letter counts: the key 007 is no number.
-    as_written = pa.schema([(name, pa.string()) for name in names])
-    reader = Reader([SourceFile(path, "", 0, "", path)], kind, as_written)
+    reader = open_file(path, pa.schema([(name, pa.string()) for name in names]), where="--from")
     for name in reader.schema.names:
         if name not in names:
             known = ", ".join(feedback_schema([]).names)

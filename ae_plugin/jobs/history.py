@@ -111,8 +111,7 @@ def _learn_sample(pipeline: Pipeline, groups: dict[str, list[SourceFile]], found
     present = {name for name, _ in stretches(found.partitions)} - set(incidents)
     groups = {name: files for name, files in groups.items() if name in present}
     trained = 0 if found.vouched is None else int(found.vouched[split.train].sum())
-    if trained < use.false_alarms:
-        notes.append(f"feedback: {use.false_alarms} false alarms are more than fit: {trained} are trained on")
+    notes += beyond(use, trained)
     copies = 1 + (len(split.weighted) - len(split.train)) // trained if trained else 0
     use = use.model_copy(update={"false_alarms": trained, "copies": copies})
     return History(groups, found, split, encoder, columns, encode_sample(encoder, found), use, incidents, notes)
@@ -178,11 +177,18 @@ def split_rows(history: Sample, alert_rate: float) -> Split:
     cut = calibration + validation
     train = np.sort(order[cut:])
     vouched = train[:0] if history.vouched is None else train[history.vouched[train]]
-    repeated = np.repeat(vouched, _copies(len(vouched), len(train)) - 1)
+    repeated = np.repeat(vouched, copies_of(len(vouched), len(train)) - 1)
     return Split(train, np.sort(order[calibration:cut]), np.sort(order[:calibration]), np.sort(np.r_[train, repeated]))
 
 
-def _copies(vouched: int, train: int) -> int:
+def beyond(use: FeedbackUse, trained: int) -> list[str]:
+    """Say so when there are more false alarms than so many, which are trained on."""
+    if trained >= use.false_alarms:
+        return []
+    return [f"feedback: {use.false_alarms} false alarms are more than fit: {trained} are trained on"]
+
+
+def copies_of(vouched: int, train: int) -> int:
     """How often each row that was vouched for is trained on: often enough to be no rare thing, all together a tenth."""
     return max(1, round(train * min(VOUCHED_EACH, VOUCHED_ALL / max(vouched, 1))))
 

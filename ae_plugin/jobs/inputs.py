@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from ae_plugin.config import Format, Pipeline, Source
+from ae_plugin.engines.local import Reader
 from ae_plugin.errors import ConfigError
 from ae_plugin.places import check_apart, check_uri
-from ae_plugin.store.files import Folder, SourceFile, list_source, open_fs, partition_id, partitions_of
+from ae_plugin.store.files import SUFFIXES, Folder, SourceFile, list_source, open_fs, partition_id, partitions_of
+
+if TYPE_CHECKING:
+    from ae_plugin.engines.pictures import PictureReader
 
 
 def find_files(
@@ -65,11 +72,35 @@ def _input_name(source: str) -> str:
     return f"{plain}-{hashlib.sha256(str(fs.unstrip_protocol(path)).encode()).hexdigest()[:8]}"
 
 
-def tables_only(pipeline: Pipeline, verb: str) -> None:
-    """Refuse a pipeline of pictures.
+def open_partition(source: Source, files: list[SourceFile]) -> Reader | PictureReader:
+    """What reads a partition's files, whether they hold rows or pictures.
 
     Raises:
-        ConfigError: it is one.
+        DataError: a file cannot be read, or they do not fit together.
     """
-    if pipeline.source.format == "images":
-        raise ConfigError(f"{verb} knows tables only, and this pipeline is of pictures", where=pipeline.name)
+    if source.format != "images":
+        return Reader(files, source.format)
+    # Only now: what reads pictures is slow to import.
+    from ae_plugin.engines.pictures import PictureReader
+
+    return PictureReader(files)
+
+
+def open_file(path: str, schema: pa.Schema | None = None, *, where: str) -> Reader:
+    """What reads one Parquet or CSV file of one's own.
+
+    Args:
+        path: or URI.
+        schema: a CSV file's columns, where their types are known.
+        where: what to name when it is no path.
+
+    Raises:
+        ConfigError: it is none.
+        DataError: it cannot be read.
+    """
+    try:
+        check_uri(path)
+    except ValueError as error:
+        raise ConfigError(str(error), where=where) from error
+    kind: Format = "csv" if path.lower().endswith(SUFFIXES["csv"]) else "parquet"
+    return Reader([SourceFile(path, "", 0, "", path)], kind, schema)

@@ -1,8 +1,8 @@
-"""Training reports in five lines, and versions and runs in one, for people."""
+"""Training reports in five lines, what became of verdicts, and versions in one, for people."""
 
 from __future__ import annotations
 
-from ae_plugin.schemas import ModelEntry, RunRecord, TrainReport
+from ae_plugin.schemas import FeedbackUse, ModelEntry, RunRecord, TrainReport
 
 
 def many(count: int, one: str, more: str = "") -> str:
@@ -59,3 +59,20 @@ def run_line(run: RunRecord) -> str:
         f"{run.partition or run.pipeline}: {many(run.rows, unit(run))}, "
         f"{many(run.anomalies, 'anomaly', 'anomalies')}{rate}, {mended(run)}, {run.guard.verdict}, {run.seconds:.2f} s"
     )
+
+
+def feedback_notes(use: FeedbackUse) -> list[str]:
+    """Say what became of verdicts on rows."""
+    notes = []
+    if use.confirmed:
+        notes.append(f"feedback: {many(use.confirmed, 'confirmed row was', 'confirmed rows were')} left out")
+    if use.false_alarms:
+        who = many(use.false_alarms, "false alarm is", "false alarms are")
+        notes.append(f"feedback: {who} trained on as normal, {many(use.copies, 'time')} each")
+    if use.not_found:
+        who = many(use.not_found, "verdict is on a row that is", "verdicts are on rows that are")
+        notes.append(f"feedback: {who} no longer there")
+    if use.elsewhere:
+        who = many(use.elsewhere, "verdict is", "verdicts are")
+        notes.append(f"feedback: {who} on partitions that are not trained on, see train.until and train.partitions")
+    return notes

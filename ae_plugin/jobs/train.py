@@ -34,10 +34,10 @@ from ae_plugin.jobs.history import History, learn_history
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.progress import training_folder
 from ae_plugin.jobs.promises import limits
-from ae_plugin.jobs.summary import many
+from ae_plugin.jobs.summary import feedback_notes
 from ae_plugin.jobs.versions import REPORT, ModelCard, pack, pack_schema
 from ae_plugin.models.checkpoint import held
-from ae_plugin.schemas import FeedbackUse, Gate, TrainReport
+from ae_plugin.schemas import Gate, TrainReport
 from ae_plugin.store.files import fingerprint
 from ae_plugin.store.registry import MODELS, Registry
 
@@ -292,24 +292,8 @@ def _notes(pipeline: Pipeline, history: History, reference: Reference, held_out:
         why = ", then ".join(history.sample.limits)
         notes.append(f"history holds {held} rows; {used} were sampled, each partition by its share ({why})")
     notes += limits(history, reference, held_out, pipeline.score.alert_rate)
-    notes += [*_feedback(history.feedback), *history.notes]
+    notes += [*feedback_notes(history.feedback), *history.notes]
     passed = [f"{c.column} ({c.note})" for c in history.columns if c.role == "passed through"]
     if passed:
         notes.append("passed through untouched: " + ", ".join(passed))
-    return notes
-
-
-def _feedback(use: FeedbackUse) -> list[str]:
-    notes = []
-    if use.confirmed:
-        notes.append(f"feedback: {many(use.confirmed, 'confirmed row was', 'confirmed rows were')} left out")
-    if use.false_alarms:
-        who = many(use.false_alarms, "false alarm is", "false alarms are")
-        notes.append(f"feedback: {who} trained on as normal, {use.copies} times each")
-    if use.not_found:
-        who = many(use.not_found, "verdict is on a row that is", "verdicts are on rows that are")
-        notes.append(f"feedback: {who} no longer there")
-    if use.elsewhere:
-        who = many(use.elsewhere, "verdict is", "verdicts are")
-        notes.append(f"feedback: {who} on partitions that are not trained on, see train.until and train.partitions")
     return notes

@@ -12,11 +12,15 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from ae_plugin.core.pictures import decode
 from ae_plugin.jobs.feedback import Said, feedback, honoured, said_in, standing
 from ae_plugin.jobs.history import learn_history, training_partitions
+from ae_plugin.jobs.pictures import history as picture_history
+from ae_plugin.jobs.pictures.history import PictureHistory, learn_picture_history
 from ae_plugin.schemas import feedback_schema
+from tests.boards import HISTORY, SIDE, as_table, good, put_day, write_boards
 from tests.running import run_ae, unchanged
-from tests.shop import ORDERS, Shop, day, make_orders, write_day, write_days
+from tests.shop import FRESH, LAST_TRAINED, ORDERS, Shop, day, make_orders, write_day, write_days
 
 DAYS, ROWS = 6, 60
 
@@ -403,3 +407,106 @@ def test_it_is_kept_on_an_object_store_too(orders: Shop) -> None:
     feedback(shop.pipeline, [said("false_alarm", 0, 3)])
     assert [mark.verdict for mark in standing(shop.pipeline).marks] == ["false_alarm"]
     assert learn_history(shop.pipeline).feedback.false_alarms == 1
+
+
+# --- pictures ---
+
+LAST = LAST_TRAINED
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Shop:
+    """Days of boards, nothing trained."""
+    return write_boards(tmp_path / "shop")
+
+
+def uses(history: PictureHistory, number: int, name: str) -> tuple[int, int, int]:
+    """How often a board is trained on, stopped by and calibrated with."""
+    wanted = decode(good(HISTORY, number)[name]).pixels
+    tiles = [np.rint(part * 255).astype(np.uint8) for part in (history.train, history.validation)]
+    seen = *tiles, np.array([picture.pixels for picture in history.calibration])
+    found = [int((part == wanted).all(axis=(1, 2, 3)).sum()) for part in seen]
+    return found[0], found[1], found[2]
+
+
+def test_a_picture_is_named_by_its_file_or_its_place(drawn: Shop) -> None:
+    words = ["feedback", drawn.yaml, "--partition", day(LAST), "--verdict", "false_alarm", "--json"]
+    done = run_ae(*words, "--key", "file=0003.png")
+    assert done.code == 0, done
+    table = pq.read_table(done.json["path"])
+    assert table.schema.equals(feedback_schema([pa.field("file", pa.string())]))
+    assert (table["file"].to_pylist(), table["row"].to_pylist()) == (["0003.png"], [3])
+    assert run_ae(*words, "--row", 5).json["marks"][0]["keys"] == {"file": "0005.png"}
+    wrong = run_ae(*words, "--key", "file=no.png")
+    assert wrong.code == 2 and "no row of" in wrong.complaint
+    assert len(run_ae("feedback", drawn.yaml, "--list", "--json").json["marks"]) == 2
+
+
+def test_many_verdicts_on_pictures_come_from_a_file(drawn: Shop, tmp_path: Path) -> None:
+    path = tmp_path / "marks.csv"
+    path.write_text(f"partition,file,verdict\n{day(LAST)},0004.png,confirmed\n{day(FRESH)},0002.png,false_alarm\n")
+    done = run_ae("feedback", drawn.yaml, "--from", path, "--json")
+    assert [(m["row"], m["verdict"]) for m in done.json["marks"]] == [(4, "confirmed"), (4, "false_alarm")], done
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_verdicts_on_pictures_are_honoured(drawn: Shop, seed: int) -> None:
+    """A false alarm is always trained on and never calibrated with; what was confirmed is used for nothing."""
+    shop = drawn.set(model={"seed": seed})
+    feedback(shop.pipeline, [said("false_alarm", LAST, 7), said("confirmed", LAST - 1, 9), said("confirmed", LAST, 0)])
+    feedback(shop.pipeline, [said("false_alarm", FRESH, 1)])
+    history = learn_picture_history(shop.pipeline)
+    assert uses(history, LAST, "0007.png") == (history.feedback.copies, 0, 0)
+    assert uses(history, LAST - 1, "0009.png") == uses(history, LAST, "0000.png") == (0, 0, 0)
+    assert sum(history.counts) == 5 * HISTORY - 2 and history.total == 5 * HISTORY
+    use = history.feedback
+    assert (use.confirmed, use.false_alarms, use.not_found, use.elsewhere) == (2, 1, 0, 1)
+
+
+def test_without_verdicts_pictures_are_dealt_as_ever(drawn: Shop) -> None:
+    before = learn_picture_history(drawn.pipeline)
+    feedback(drawn.pipeline, [said("false_alarm", FRESH, 1)])
+    after = learn_picture_history(drawn.pipeline)
+    assert np.array_equal(before.train, after.train) and np.array_equal(before.validation, after.validation)
+
+
+def test_a_false_alarm_is_in_a_sample_of_few_and_often_enough(drawn: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little of history is held in memory."""
+    feedback(drawn.pipeline, [said("false_alarm", LAST, row) for row in (1, 2, 3)])
+    monkeypatch.setattr(picture_history, "PIXEL_BYTES", 60 * SIDE * SIDE)
+    monkeypatch.setattr(picture_history, "copies_of", lambda vouched, train: 4)
+    history = learn_picture_history(drawn.pipeline)
+    assert sum(history.counts) < 70
+    assert all(uses(history, LAST, f"000{row}.png") == (4, 0, 0) for row in (1, 2, 3))
+
+
+def test_a_picture_is_found_again_by_its_file(drawn: Shop) -> None:
+    """Its place changed when others came; another is gone."""
+    feedback(drawn.pipeline, [said("confirmed", LAST, 5), said("confirmed", LAST, 6)])
+    files = good(HISTORY, LAST)
+    gone = files.pop("0006.png")
+    put_day(drawn.source, LAST, {**files, "0000_a.png": gone})
+    history = learn_picture_history(drawn.pipeline)
+    assert (history.feedback.confirmed, history.feedback.not_found) == (1, 1)
+    assert uses(history, LAST, "0005.png") == (0, 0, 0) and sum(uses(history, LAST, "0006.png")) == 1
+
+
+def test_pictures_in_parquet_without_a_name_are_known_by_their_place(drawn: Shop) -> None:
+    for number in range(LAST - 4, FRESH + 2):
+        put_day(drawn.source, number, {})
+        table = as_table(good(HISTORY, number)).select(["image"])
+        pq.write_table(table, drawn.source / f"date={day(number)}/part-0.parquet")
+    done = feedback(drawn.pipeline, [said("confirmed", LAST, 5), said("false_alarm", LAST, 6)])
+    assert [mark.keys for mark in done.marks] == [{}, {}]
+    history = learn_picture_history(drawn.pipeline)
+    assert uses(history, LAST, "0005.png") == (0, 0, 0) and uses(history, LAST, "0006.png")[0] >= 1
+
+
+def test_a_training_on_pictures_says_what_became_of_verdicts(tmp_path: Path) -> None:
+    shop = write_boards(tmp_path / "shop", history=10, steps=1)
+    feedback(shop.pipeline, [said("confirmed", LAST, 5), said("false_alarm", LAST, 6), said("confirmed", FRESH, 0)])
+    report = run_ae("--quiet", "train", shop.yaml, "--json").json
+    assert report["feedback"] == {"confirmed": 1, "false_alarms": 1, "copies": 1, "not_found": 0, "elsewhere": 1}
+    assert report["rows_seen"] == 49
+    notes = [note for note in report["notes"] if note.startswith("feedback: ")]
+    assert len(notes) == 3 and "1 confirmed row was left out" in notes[0] and "1 time each" in notes[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,11 @@ from ae_plugin.core.pictures import Picture
 from ae_plugin.core.tiles import cut, side_for
 from ae_plugin.core.values import Floats, evenly_spaced
 from ae_plugin.engines.pictures import PictureReader, decoded
+from ae_plugin.engines.sample import Marked
 from ae_plugin.errors import DataError
-from ae_plugin.jobs.history import training_partitions
+from ae_plugin.jobs.feedback import honoured
+from ae_plugin.jobs.history import beyond, copies_of, training_partitions
+from ae_plugin.schemas import FeedbackUse
 from ae_plugin.store.files import SourceFile
 
 log = logging.getLogger(__name__)
@@ -43,6 +46,8 @@ class PictureHistory:
         validation: float32 [k, h, w, C], tiles of others, to stop by.
         calibration: pictures that nothing is learned from but p-values.
         counts: pictures for training, validation and calibration.
+        feedback: what became of people's verdicts on pictures.
+        notes: what the user should know of it, in words.
     """
 
     groups: dict[str, list[SourceFile]]
@@ -56,6 +61,8 @@ class PictureHistory:
     validation: Floats
     calibration: list[Picture]
     counts: tuple[int, int, int]
+    feedback: FeedbackUse
+    notes: list[str]
 
 
 def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
@@ -66,22 +73,33 @@ def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
         ConfigError: train.until or train.partitions leave nothing.
     """
     groups = training_partitions(pipeline)
+    said = honoured(pipeline, groups)
     readers = [PictureReader(files) for files in groups.values()]
-    total = sum(_rows(reader) for reader in readers)
+    rows = [_rows(reader) for reader in readers]
+    total = sum(rows)
+    normal, wrong = _judged(dict(zip(groups, rows, strict=True)), said.marks)
     rng = np.random.default_rng([pipeline.model.seed, 7])
-    order = rng.permutation(total)[: pipeline.train.max_rows]
-    pictures, unreadable = _sample(readers, order)
-    if len(pictures) < MIN_PICTURES:
+    order = [row for row in rng.permutation(total).tolist() if row not in wrong]
+    order.sort(key=lambda row: row not in normal)
+    found, unreadable = _sample(readers, set(order[: pipeline.train.max_rows]), normal)
+    if len(found) < MIN_PICTURES:
+        beside = f" beside {said.use.confirmed} that were confirmed as wrong" if said.use.confirmed else ""
         raise DataError(
-            f"history holds {len(pictures)} pictures that can be read; at least {MIN_PICTURES} are needed",
+            f"history holds {len(found)} pictures that can be read{beside}; at least {MIN_PICTURES} are needed",
             where=pipeline.source.uri,
             mend="Bring more pictures, or raise train.partitions",
         )
+    pictures = [picture for _, picture in found]
+    vouched = np.array([row in normal for row, _ in found], bool)
     places = rng.permutation(len(pictures))
+    places = places[np.argsort(vouched[places], kind="stable")]  # the last are trained on
     held = min(max(len(pictures) // 5, min(2 * rows_needed(pipeline.score.alert_rate), len(pictures) * 2 // 5)), 2_000)
     stop = max(len(pictures) // 10, 2)
-    parts = places[:held], places[held : held + stop], places[held + stop :]
-    calibration, validation, train = ([pictures[i] for i in sorted(part)] for part in parts)
+    parts = [np.sort(part) for part in np.split(places, [held, held + stop])]
+    calibration, validation, train = ([pictures[i] for i in part] for part in parts)
+    trained = int(vouched[parts[2]].sum())
+    copies = copies_of(trained, len(train)) if trained else 0
+    shown = [pictures[i] for i in parts[2] for _ in range(copies if vouched[i] else 1)]
     side = side_for(picture.pixels.shape[:2] for picture in pictures)
     channels = 3 if any(picture.pixels.shape[2] >= 3 for picture in pictures) else 1
     log.info("history: %d partitions, %d pictures, %d used", len(groups), total, len(pictures))
@@ -93,11 +111,24 @@ def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
         unreadable=unreadable,
         side=side,
         channels=channels,
-        train=_tiles(train, side, channels, rng),
+        train=_tiles(shown, side, channels, rng),
         validation=_tiles(validation, side, channels, rng),
         calibration=calibration,
         counts=(len(train), len(validation), len(calibration)),
+        feedback=said.use.model_copy(update={"false_alarms": trained, "copies": copies}),
+        notes=beyond(said.use, trained),
     )
+
+
+def _judged(rows: dict[str, int], marks: Mapping[str, Marked]) -> tuple[set[int], set[int]]:
+    """Places in all of history of pictures that people know to be normal, and to be wrong."""
+    normal, wrong, start = set[int](), set[int](), 0
+    for partition, count in rows.items():
+        own = marks.get(partition, Marked())
+        normal |= {start + row for row in own.normal}
+        wrong |= {start + row for row in own.wrong}
+        start += count
+    return normal, wrong
 
 
 def _rows(reader: PictureReader) -> int:
@@ -106,22 +137,25 @@ def _rows(reader: PictureReader) -> int:
 
 
 def _sample(
-    readers: Sequence[PictureReader], order: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> tuple[list[Picture], int]:
-    """The pictures at places, in the source's order; every second, fourth ... if all do not fit the memory budget."""
-    found: list[Picture] = []
+    readers: Sequence[PictureReader], wanted: set[int], needed: set[int]
+) -> tuple[list[tuple[int, Picture]], int]:
+    """The pictures at some places, in the source's order, and how many of them cannot be read.
+
+    Every second, fourth ... of them if all do not fit the memory budget; those that are needed always.
+    """
+    found: list[tuple[int, Picture]] = []
     unreadable, readable, every, spent = 0, 0, 1, 0
-    for _, picture in decoded_at(readers, set(order.tolist())):
+    for place, picture in decoded_at(readers, wanted):
         if not isinstance(picture, Picture):
             unreadable += 1
             continue
-        if readable % every == 0:
-            found.append(picture)
+        if readable % every == 0 or place in needed:
+            found.append((place, picture))
             spent += picture.pixels.nbytes
         readable += 1
         if spent > PIXEL_BYTES:  # of all of history, not of its oldest part
-            found, every = found[::2], every * 2
-            spent = sum(one.pixels.nbytes for one in found)
+            found, every = [one for i, one in enumerate(found) if i % 2 == 0 or one[0] in needed], every * 2
+            spent = sum(picture.pixels.nbytes for _, picture in found)
     return found, unreadable
 
 

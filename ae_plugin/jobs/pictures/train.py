@@ -25,6 +25,7 @@ from ae_plugin.jobs.pictures.gate import run_picture_gate
 from ae_plugin.jobs.pictures.history import PictureHistory, learn_picture_history
 from ae_plugin.jobs.pictures.versions import PictureCard, pack_pictures
 from ae_plugin.jobs.progress import training_folder
+from ae_plugin.jobs.summary import feedback_notes
 from ae_plugin.jobs.versions import REPORT, pack_schema
 from ae_plugin.models.checkpoint import held
 from ae_plugin.schemas import ColumnNote, Gate, TrainReport
@@ -192,6 +193,7 @@ def _report(pipeline: Pipeline, history: PictureHistory, job: _Fitted) -> TrainR
         loss_curve=job.curve,
         export_difference=job.gap,
         gate=Gate(passed=False, reasons=[], results=[]),
+        feedback=history.feedback,
         notes=_notes(pipeline, history),
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
@@ -215,4 +217,4 @@ def _notes(pipeline: Pipeline, history: PictureHistory) -> list[str]:
         notes.append(f"{history.unreadable} pictures of history cannot be read, and were left out")
     if sum(history.counts) < history.total:
         notes.append(f"history holds {history.total} pictures; {sum(history.counts)} were used")
-    return notes
+    return [*notes, *feedback_notes(history.feedback), *history.notes]
