@@ -162,6 +162,24 @@ FOUND = {
     assert 0 < found["flagged"] < rows / 10 and found["cells"] > 0
 
 
+def test_a_detector_of_pictures_scores_without_them(boards: Trained) -> None:
+    code = """
+import ae_plugin, pathlib
+detector = ae_plugin.load(sys.argv[1], alert_rate=0.05)
+paths = sorted(pathlib.Path(sys.argv[2]).iterdir())
+FOUND = {
+    "flagged": int(detector.score(paths)["is_anomaly"].sum()),
+    "explained": len(detector.explain(paths)),
+    "denoised": len(detector.denoise(paths)),
+    "codes": detector.embed(paths).shape[0],
+}
+"""
+    shop = boards.shop
+    found, modules = python(code, shop.output, shop.source / f"date={day(FRESH)}", blocked=NOT_THERE)
+    assert not modules & set(NOT_THERE)
+    assert found["flagged"] == found["explained"] >= 4 and found["denoised"] == found["codes"] == 35
+
+
 @pytest.fixture(params=["orders", "boards"])
 def either(request: pytest.FixtureRequest, trained: Trained, boards: Trained) -> Shop:
     """A pipeline of a table, or of pictures."""
