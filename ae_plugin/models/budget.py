@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train: `steps` mini-batches of `rows` rows."""
+    """How long to train: `steps` mini-batches of `rows` rows, or until `patience` looks in a row saw no gain."""
 
     steps: int
     rows: int
+    patience: int = 6
 
     @staticmethod
     def auto(rows: int) -> Budget:
@@ -21,9 +22,10 @@ class Budget:
     def of_tiles(side: tuple[int, int], tiles: int) -> Budget:
         """A budget for pictures: twenty times through history, within what a worker can be kept busy with."""
         least, most = (1_200, 6_000) if side[0] * side[1] > 2_500 else (1_500, 2_000)
-        return Budget(min(max(least, 20 * tiles // 32), most), 32)
+        # No patience: what is learned last, when steps are small, is what tells a faint defect from none.
+        return Budget(min(max(least, 20 * tiles // 32), most), 32, patience=1_000)
 
     @property
     def second(self) -> Budget:
         """The budget of the second lesson: long tables need fewer steps a row."""
-        return Budget(min(self.steps, 1500), self.rows)
+        return Budget(min(self.steps, 1500), self.rows, self.patience)

@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 LEARNING_RATE = 2e-3
 WARM_UP = 20
-PATIENCE = 6
 CHUNK = 20
 
 
@@ -87,7 +86,7 @@ def train(
     fixed = lesson.held_out(validation_rng(seed))
     every = max(CHUNK, budget.steps // 30 // CHUNK * CHUNK)
     start, first, saved = time.perf_counter(), state.step, time.perf_counter()
-    while state.step < budget.steps and state.patience < PATIENCE:
+    while state.step < budget.steps and state.patience < budget.patience:
         loss = state.advance(min(CHUNK, budget.steps - state.step))
         if state.step % every and state.step < budget.steps:
             continue
@@ -176,7 +175,7 @@ class _State:
         loss = self.loss(fixed)
         if not np.isfinite(loss + train_loss):
             log.warning("step %d: the loss is no number any more, training ends", self.step)
-            self.patience = PATIENCE
+            self.patience = self.budget.patience
             return
         self.curve.append((self.step, round(train_loss, 6), round(loss, 6)))
         if loss < self.best_loss * (1 - 1e-4):

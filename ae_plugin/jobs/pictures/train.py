@@ -8,7 +8,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -111,7 +111,7 @@ def _fit(
     latent = int(model.outputs[1].shape[-1])
     budget = Budget.of_tiles(history.side, len(history.train))
     if pipeline.train.steps != "auto":
-        budget = Budget(int(pipeline.train.steps), budget.rows)
+        budget = replace(budget, steps=int(pipeline.train.steps))
     log.info("training on %d tiles of %d x %d, %d steps", len(history.train), *history.side, budget.steps)
 
     def load(flat: bytes) -> LiteRepairer:
