@@ -23,6 +23,7 @@ from scipy.ndimage import gaussian_filter
 from ae_plugin.core.calibration import PValues, Tail, is_anomaly, whole_levels
 from ae_plugin.core.descriptors import hog
 from ae_plugin.core.neighbours import SEED, Indices, Neighbours
+from ae_plugin.core.picture_guard import LEVELS
 from ae_plugin.core.pictures import Picture, Pixels, from_float, to_float
 from ae_plugin.core.tiles import Cut, cut, join
 from ae_plugin.core.values import Bools, Floats
@@ -50,7 +51,7 @@ class PictureReference:
         upright: what `near` counts, 1/3 to 3: more, the better it tells history's tiles from the same ones turned.
         calibration: float32 [m], scores of the calibration pictures, increasing.
         hottest: float32 [m], the largest heat in each of them, increasing.
-        far: the distance that 95% of the calibration pictures' middle tiles stay within; the guard's measure.
+        far: the distances that each of `LEVELS` of the calibration pictures' middle tiles stay within; for the guard.
     """
 
     near: Neighbours
@@ -58,7 +59,7 @@ class PictureReference:
     upright: float
     calibration: Floats
     hottest: Floats
-    far: float
+    far: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -253,14 +254,14 @@ def fit_picture_reference(
     views = {"near": measured, "wrong": look(network, near, validation).views["wrong"]}
     tails = {name: Tail.fit(views[name]) for name in VIEWS}
     upright = 3 ** (2 * _upright(near, validation) - 1)
-    blank = PictureReference(near, tails, upright, np.zeros(1, np.float32), np.zeros(1, np.float32), 0.0)
+    blank = PictureReference(near, tails, upright, np.zeros(1, np.float32), np.zeros(1, np.float32), ())
     side = train.shape[1], train.shape[2]
     scored = list(PictureScorer(network, blank, side, channels, 0.5, contaminated).score(calibration))
     return replace(
         blank,
         calibration=np.sort(np.array([one.score for one in scored], np.float32)),
         hottest=np.sort(np.array([one.heat.max() for one in scored], np.float32)),
-        far=float(np.quantile([one.distance for one in scored], 0.95)),
+        far=tuple(np.quantile([one.distance for one in scored], LEVELS).tolist()),
     )
 
 

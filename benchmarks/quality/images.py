@@ -141,7 +141,7 @@ def turns(args: argparse.Namespace) -> Iterator[tuple[str, str, int]]:
 def collect(args: argparse.Namespace) -> pd.DataFrame:
     """Measure what is not yet known."""
     FOUND.parent.mkdir(exist_ok=True)
-    fresh = not FOUND.exists()
+    fresh = not FOUND.exists() or not FOUND.stat().st_size
     known = set() if fresh else {tuple(row) for row in pd.read_csv(FOUND)[["set", "method", "seed"]].to_numpy()}
     with FOUND.open("a", newline="") as handle:
         writer = csv.DictWriter(handle, FIELDS)

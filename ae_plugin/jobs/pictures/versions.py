@@ -53,7 +53,9 @@ class PictureCard(BaseModel):
     partitions: dict[str, str] = Field(description="Partition trained on -> fingerprint of its files.")
     views: list[str]
     upright: float = Field(ge=0.3, le=3, description="What the distance from history counts beside the hottest pixel.")
-    far: float = Field(description="Distance that 95% of the calibration pictures' middle tiles stay within.")
+    far: tuple[float, float, float, float] = Field(
+        description="Distances that 25, 50, 75 and 95% of the calibration pictures' middle tiles stay within."
+    )
     versions: dict[str, str] = Field(description="Package -> version it was trained with.")
     created_at: str
     files: dict[str, str] = Field(default_factory=dict, description="File -> sha256.")
@@ -109,7 +111,7 @@ def _unpack(card: PictureCard, arrays: dict[str, Any]) -> PictureReference:
     """Raise KeyError or ValueError where arrays are missing or do not fit the card: another release wrote them."""
     described = hog(np.zeros((1, *card.side, card.channels), np.float32)).shape[1]
     rows = arrays["calibration"].size
-    wanted = shared_shapes(arrays, described + card.latent_dim, card.views)
+    wanted = shared_shapes(arrays, described, card.views)
     check_shapes(arrays, {**wanted, "calibration": (rows,), "hottest": (rows,)})
     return PictureReference(
         near=near_of(arrays),
