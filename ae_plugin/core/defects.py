@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter, grey_dilation, grey_erosion, map_coor
 from ae_plugin.core.values import Bools, Floats
 
 NOISE = 0.1
-_LOUD = 0.08
+VISIBLE = 0.08
 """Change of a pixel, of the range of brightness, from which on it is a defect that can be seen."""
 _FAINT, _SOFT = 0.3, 0.3
 """How many defects let the good tile shine through, and how many fade out at their edge."""
@@ -30,7 +30,7 @@ def spoil(tiles: Floats, rng: np.random.Generator, *, noisy: float = 0.5) -> tup
         for _ in range(rng.integers(0, 4)):
             kind = KINDS[rng.integers(len(KINDS))]
             out[index] = spoil_one(out[index], tiles[rng.integers(len(tiles))], kind, rng)
-    seen = np.abs(out - tiles).max(axis=3) > _LOUD
+    seen = np.abs(out - tiles).max(axis=3) > VISIBLE
     loud = rng.uniform(size=len(out)) < noisy
     strength = rng.uniform(0, NOISE, (loud.sum(), 1, 1, 1)).astype(np.float32)
     out[loud] += strength * rng.standard_normal(out[loud].shape, np.float32)

@@ -56,7 +56,7 @@ def ours(one: Set, seed: int) -> tuple[Opinion, float]:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         for name, pictures in (("history", one.train), ("new", one.test)):
-            pq.write_table(pa.table({"image": [_png(picture) for picture in pictures]}), work / f"{name}.parquet")
+            pq.write_table(pa.table({"image": [png(picture) for picture in pictures]}), work / f"{name}.parquet")
         pipeline = Pipeline.model_validate(
             {
                 "name": "bench",
@@ -76,13 +76,14 @@ def ours(one: Set, seed: int) -> tuple[Opinion, float]:
     repaired = np.stack([decode(data).pixels[..., 0] for data in denoised]).astype(np.float32) / 255
     heat = None
     if one.wrong is not None:
-        decoded = [decode(_png(picture)) for picture in one.test]
+        decoded = [decode(png(picture)) for picture in one.test]
         heat = np.stack([found.heat for found in version.scorer.score(decoded)]).astype(np.float32)
     opinion = Opinion(scores["anomaly_score"].to_numpy(np.float32), heat, repaired)
     return opinion, float(scores["is_anomaly"].to_numpy(bool)[~one.odd].mean())
 
 
-def _png(picture: Bytes) -> bytes:
+def png(picture: Bytes) -> bytes:
+    """A picture as a PNG file."""
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, "PNG", compress_level=1)
     return stream.getvalue()
