@@ -11,7 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-ALL = ["alarms", "odd", "gate", "incidents", "guard", "cells", "dirty", "tables", "detection"]
+ALL = [
+    *("alarms", "odd", "gate", "incidents", "guard", "images", "imageguard"),
+    *("cells", "dirty", "tables", "detection"),
+]
 
 
 def main() -> int:
