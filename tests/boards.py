@@ -96,10 +96,13 @@ def as_table(files: dict[str, bytes]) -> pa.Table:
     return pa.table({"file": list(files), "image": pa.array(list(files.values()), pa.binary())})
 
 
-def denoised(output: Path, number: int) -> dict[str, bytes]:
-    """What a scored day's denoised pictures are, by name and in order."""
-    table = pq.read_table(output / f"denoised/date={day(number)}/part-0.parquet", partitioning=None)
-    return dict(zip(table["file"].to_pylist(), table["image"].to_pylist(), strict=True))
+def written(output: Path, number: int, dataset: str = "denoised") -> dict[str, bytes]:
+    """A day's pictures as a run wrote them, by name and in order: files as of files, or Parquet as of Parquet."""
+    folder = output / dataset / f"date={day(number)}"
+    if (folder / "part-0.parquet").exists():
+        table = pq.read_table(folder / "part-0.parquet", partitioning=None)
+        return dict(zip(table["file"].to_pylist(), table["image"].to_pylist(), strict=True))
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.*"))}
 
 
 BOARDS: dict[str, Any] = {

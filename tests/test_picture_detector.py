@@ -17,7 +17,7 @@ from ae_plugin.core.regions import Region, regions
 from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.jobs.score import score
 from ae_plugin.picture_detector import PictureDetector
-from tests.boards import BROKEN, SIDE, as_table, board, denoised, good, put_day, scratched
+from tests.boards import BROKEN, SIDE, as_table, board, good, put_day, scratched, written
 from tests.conftest import Trained
 from tests.shop import FRESH, day
 
@@ -58,7 +58,7 @@ def test_scores_are_those_of_the_job(
     assert found.schema.equals(wanted.select(found.schema.names).schema)
     assert found.equals(wanted.select(found.schema.names))
     assert 8 <= found["is_anomaly"].to_pylist().count(True) < 15 and found["error"].null_count == 20
-    assert detector.denoise(table).to_pydict()["image"] == list(denoised(shop.output, FRESH).values())
+    assert detector.denoise(table).to_pydict()["image"] == list(written(shop.output, FRESH).values())
     heat = shop.read("heatmaps", FRESH)
     explained = detector.explain(table)
     assert [one.row for one in explained] == heat["row"].to_pylist()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.score import score
-from tests.boards import BROKEN, as_table, board, denoised, good, png, put_day, scratched
+from tests.boards import BROKEN, as_table, board, good, png, put_day, scratched, written
 from tests.conftest import Trained
 from tests.running import tree
 from tests.shop import FRESH, Shop, day, make_orders, spoil
@@ -126,13 +126,13 @@ def test_every_picture_comes_out_once_and_in_order(boards: Trained, stored: str)
             record = score(shop.pipeline, day(FRESH), source=source, output=str(shop.output))
             scores = shop.read("scores", FRESH)
             assert scores["file"].to_pylist() == list(files) and scores["row"].to_pylist() == list(range(len(files)))
-            assert list(denoised(shop.output, FRESH)) == list(files)
+            assert list(written(shop.output, FRESH)) == list(files)
             broken = [kind in BROKEN for kind in kinds]
             for name in ("anomaly_score", "p_value", "is_anomaly"):
                 assert scores[name].is_null().to_pylist() == broken, name
             assert scores["error"].is_valid().to_pylist() == broken
             assert (record.rows, record.unreadable_rows) == (len(files), sum(broken))
-            for (name, data), found in zip(files.items(), denoised(shop.output, FRESH).values(), strict=True):
+            for (name, data), found in zip(files.items(), written(shop.output, FRESH).values(), strict=True):
                 assert name.partition("_")[2].removesuffix(".png") in WHOLE or found == data
 
     check()
@@ -147,7 +147,7 @@ def test_many_pictures_cross_every_buffer_in_order(boards: Trained, tmp_path: Pa
     score(shop.pipeline, day(FRESH))
     scores, heat = shop.read("scores", FRESH), shop.read("heatmaps", FRESH)
     assert scores["file"].to_pylist() == names and scores["row"].to_pylist() == list(range(600))
-    assert list(denoised(shop.output, FRESH)) == names
+    assert list(written(shop.output, FRESH)) == names
     flagged = [row for row, odd in enumerate(scores["is_anomaly"].to_pylist()) if odd]
     assert heat["row"].to_pylist() == flagged and heat["file"].to_pylist() == [names[row] for row in flagged]
 

@@ -114,12 +114,18 @@ def watched(what: str, n: int, root: Path, note: Path, *words: object, code: str
 
 
 def partition(output: Path, number: int = FRESH) -> dict[str, str]:
-    """What a reader of the partition's Parquet sees: dataset -> sha256."""
-    paths = {name: output / name / f"date={day(number)}" for name in DATASETS}
-    found = {name: sorted(path.iterdir()) if path.exists() else [] for name, path in paths.items()}
-    return {
-        f"{name}/{path.name}": sha256(path.read_bytes()).hexdigest() for name, files in found.items() for path in files
-    }
+    """What a reader of the partition sees, as its record names it: a Parquet file or a folder of pictures -> sha256."""
+    seen = {}
+    for name in DATASETS:
+        folder = output / name / f"date={day(number)}"
+        files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        digests = {path: sha256(file.read_bytes()).hexdigest() for path, file in files.items()}
+        if set(digests) <= {"part-0.parquet"}:
+            seen |= {f"{name}/{path}": digest for path, digest in digests.items()}
+        else:
+            printed = "".join(f"{digest}  {path}\n" for path, digest in digests.items())
+            seen[f"{name}/"] = sha256(printed.encode()).hexdigest()
+    return seen
 
 
 def journals(output: Path) -> list[Path]:
@@ -213,7 +219,7 @@ def small(
     """A few hundred orders with other faults than before; or nothing but nulls, which is refused; or boards."""
     if request.param == "pictures":
         found = replace(change_of_boards(boards, tmp_path_factory.mktemp("small-pictures")), every=3)
-        assert {name.partition("/")[0] for name in found.new} == {"scores", "denoised", "heatmaps"}
+        assert set(found.new) == {"scores/part-0.parquet", "denoised/", "heatmaps/part-0.parquet"}
         return found
     table = spoil(make_orders(260, day(FRESH), seed=2), seed=2)
     if request.param == "quarantined":
