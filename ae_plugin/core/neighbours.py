@@ -105,7 +105,7 @@ class Neighbours:
         """The same without the rows that were held out, for whoever asks about those."""
         return replace(self, points=self.points[: len(self.points) - self.held], held=0) if self.held else self
 
-    def distance(self, x: Floats, code: Floats, own: Indices | None = None) -> Floats:
+    def distance(self, x: Floats, code: Floats, own: Indices | None = None, block: int = _BLOCK) -> Floats:
         """Distance of rows from the points, float32 [n].
 
         Computed in whole blocks of one size: how a BLAS rounds a row depends on how many rows it is given.
@@ -114,23 +114,24 @@ class Neighbours:
             x: float32 [n, F].
             code: float32 [n, L].
             own: the points that the rows themselves are, [n], -1 for none; those do not count.
+            block: rows measured at a time; small where few are asked at once.
         """
         rows, features = x.shape
         out = np.empty(rows, np.float32)
-        block = np.zeros((self.points.shape[1] + 1, _BLOCK), np.float32)
-        block[-1] = 1
-        apart = np.empty((len(self.points), _BLOCK), np.float32)
-        for start in range(0, rows, _BLOCK):
-            part = slice(start, start + _BLOCK)
-            here = min(rows - start, _BLOCK)
-            np.multiply(x[part].T, self.scale[0], out=block[:features, :here])
-            np.multiply(code[part].T, self.scale[1], out=block[features:-1, :here])
-            np.matmul(self._asking, block, out=apart)
+        asked = np.zeros((self.points.shape[1] + 1, block), np.float32)
+        asked[-1] = 1
+        apart = np.empty((len(self.points), block), np.float32)
+        for start in range(0, rows, block):
+            part = slice(start, start + block)
+            here = min(rows - start, block)
+            np.multiply(x[part].T, self.scale[0], out=asked[:features, :here])
+            np.multiply(code[part].T, self.scale[1], out=asked[features:-1, :here])
+            np.matmul(self._asking, asked, out=apart)
             if own is not None:
                 there = np.flatnonzero(own[part] >= 0)
                 apart[own[part][there], there] = np.inf
-            squares = _least(apart.reshape(self.groups, -1, _BLOCK), self.nearest)
-            squares += np.einsum("ij,ij->j", block[:-1], block[:-1])
+            squares = _least(apart.reshape(self.groups, -1, block), self.nearest)
+            squares += np.einsum("ij,ij->j", asked[:-1], asked[:-1])
             out[part] = np.sqrt(np.maximum(squares, 0)).mean(axis=(0, 1))[:here]
         return out
 
@@ -145,7 +146,9 @@ def _least(squares: Floats, nearest: int) -> Floats:
     """The smallest of each part, [groups, nearest, n] of [groups, size, n]."""
     if nearest == 1:
         return np.asarray(squares.min(axis=1, keepdims=True))
-    return np.asarray(np.partition(squares, nearest - 1, axis=1)[:, :nearest])
+    each = np.ascontiguousarray(squares.swapaxes(1, 2))  # side by side they are told apart many times faster
+    each.partition(nearest - 1, axis=2)
+    return np.asarray(each[..., :nearest].swapaxes(1, 2))
 
 
 def _centres(rows: Floats) -> Floats:

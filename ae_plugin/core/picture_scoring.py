@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter1d
 
 from ae_plugin.core.calibration import PValues, Tail, is_anomaly, whole_levels
 from ae_plugin.core.descriptors import hog
@@ -28,9 +28,9 @@ from ae_plugin.core.pictures import Picture, Pixels, from_float, to_float
 from ae_plugin.core.tiles import Cut, cut, join
 from ae_plugin.core.values import Bools, Floats
 
-BLOCK = 16
-"""Tiles the network sees at a time: always as many, since how a runtime rounds may depend on it."""
-TOGETHER = 64
+BLOCK, ASKED = 8, 64
+"""Tiles seen by the network, and measured, at a time: always as many, since how they round may depend on it."""
+TOGETHER = 128
 """Tiles of small pictures that are looked at together."""
 SMOOTH = 1.0
 VIEWS = "near", "wrong"
@@ -145,12 +145,11 @@ class PictureScorer:
         for tiles, where in cuts:
             own = slice(start, start + len(tiles))
             start = own.stop
-            maps = join(np.concatenate([looked.repaired[own], looked.heat[own]], axis=3), where)
             yield ScoredPicture(
                 score=whole_levels(nats[own].max(keepdims=True))[0],
                 distance=np.float32(np.median(looked.views["near"][own])),
-                heat=maps[..., -1],
-                repaired=maps[..., :-1],
+                heat=join(looked.heat[own], where)[..., 0],
+                repaired=join(looked.repaired[own], where),
                 code=looked.codes[own].mean(axis=0),
             )
 
@@ -201,17 +200,18 @@ def look(network: Repairer, near: Neighbours, tiles: Floats, own: Indices | None
 def distance(near: Neighbours, tiles: Floats, own: Indices | None = None) -> Floats:
     """How far tiles are from those of history, float32 [n]."""
     described = hog(tiles)
-    return near.distance(described, described[:, :0], own)
+    return near.distance(described, described[:, :0], own, ASKED)
 
 
 def run(network: Repairer, tiles: Floats) -> tuple[Floats, Floats]:
     """Run the network over any number of tiles, in whole blocks; the last is filled up with zeros."""
     parts = []
     for start in range(0, max(len(tiles), 1), BLOCK):
-        part = tiles[start : start + BLOCK]
-        filled = np.zeros((BLOCK, *tiles.shape[1:]), np.float32)
-        filled[: len(part)] = part
-        parts.append([array[: len(part)] for array in network(filled)])
+        part = block = tiles[start : start + BLOCK]
+        if len(part) < BLOCK:
+            block = np.zeros((BLOCK, *tiles.shape[1:]), np.float32)
+            block[: len(part)] = part
+        parts.append([array[: len(part)] for array in network(block)])
     maps, codes = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return maps, codes
 
@@ -226,7 +226,14 @@ def heat_of(maps: Floats, tiles: Floats) -> Floats:
     """How likely each pixel is wrong and how much would be changed, 0..1, smoothed, float32 [n, h, w]."""
     changed = np.abs(maps[..., :-1] - tiles).mean(axis=3)
     odd = np.sqrt(np.minimum(changed, 1) * maps[..., -1])
-    return np.asarray(gaussian_filter(odd, (0.0, SMOOTH, SMOOTH)), np.float32)
+    _, height, width = odd.shape
+    return np.asarray(_smoothing(height) @ odd @ _smoothing(width).T)
+
+
+@cache
+def _smoothing(length: int) -> Floats:
+    """The matrix that smooths along a side: a product with it, tile by tile, is many times as fast as a filter."""
+    return np.asarray(gaussian_filter1d(np.eye(length, dtype=np.float32), SMOOTH, axis=0))
 
 
 def fit_picture_reference(

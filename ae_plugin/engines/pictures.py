@@ -19,7 +19,7 @@ FILES = pa.schema([("file", pa.string()), ("image", pa.binary()), ("error", pa.s
 BATCH_PICTURES = 256
 BATCH_BYTES = 32 * 2**20
 _FILE_BYTES = 2**30  # an Arrow array of bytes holds twice as many
-_PIXEL_BYTES = 32 * 2**20
+PIXEL_BYTES = 32 * 2**20
 _READ_THREADS = 4
 
 T = TypeVar("T")
@@ -116,28 +116,28 @@ def image_column(schema: pa.Schema, where: str = "") -> str:
     return found[0] if len(found) == 1 else "image"
 
 
-def decoded(batches: Iterable[pa.RecordBatch], threads: int = 2) -> Iterator[Decoded]:
+def decoded(batches: Iterable[pa.RecordBatch], threads: int = 2, size: int = PIXEL_BYTES) -> Iterator[Decoded]:
     """Decode the pictures of record batches in threads, in order, a bounded number ahead of whoever uses them.
 
     Args:
         batches: of a `PictureReader`, with the column of pictures.
         threads: that decode.
+        size: bytes of the pixels of a record batch, which is cut where it has more; only a single picture may.
 
     Yields:
-        (record batch, a picture for each of its rows, or why there is none). Record batches are cut where their pixels
-        would take too much memory.
+        (record batch, a picture for each of its rows, or why there is none).
 
     Raises:
         DataError: what reading raises, or see `image_column`.
     """
-    return prefetch(_decode(batches, threads), 1)
+    return prefetch(_decode(batches, threads, size), 1)
 
 
-def _decode(batches: Iterable[pa.RecordBatch], threads: int) -> Iterator[Decoded]:
+def _decode(batches: Iterable[pa.RecordBatch], threads: int, size: int) -> Iterator[Decoded]:
     for batch in prefetch(batches, 1):
         pictures = parallel(functools.partial(_picture, *_cells(batch)), range(batch.num_rows), threads)
         start = 0
-        for group in _grouped(pictures, _pixel_bytes, batch.num_rows, _PIXEL_BYTES):
+        for group in _grouped(pictures, _pixel_bytes, batch.num_rows, size):
             yield batch.slice(start, len(group)), group
             start += len(group)
 

@@ -227,7 +227,7 @@ def test_pictures_may_be_cut_anywhere(boards: Trained, cuts: list[int], group: i
         wanted = picture_outputs(shop, root / "whole", root / "out-whole")
         assert wanted["heatmaps"].num_rows > 5 and wanted["scores"].num_rows == MANY
         patch.setattr(engine.PictureReader.__init__, "__defaults__", (rows, size))
-        patch.setattr(engine, "_PIXEL_BYTES", size)
+        patch.setattr("ae_plugin.jobs.pictures.score._UNIT_BYTES", size)
         found = picture_outputs(shop, root / "cut", root / "out-cut")
         for name, content in wanted.items():
             assert found[name].equals(content), name

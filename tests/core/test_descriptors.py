@@ -43,3 +43,16 @@ def test_a_pixel_more_or_less_matters_less_than_another_thing() -> None:
             thing[top : top + 8, left : left + 8] = 1
     one, moved, other = hog(things[:1]), hog(np.roll(things[:1], 1, axis=2)), hog(things[1:])
     assert np.linalg.norm(one - moved) < 0.5 * np.linalg.norm(one - other)
+
+
+def test_a_gradient_is_shared_by_the_two_orientations_it_lies_between() -> None:
+    """As its angle says, for slopes in every direction and through the places where two octants meet."""
+    down, right = np.mgrid[:16, :16].astype(np.float32)
+    for degrees in range(0, 360, 5):
+        angle = np.deg2rad(degrees)
+        slope = np.float32(np.sin(angle)) * down + np.float32(np.cos(angle)) * right
+        found = hog(0.5 + slope[None, ..., None] / 64)[0, : PLACES * ORIENTATIONS].reshape(ORIENTATIONS, PLACES)
+        middle = np.square(found[:, PLACES // 2 + GRID // 2])
+        turn = degrees / 360 * ORIENTATIONS
+        apart = np.abs((np.arange(ORIENTATIONS) - turn + ORIENTATIONS / 2) % ORIENTATIONS - ORIENTATIONS / 2)
+        assert np.allclose(middle, np.maximum(1 - apart, 0) / 64, atol=1e-6), degrees

@@ -22,7 +22,6 @@ from PIL import Image
 
 from ae_plugin.config import Source
 from ae_plugin.core.pictures import Picture, PictureError
-from ae_plugin.engines import pictures
 from ae_plugin.engines.pictures import FILES, PictureReader, decoded, image_column
 from ae_plugin.errors import DataError
 from ae_plugin.store.files import SourceFile, list_source, partitions_of
@@ -258,11 +257,10 @@ def test_every_row_is_decoded_in_order_however_it_is_cut(values: list[int | None
     assert shades(iter(pairs)) == ["is missing" if value is None else value for value in values]
 
 
-def test_record_batches_are_cut_where_pixels_take_too_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "_PIXEL_BYTES", 100)
+def test_record_batches_are_cut_where_pixels_take_too_much_memory() -> None:
     sides = [5, 5, 5, 5, 5, 20, 2, 2]
     batch = pa.RecordBatch.from_pydict({"image": [png(9, side) for side in sides]})
-    found = [[image.pixels.shape[0] for image in images] for _, images in decoded([batch])]
+    found = [[image.pixels.shape[0] for image in images] for _, images in decoded([batch], size=100)]
     assert found == [[5] * 4, [5], [20], [2, 2]]
 
 

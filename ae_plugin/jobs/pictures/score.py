@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,7 +19,8 @@ from ae_plugin.core.picture_scoring import ScoredPicture, mend
 from ae_plugin.core.pictures import Picture, PictureError, encode
 from ae_plugin.core.values import Bools, Floats
 from ae_plugin.engines.folders import FolderWriter, check_layout
-from ae_plugin.engines.pictures import BATCH_PICTURES, PictureReader, decoded
+from ae_plugin.engines.local import parallel
+from ae_plugin.engines.pictures import BATCH_PICTURES, PIXEL_BYTES, Decoded, PictureReader, decoded
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.pictures.versions import PictureVersion
 from ae_plugin.jobs.run import Run, Sink
@@ -26,6 +29,8 @@ from ae_plugin.store.commit import FOLDERS
 from ae_plugin.store.files import Folder, SourceFile
 
 _NAMED = 5
+_UNIT_BYTES = 2 * 2**20
+"""Of pixels that a thread scores at a time: some 500 tiles of grey, so that all threads end together."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,13 @@ class _Found:
 
     Attributes:
         score, p_value, flagged: as in `scores/`.
+        distance: of its middle tile from history; for the guard.
         repaired: its new bytes; None when nothing is to be repaired.
         heatmap, mask: grey PNGs of its size; empty when it is not flagged.
     """
 
     score: float
+    distance: float
     p_value: float
     flagged: bool
     repaired: bytes | None
@@ -66,6 +73,7 @@ class PictureRun(Run):
         super().__init__(pipeline, partition, files, folder, clock)
         self.version, self.reader = version, PictureReader(files)
         self._folder: FolderWriter | None = None
+        self._one_large = threading.Lock()  # what is said of a picture takes many times its memory
         if self.reader.of_files:
             check_layout(files)
         self.model_version, self.schema = version.version, self.reader.schema
@@ -83,34 +91,39 @@ class PictureRun(Run):
     def _stream(self) -> None:
         keys = [self.schema.field(name) for name in self.keys]
         schemas = {"scores": scores_schema(keys), "denoised": self.schema, "heatmaps": heatmaps_schema(keys)}
+        # Files are read and decoded beside this, in threads of their own, and written by this one.
         with self.writers(schemas) as writers:
-            for batch, pictures in decoded(self._source()):
-                found = self._judge(pictures)
-                errors = [str(one) if isinstance(one, PictureError) else None for one in pictures]
+            for batch, found, errors in parallel(self._judge, decoded(self._source(), size=_UNIT_BYTES)):
+                self.guard.watch(np.array([one.distance for one in found.values()], np.float32))
                 writers["scores"].write(self._scores(batch, found, errors, schemas["scores"]))
                 writers["denoised"].write(self._denoised(batch, found))
                 writers["heatmaps"].write(self._heatmaps(batch, found, schemas["heatmaps"]))
                 self._count(batch.num_rows, found)
 
-    def _judge(self, pictures: list[Picture | PictureError]) -> dict[int, _Found]:
-        """What was found of a record batch's pictures that can be read, by row."""
-        scorer, far = self.version.scorer, []
-        known = [(row, picture) for row, picture in enumerate(pictures) if isinstance(picture, Picture)]
-        found = {}
+    def _judge(self, unit: Decoded) -> tuple[pa.RecordBatch, dict[int, _Found], list[str | None]]:
+        """A record batch, what was found of its pictures, by row, and why there is nothing of those not read."""
+        batch, pictures = unit
+        errors = [str(one) if isinstance(one, PictureError) else None for one in pictures]
+        known = {row: picture for row, picture in enumerate(pictures) if isinstance(picture, Picture)}
+        large = any(picture.pixels.nbytes > PIXEL_BYTES for picture in known.values())
+        with self._one_large if large else contextlib.nullcontext():
+            return batch, self._found(known), errors
+
+    def _found(self, known: dict[int, Picture]) -> dict[int, _Found]:
+        scorer, found = self.version.scorer, {}
         # One by one: what the network says of a picture takes many times the picture's memory.
-        for (row, picture), scored in zip(known, scorer.score([picture for _, picture in known]), strict=True):
+        for (row, picture), scored in zip(known.items(), scorer.score(list(known.values())), strict=True):
             (p,), (flagged,) = scorer.flag(np.array([scored.score]))
             mask = scorer.mask(scored.heat)
-            far.append(scored.distance)
             found[row] = _Found(
                 float(scored.score),
+                float(scored.distance),
                 float(p),
                 bool(flagged),
                 self._repaired(picture, scored, mask),
                 _grey(np.clip(scored.heat, 0, 1)) if flagged else b"",
                 _grey(mask.astype(np.float32)) if flagged else b"",
             )
-        self.guard.watch(np.array(far, np.float32))
         return found
 
     def _repaired(self, picture: Picture, scored: ScoredPicture, mask: Bools) -> bytes | None:
