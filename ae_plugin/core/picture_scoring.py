@@ -73,6 +73,21 @@ class Looked:
 
 
 @dataclass(frozen=True, eq=False)
+class Verdict:
+    """What is kept of a calibration picture.
+
+    Attributes:
+        score, distance, code: as in `ScoredPicture`.
+        hottest: the largest heat in it.
+    """
+
+    score: np.float32
+    distance: np.float32
+    code: Floats
+    hottest: np.float32
+
+
+@dataclass(frozen=True, eq=False)
 class ScoredPicture:
     """One picture's verdict.
 
@@ -245,7 +260,20 @@ def fit_picture_reference(
     *,
     contaminated: bool,
 ) -> PictureReference:
-    """Learn the score from tiles and pictures that are held out from one another.
+    """Learn the score from tiles and pictures that are held out from one another; see `fit_and_judge`."""
+    return fit_and_judge(network, train, validation, calibration, channels, contaminated=contaminated)[0]
+
+
+def fit_and_judge(
+    network: Repairer,
+    train: Floats,
+    validation: Floats,
+    calibration: Sequence[Picture],
+    channels: int,
+    *,
+    contaminated: bool,
+) -> tuple[PictureReference, list[Verdict]]:
+    """Learn the score from tiles and pictures that are held out from one another, and say what each of those is.
 
     Args:
         network: trained.
@@ -254,6 +282,9 @@ def fit_picture_reference(
         calibration: pictures that nothing was learned from.
         channels: C.
         contaminated: whether history may hold anomalies.
+
+    Returns:
+        The reference, and a verdict on each calibration picture, in order.
     """
     points = train[np.sort(np.random.default_rng(SEED).permutation(len(train))[:POINTS])]
     near = Neighbours.of(hog(points), max(FEWEST, len(points) // SHARE) if contaminated else FEWEST)
@@ -263,13 +294,16 @@ def fit_picture_reference(
     upright = 3 ** (2 * _upright(near, validation) - 1)
     blank = PictureReference(near, tails, upright, np.zeros(1, np.float32), np.zeros(1, np.float32), ())
     side = train.shape[1], train.shape[2]
-    scored = list(PictureScorer(network, blank, side, channels, 0.5, contaminated).score(calibration))
-    return replace(
+    scorer = PictureScorer(network, blank, side, channels, 0.5, contaminated)
+    # One by one: maps of all of them would be many times their pixels.
+    told = [Verdict(one.score, one.distance, one.code, one.heat.max()) for one in scorer.score(calibration)]
+    reference = replace(
         blank,
-        calibration=np.sort(np.array([one.score for one in scored], np.float32)),
-        hottest=np.sort(np.array([one.heat.max() for one in scored], np.float32)),
-        far=tuple(np.quantile([one.distance for one in scored], LEVELS).tolist()),
+        calibration=np.sort(np.array([one.score for one in told], np.float32)),
+        hottest=np.sort(np.array([one.hottest for one in told], np.float32)),
+        far=tuple(np.quantile([one.distance for one in told], LEVELS).tolist()),
     )
+    return reference, told
 
 
 def _upright(near: Neighbours, tiles: Floats) -> float:

@@ -253,6 +253,18 @@ def _indexed(pixels: Pixels) -> Image.Image | None:
     return image
 
 
+def small(picture: Picture, longest: int) -> Image.Image:
+    """A picture to look at, 8 bit, grey or colour, at most so many pixels on its longer side."""
+    pixels = picture.pixels[..., :3]
+    narrow = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+    image = Image.fromarray(np.ascontiguousarray(narrow[..., 0] if narrow.shape[2] == 1 else narrow))
+    share = longest / max(image.size)
+    if share >= 1:
+        return image
+    width, height = (max(round(length * share), 1) for length in image.size)
+    return image.resize((width, height), Image.Resampling.BOX)
+
+
 def to_float(picture: Picture) -> Floats:
     """Pixels as float32 from 0 to 1, [height, width, channels]."""
     return picture.pixels.astype(np.float32) / np.float32(_top(picture))

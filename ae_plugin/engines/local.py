@@ -226,6 +226,12 @@ def open_input(uri: str) -> Iterator[Any]:
             yield handle
 
 
+def row_bytes(found: pq.FileMetaData) -> int:
+    """Bytes that a row of a Parquet file takes, on average over the row group where it takes most."""
+    groups = [found.row_group(number) for number in range(found.num_row_groups)]
+    return max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0) + 1
+
+
 class Writer:
     """One Parquet file of an output: strings dictionary-encoded, numbers plain, deterministic bytes.
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ae_plugin.core.pictures import Picture, PictureError, decode
-from ae_plugin.engines.local import Reader, open_input, parallel, prefetch, reading
+from ae_plugin.engines.local import Reader, open_input, parallel, prefetch, reading, row_bytes
 from ae_plugin.errors import DataError
 from ae_plugin.store.files import PICTURES, SourceFile, open_fs
 
@@ -192,11 +192,8 @@ def _bytes_of(batch: pa.RecordBatch, image: str) -> pa.Array:
 
 
 def _row_bytes(uri: str) -> int:
-    """Bytes that a row of a Parquet file takes, on average over the row group where it takes most."""
     with reading(uri), open_input(uri) as handle:
-        found = pq.read_metadata(handle)
-        groups = [found.row_group(number) for number in range(found.num_row_groups)]
-        return max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0) + 1
+        return row_bytes(pq.read_metadata(handle))
 
 
 def _name(file: SourceFile) -> _Row:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
+import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,17 +18,24 @@ import pytest
 from PIL import Image
 
 from ae_plugin.config import Pipeline
+from ae_plugin.core.calibration import threshold
+from ae_plugin.core.picture_scoring import Verdict
+from ae_plugin.core.pictures import decode
 from ae_plugin.engines.pictures import PictureReader
 from ae_plugin.errors import ConfigError, DataError, UnfamiliarError
 from ae_plugin.jobs.check import check
+from ae_plugin.jobs.pictures import gallery as gallery_job
 from ae_plugin.jobs.pictures import history
+from ae_plugin.jobs.pictures.gallery import pack_gallery, read_gallery
 from ae_plugin.jobs.pictures.score import PictureRun
 from ae_plugin.jobs.pictures.versions import load_picture_version
 from ae_plugin.jobs.promote import promote
-from ae_plugin.jobs.report import report
+from ae_plugin.jobs.report import report, stored
+from ae_plugin.jobs.report.sheet import NEIGHBOURS
 from ae_plugin.jobs.score import score
 from ae_plugin.jobs.train import train
 from ae_plugin.schemas import TrainReport
+from ae_plugin.store.files import Folder
 from ae_plugin.store.registry import Registry
 from tests import boards as drawn
 from tests.boards import png
@@ -235,3 +244,77 @@ def test_what_does_not_fit_is_left_out_evenly(boards: Boards, monkeypatch: pytes
     every = [picture.pixels for _, picture in history.decoded_at(readers, set(range(180)))]
     kept = [any(np.array_equal(pixels, one.pixels) for one in learned.calibration) for pixels in every]
     assert all(any(kept[start : start + 60]) for start in (0, 60, 120)), "of each day"
+
+
+def test_the_sheet_shows_what_a_picture_was_compared_with(boards: Boards) -> None:
+    record = score(boards.pipeline, "5")
+    page = Path(report(boards.pipeline)).read_text(encoding="utf-8")
+    shown = page.count("<figcaption><b>")
+    assert shown >= min(record.anomalies, 12) and page.count('class="near"') == shown
+    assert page.count('alt="nearest in history: day=') == NEIGHBOURS * shown
+    assert re.search(r"A hot spot of \d+ by \d+ pixels around x \d+, y \d+ looks wrong", page)
+    assert page.count('type="radio" name="heat"') == 4 and "<script" not in page
+    for wanted in ("Learning curve", "Scores of calibration pictures", "Promotion gate", "what each alarm rate means"):
+        assert wanted in page, wanted
+    for unwanted in ("#cells", "Surprising cells", "there is no calibration table", "PCA of the same dimension"):
+        assert unwanted not in page, unwanted
+    table = page[page.index('id="calibration-caption"') :]
+    known = load_picture_version(Registry(boards.pipeline.output), record.model_version, 0.05).scorer.reference
+    assert f"{threshold(known.calibration, 0.05):.3f}" in table[: table.index("</table>")]
+
+
+def test_neighbours_are_those_nearest_in_code_of_the_scored_picture(boards: Boards) -> None:
+    version = boards.report.model_version
+    gallery = read_gallery(Registry(boards.pipeline.output), version)
+    assert gallery is not None and len(gallery.thumbnails) == len(gallery.codes) == len(gallery.origins) > 20
+    scorer = load_picture_version(Registry(boards.pipeline.output), version, 0.05).scorer
+    for place in (0, 7, len(gallery.origins) - 1):
+        origin = gallery.origins[place]
+        data = (boards.root / "source" / origin.partition / str(origin.file)).read_bytes()
+        (scored,) = scorer.score([decode(data)])
+        assert gallery.nearest(scored.code, 3)[0] == place, "of all, a picture is nearest to itself"
+        thumbnail = np.asarray(Image.open(io.BytesIO(gallery.thumbnails[place])))
+        assert np.array_equal(thumbnail, decode(data).pixels[..., 0]), "40 pixels are small enough as they are"
+    assert {origin.partition for origin in gallery.origins} == {"day=1", "day=2", "day=3"}
+
+
+def test_a_gallery_is_small_and_holds_no_odd_pictures(boards: Boards, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned = history.learn_picture_history(boards.pipeline)
+    codes = np.random.default_rng(0).normal(size=(len(learned.calibration), 4)).astype(np.float32)
+    verdicts = [Verdict(np.float32(i), np.float32(0), codes[i], np.float32(0)) for i in range(len(codes))]
+    assert max(pq.read_table(pa.BufferReader(pack_gallery(learned, verdicts)))["code"].to_numpy()[-1]) in codes
+    monkeypatch.setattr(gallery_job, "MOST_BYTES", 10_000)
+    table = pq.read_table(pa.BufferReader(pack_gallery(learned, verdicts)))
+    assert 3 <= table.num_rows < 30 and sum(map(len, table["thumbnail"].to_pylist())) <= 12_000
+    kept = {(origin.partition, origin.row) for origin in learned.origins[: int(0.9 * len(codes)) + 1]}
+    assert set(zip(table["partition"].to_pylist(), table["row"].to_pylist(), strict=True)) <= kept
+
+
+def test_the_report_without_source_or_with_an_older_version(boards: Boards, tmp_path: Path) -> None:
+    score(boards.pipeline, "5")
+    shutil.copytree(boards.root / "out", tmp_path / "out")
+    shutil.copytree(boards.root / "source/day=6", tmp_path / "source/day=6")
+    moved = pipeline_of(tmp_path)
+    page = Path(report(moved)).read_text(encoding="utf-8")
+    assert "No originals: its source changed since it was scored, or is gone" in page and 'class="near"' not in page
+    card = json.loads((tmp_path / "out/_models/v0001/model.json").read_text())
+    files = {name: (tmp_path / "out/_models/v0001" / name).read_bytes() for name in card["files"]}
+    del files[gallery_job.GALLERY]
+    registry = Registry(moved.output)
+    older = registry.register(files, {name: value for name, value in card.items() if name != "files"})
+    registry.point("champion", older, by="test", why="test")
+    again = pipeline_of(
+        tmp_path, source={"uri": str(boards.root / "source"), "format": "images", "partition_by": "day"}
+    )
+    score(again, "5")
+    page = Path(report(again)).read_text(encoding="utf-8")
+    assert "No pictures of history: the model is older" in page and page.count("<figcaption><b>") >= 5
+
+
+def test_the_report_reads_pictures_few_at_a_time(boards: Boards, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = score(boards.pipeline, "5")
+    assert record.anomalies >= 8
+    monkeypatch.setattr(stored, "BATCH_BYTES", 3_000)
+    batches = list(stored.batches_of(Folder(boards.pipeline.output), record, "heatmaps", record.rows))
+    assert len(batches) > 2 and sum(batch.num_rows for batch in batches) == record.anomalies
+    assert max(batch.nbytes for batch in batches) < 6_000

@@ -31,6 +31,15 @@ MOST_TILES = 20_000
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a picture of history lay: its partition, its row there, and its file below it; None in Parquet."""
+
+    partition: str
+    row: int
+    file: str | None
+
+
+@dataclass(frozen=True)
 class PictureHistory:
     """What there is to learn from.
 
@@ -45,6 +54,7 @@ class PictureHistory:
         train: float32 [n, h, w, C], tiles of training pictures.
         validation: float32 [k, h, w, C], tiles of others, to stop by.
         calibration: pictures that nothing is learned from but p-values.
+        origins: where each of those lay.
         counts: pictures for training, validation and calibration.
         feedback: what became of people's verdicts on pictures.
         notes: what the user should know of it, in words.
@@ -60,6 +70,7 @@ class PictureHistory:
     train: Floats
     validation: Floats
     calibration: list[Picture]
+    origins: list[Origin]
     counts: tuple[int, int, int]
     feedback: FeedbackUse
     notes: list[str]
@@ -114,10 +125,22 @@ def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
         train=_tiles(shown, side, channels, rng),
         validation=_tiles(validation, side, channels, rng),
         calibration=calibration,
+        origins=_origins(dict(zip(groups, readers, strict=True)), rows, [found[i][0] for i in parts[0]]),
         counts=(len(train), len(validation), len(calibration)),
         feedback=said.use.model_copy(update={"false_alarms": trained, "copies": copies}),
         notes=beyond(said.use, trained),
     )
+
+
+def _origins(readers: dict[str, PictureReader], rows: Sequence[int], places: Sequence[int]) -> list[Origin]:
+    """Where the pictures at some places of all of history lie."""
+    starts, names = np.cumsum([0, *rows]), list(readers)
+    found = []
+    for place in places:
+        at = int(np.searchsorted(starts, place, side="right")) - 1
+        row, reader = int(place - starts[at]), readers[names[at]]
+        found.append(Origin(names[at], row, reader.files[row].name if reader.of_files else None))
+    return found
 
 
 def _judged(rows: dict[str, int], marks: Mapping[str, Marked]) -> tuple[set[int], set[int]]:

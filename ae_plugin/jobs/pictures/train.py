@@ -19,8 +19,9 @@ import numpy.typing as npt
 from ae_plugin import __version__
 from ae_plugin.config import Pipeline
 from ae_plugin.core.calibration import rows_needed
-from ae_plugin.core.picture_scoring import BLOCK, PictureScorer, Repairer, fit_picture_reference
+from ae_plugin.core.picture_scoring import BLOCK, PictureScorer, Repairer, fit_and_judge
 from ae_plugin.jobs.machine import peak_memory_mb
+from ae_plugin.jobs.pictures.gallery import GALLERY, pack_gallery
 from ae_plugin.jobs.pictures.gate import run_picture_gate
 from ae_plugin.jobs.pictures.history import PictureHistory, learn_picture_history
 from ae_plugin.jobs.pictures.versions import PictureCard, pack_pictures
@@ -55,7 +56,7 @@ def train_pictures(pipeline: Pipeline, on_progress: Callable[[int, int], None] |
     with held(training_folder(pipeline, _digest(pipeline, history))) as checkpoint:
         job = _fit(pipeline, history, checkpoint, on_progress)
         contaminated = pipeline.train.contamination != 0
-        reference = fit_picture_reference(
+        reference, verdicts = fit_and_judge(
             job.network,
             history.train,
             history.validation,
@@ -73,6 +74,7 @@ def train_pictures(pipeline: Pipeline, on_progress: Callable[[int, int], None] |
             update={"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
         )
         files = pack_pictures(reference, job.weights, job.flat)
+        files[GALLERY] = pack_gallery(history, verdicts)
         files[REPORT] = report.model_dump_json(indent=1).encode()
         card = _card(pipeline, history, job, scorer, report.created_at)
         version = registry.register(files, card.model_dump(mode="json", exclude={"files"}))

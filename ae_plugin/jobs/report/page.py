@@ -24,7 +24,6 @@ from ae_plugin.jobs.report.stored import (
     RATES,
     Scores,
     Version,
-    WorstRow,
     read_cells,
     read_scores,
     read_versions,
@@ -38,7 +37,7 @@ from ae_plugin.store.registry import Move, Registry
 from ae_plugin.store.runs import latest
 
 if TYPE_CHECKING:
-    from ae_plugin.jobs.report.sheet import Strip
+    from ae_plugin.jobs.report.sheet import Sheet
 
 RECENT, NAMED = 60, 12
 
@@ -124,7 +123,10 @@ def _page(pipeline: Pipeline, folder: Folder) -> str:
     scores, problems = read_scores(folder, runs)
     worst = worst_rows(scores)
     cells = read_cells(folder, runs, worst)
-    explainer, images = Explainer(pipeline, registry), pipeline.source.format == "images"
+    images = pipeline.source.format == "images"
+    explainer = None if images else Explainer(pipeline, registry)
+    sheet = _sheet(pipeline, folder) if images else None
+    asked = explainer or sheet
     limits = [charts.chance_limit(run, card.rows_calibration if card else 0) for run in runs]
     loud = {run.run_id for run, limit in zip(runs, limits, strict=True) if (run.observed_alert_rate or 0) > limit}
     needed = rows_needed(pipeline.score.alert_rate)
@@ -150,8 +152,8 @@ def _page(pipeline: Pipeline, folder: Folder) -> str:
         loud=loud,
         shares=shares,
         p_value_chart=None if shares is None else charts.p_value_chart(shares),
-        explained=[] if images else explainer.explain(worst, runs),
-        sheet=_sheet(pipeline, folder, worst, runs) if images else [],
+        explained=explainer.explain(worst, runs) if explainer else [],
+        sheet=sheet.strips(worst, runs) if sheet else [],
         images=images,
         unit="picture" if images else "row",
         rows_left=sum(run.anomalies for run in scored) - len(worst),
@@ -159,17 +161,18 @@ def _page(pipeline: Pipeline, folder: Folder) -> str:
         cells=cells,
         alike=ALIKE,
         named=sorted(cells.named.items(), key=lambda item: (-item[1], item[0]))[:NAMED],
-        calibration=_calibration(pipeline, explainer, champion, scores) if champion and card else None,
+        calibration=_calibration(pipeline, asked, champion, scores) if asked and champion and card else None,
         loss_chart=charts.loss_chart(card.loss_curve) if card and card.loss_curve else "",
         versions=versions,
         versions_total=len(names),
     )
 
 
-def _sheet(pipeline: Pipeline, folder: Folder, worst: Sequence[WorstRow], runs: Sequence[RunRecord]) -> Sequence[Strip]:
-    from ae_plugin.jobs.report.sheet import contact_sheet
+def _sheet(pipeline: Pipeline, folder: Folder) -> Sheet:
+    # Only now: what reads pictures is slow to import.
+    from ae_plugin.jobs.report.sheet import Sheet
 
-    return contact_sheet(pipeline, folder, worst, runs)
+    return Sheet(pipeline, folder)
 
 
 def _template() -> jinja2.Template:
@@ -177,6 +180,7 @@ def _template() -> jinja2.Template:
     environment.filters |= {"percent": words.percent, "rate": "{:.2%}".format, "number": "{:,}".format}
     environment.filters |= {"moment": words.moment, "place": words.place, "short": words.short}
     environment.globals |= {"value": words.value, "many": many, "reasons": words.reasons, "beside": words.beside}
+    environment.globals |= {"why": words.why}
     environment.globals |= {"lane_x": charts.lane_x}
     text = package_files("ae_plugin.jobs.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     return environment.from_string(text)
@@ -188,14 +192,15 @@ def _state_of(runs: Sequence[RunRecord], versions: Sequence[Version], move: Move
     return max(moments + ([move.at] if move else []), default=None)
 
 
-def _calibration(pipeline: Pipeline, explainer: Explainer, champion: Version, scores: Sequence[Scores]) -> Calibration:
+def _calibration(
+    pipeline: Pipeline, asked: Explainer | Sheet, champion: Version, scores: Sequence[Scores]
+) -> Calibration:
     """What the champion promises at several alert rates, and what came of it on the partitions it scored."""
     chosen, method = pipeline.score.alert_rate, pipeline.score.method
     of_alarms = pipeline.score.alert_rate_of == "alarms"
-    version = explainer.version(champion.name, chosen, method)
-    if isinstance(version, str):
-        return Calibration(0, "", None, None, [], version)
-    known: Floats = version.scorer.calibration
+    known: Floats | str = asked.calibration(champion.name)
+    if isinstance(known, str):
+        return Calibration(0, "", None, None, [], known)
     own = [found for found in scores if found.run.model_version == champion.name and found.run.method == method]
     rows = sum(len(found.p_value) for found in own)
     promises = [

@@ -12,7 +12,7 @@ import pyarrow as pa
 from ae_plugin.config import Pipeline
 from ae_plugin.core.bands import Lane, explain_rows
 from ae_plugin.core.features import partition_time
-from ae_plugin.core.values import take
+from ae_plugin.core.values import Floats, take
 from ae_plugin.engines.local import Reader, batch_rows
 from ae_plugin.errors import UserError
 from ae_plugin.jobs.report.stored import WorstRow
@@ -64,6 +64,11 @@ class Explainer:
             except (UserError, OSError) as error:
                 self._versions[wanted] = str(error)
         return self._versions[wanted]
+
+    def calibration(self, name: str) -> Floats | str:
+        """The calibration scores of a version as the pipeline scores; or why there are none, in words."""
+        version = self.version(name, self._pipeline.score.alert_rate, self._pipeline.score.method)
+        return version if isinstance(version, str) else version.scorer.calibration
 
     def explain(self, worst: Sequence[WorstRow], runs: Sequence[RunRecord]) -> list[ExplainedPartition]:
         """Explain rows, those of one partition together and in the order given."""

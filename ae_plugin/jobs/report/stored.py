@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from ae_plugin.core.calibration import is_anomaly
 from ae_plugin.core.decode import as_text
 from ae_plugin.core.values import take
-from ae_plugin.engines.local import open_input, reading
+from ae_plugin.engines.local import open_input, reading, row_bytes
 from ae_plugin.errors import DataError, UserError
 from ae_plugin.jobs.versions import read_report
 from ae_plugin.schemas import RunRecord, TrainReport, cells_schema, scores_schema
@@ -23,7 +23,7 @@ from ae_plugin.store.registry import PointerName, Registry
 
 VERSIONS, WORST, ALIKE = 20, 50, 5
 ROWS, PARTITION_ROWS = 30, 12
-ROWS_READ, BATCH_ROWS = 500_000, 16_384
+ROWS_READ, BATCH_ROWS, BATCH_BYTES = 500_000, 16_384, 32 * 2**20
 RATES = (0.1, 0.05, 0.01, 0.001)
 _CELL, _SCORE = tuple(cells_schema([]).names), tuple(scores_schema([]).names)
 Keys = list[tuple[str, str | None]]
@@ -204,11 +204,16 @@ def read_cells(folder: Folder, runs: Sequence[RunRecord], rows: Sequence[WorstRo
 
 
 def batches_of(folder: Folder, run: RunRecord, dataset: str, limit: int) -> Iterator[pa.RecordBatch]:
-    """Stream at most `limit` rows (to the next batch) of what this run wrote; nothing when that was withdrawn."""
+    """Stream at most `limit` rows (to the next batch) of what this run wrote; nothing when that was withdrawn.
+
+    Record batches are of bounded rows and bytes; only a single row, a picture, may be larger.
+    """
     for name in (name for name in run.outputs if name.startswith(f"{dataset}/")):
         where = f"{folder.uri}/{name}"
         with reading(where), open_input(where) as handle:
-            for batch in pq.ParquetFile(handle, pre_buffer=False).iter_batches(BATCH_ROWS):
+            file = pq.ParquetFile(handle, pre_buffer=False)
+            rows = min(max(BATCH_BYTES // row_bytes(file.metadata), 1), BATCH_ROWS)
+            for batch in file.iter_batches(rows):
                 if limit <= 0:
                     return
                 limit -= batch.num_rows
@@ -250,11 +255,14 @@ def keys_of(batch: pa.RecordBatch, count: int, rows: npt.NDArray[np.intp]) -> li
 
 
 def few_alike(kinds: Iterable[Hashable], most: int) -> list[int]:
-    """Places of the first `ALIKE` of each kind, `most` in all: a fault of a whole column must not hide all others."""
+    """Places of the first `ALIKE` of each kind, `most` in all: a fault of a whole column must not hide all others.
+
+    A kind that is None, as that of a picture, is like no other.
+    """
     seen: Counter[Hashable] = Counter()
     kept: list[int] = []
     for place, kind in enumerate(kinds):
-        seen[kind] += 1
+        seen[kind] += kind is not None
         if seen[kind] <= ALIKE:
             kept.append(place)
         if len(kept) == most:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from ae_plugin.config import Pipeline
 from ae_plugin.core.bands import Lane
+from ae_plugin.core.regions import Region
 from ae_plugin.jobs.report.rows import ExplainedRow
 from ae_plugin.jobs.report.stored import Version, WorstCell
 from ae_plugin.jobs.summary import many, unit
@@ -139,7 +140,9 @@ def news(
         out.append(f"The champion {champion.name} cannot be read: {champion.problem}.")
     elif champion.report.rows_calibration < needed:
         have, rate = champion.report.rows_calibration, percent(pipeline.score.alert_rate)
-        out.append(f"No row can be flagged: an alarm at {rate} needs {needed:,} calibration rows, there are {have:,}.")
+        one = "picture" if pipeline.source.format == "images" else "row"
+        what = f"an alarm at {rate} needs {needed:,} calibration {one}s, there are {have:,}"
+        out.append(f"No {one} can be flagged: {what}.")
     if not runs:
         out.append("No partition was scored yet.")
     refused = [place(run.partition) for run in runs if run.outcome != "scored"]
@@ -163,6 +166,26 @@ def reasons(explained: ExplainedRow) -> list[Markup]:
     if explained.row.top_column is not None:
         return [whole + Markup(" Its oddest column is {}.").format(_code(explained.row.top_column))]
     return [whole]
+
+
+def why(spots: Sequence[Region] | None, far: float | None) -> list[str]:
+    """Why a picture is anomalous.
+
+    Args:
+        spots: where it is wrong, the hottest first; None when that is not known.
+        far: how far it is from history, 1 = as far as 95% of the calibration pictures stay within; None: not known.
+    """
+    told = []
+    if spots:
+        spot, more = spots[0], many(len(spots) - 1, "more place looks", "more places look")
+        at = f"x {spot.left + spot.width // 2:,}, y {spot.top + spot.height // 2:,}"
+        told.append(f"A hot spot of {spot.width:,} by {spot.height:,} pixels around {at} looks wrong.")
+        told += [f"{more} wrong."] if len(spots) > 1 else []
+    elif spots is not None:
+        told.append("No pixel is wrong beyond doubt: it is far from history as a whole.")
+    if far is not None and far > 1:
+        told.append(f"Its middle is {far:.2g} times as far from history as 95 of 100 calibration pictures are at most.")
+    return told
 
 
 def _sentence(lane: Lane) -> Markup:
