@@ -168,7 +168,7 @@ def _look(picture: Picture, version: PictureVersion, gallery: Gallery | None) ->
     if height * width > LOOKED_PIXELS:
         return None
     scored = next(version.scorer.score([picture]))
-    far = float(scored.distance) / max(version.card.far, 1e-9)
+    far = float(scored.distance) / max(version.card.far[-1], 1e-9)
     if gallery is None:
         return Looked([], far)
     near = []
