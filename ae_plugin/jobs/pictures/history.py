@@ -18,6 +18,7 @@ from ae_plugin.core.values import Floats, evenly_spaced
 from ae_plugin.engines.pictures import PictureReader, decoded
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.history import training_partitions
+from ae_plugin.jobs.pictures.denoising import Planes, learn_planes
 from ae_plugin.store.files import SourceFile
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,9 @@ class PictureHistory:
         channels: 1 or 3.
         train: float32 [n, h, w, C], tiles of training pictures.
         validation: float32 [k, h, w, C], tiles of others, to stop by.
-        calibration: pictures that nothing is learned from but p-values.
+        calibration: pictures that nothing is learned from but p-values, and denoising, which no score depends on.
         counts: pictures for training, validation and calibration.
+        planes: to learn denoising from; None unless score.denoise is full.
     """
 
     groups: dict[str, list[SourceFile]]
@@ -56,6 +58,7 @@ class PictureHistory:
     validation: Floats
     calibration: list[Picture]
     counts: tuple[int, int, int]
+    planes: Planes | None
 
 
 def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
@@ -97,6 +100,7 @@ def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
         validation=_tiles(validation, side, channels, rng),
         calibration=calibration,
         counts=(len(train), len(validation), len(calibration)),
+        planes=learn_planes(train + calibration, validation, side, channels) if pipeline.score.denoise == "full" else None,
     )
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from PIL import Image
 
 from ae_plugin.config import Pipeline
+from ae_plugin.core.denoising import quieted
 from ae_plugin.core.picture_guard import PictureGuard
 from ae_plugin.core.picture_scoring import ScoredPicture, mend
 from ae_plugin.core.pictures import Picture, PictureError, encode
@@ -115,13 +116,25 @@ class PictureRun(Run):
         }
 
     def _denoised(self, picture: Picture, scored: ScoredPicture, mask: Bools, before: Any) -> Any:
-        """The picture's cell, repaired where it is wrong; untouched bytes where nothing is."""
-        full = self.pipeline.score.denoise == "full"
-        if not full and not mask.any():
+        """The picture's cell, repaired where it is wrong; untouched bytes where nothing is to be changed."""
+        if self.pipeline.score.denoise == "full":
+            quiet, scored, mask = self._quiet(picture, scored, mask)
+            if quiet is picture and not mask.any():
+                return before
+            picture = quiet
+        elif not mask.any():
             return before
-        data = encode(mend(picture, scored, None if full else mask), picture)
-        self.tally.repaired += int(not full)
+        data = encode(mend(picture, scored, mask), picture)
+        self.tally.repaired += int(mask.any())
         return {**before, "bytes": data} if isinstance(before, dict) else data
+
+    def _quiet(self, picture: Picture, scored: ScoredPicture, mask: Bools) -> tuple[Picture, ScoredPicture, Bools]:
+        """The picture without its noise, what is then said of it, and where it is then wrong."""
+        quiet = quieted(picture, self.version.denoiser)
+        if quiet is picture:
+            return picture, scored, mask
+        (scored,) = self.version.scorer.score([quiet])
+        return quiet, scored, self.version.scorer.mask(scored.heat)
 
     def _verdict(self) -> GuardVerdict:
         return self.guard.verdict()

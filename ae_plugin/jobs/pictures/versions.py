@@ -14,11 +14,26 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
+from ae_plugin.core.denoising import SEEN, Denoiser
 from ae_plugin.core.picture_scoring import PictureReference, PictureScorer
 from ae_plugin.errors import StoreError
+from ae_plugin.jobs.pictures.denoising import TrainedDenoiser
 from ae_plugin.jobs.versions import NETWORK, REFERENCE, WEIGHTS, near_arrays, near_of, view_arrays, view_of
-from ae_plugin.runtime.litert import LiteRepairer
+from ae_plugin.runtime.litert import LiteDenoiser, LiteRepairer
 from ae_plugin.store.registry import Registry
+
+DENOISER = "denoiser.tflite"
+
+
+class DenoiserCard(BaseModel):
+    """What there is to know of the network that corrects shrinkage."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    side: tuple[int, int] = Field(description="Height and width of the tiles that it sees.")
+    gains: dict[int, float] = Field(
+        description="Octave of the noise level, from 1/255 -> dB better than shrinkage, where it is."
+    )
 
 
 class PictureCard(BaseModel):
@@ -40,6 +55,7 @@ class PictureCard(BaseModel):
     partitions: dict[str, str] = Field(description="Partition trained on -> fingerprint of its files.")
     views: list[str]
     far: float = Field(description="Distance that 95% of the calibration pictures' middle tiles stay within.")
+    denoiser: DenoiserCard | None = Field(None, description="None: noise is shrunk, and nothing corrects it.")
     versions: dict[str, str] = Field(description="Package -> version it was trained with.")
     created_at: str
     files: dict[str, str] = Field(default_factory=dict, description="File -> sha256.")
@@ -52,10 +68,18 @@ class PictureVersion:
     version: str
     card: PictureCard
     scorer: PictureScorer
+    denoiser: Denoiser
     schema: pa.Schema
 
 
-def pack_pictures(reference: PictureReference, weights: Sequence[Any], network: bytes) -> dict[str, bytes]:
+def card_of(denoiser: TrainedDenoiser | None) -> DenoiserCard | None:
+    """What the card says of a denoiser; None when it is better than shrinkage nowhere, and so is left out."""
+    return DenoiserCard(side=denoiser.side, gains=denoiser.gains) if denoiser and denoiser.gains else None
+
+
+def pack_pictures(
+    reference: PictureReference, weights: Sequence[Any], network: bytes, denoiser: TrainedDenoiser | None
+) -> dict[str, bytes]:
     """Turn a trained version into files: name -> content."""
     arrays: dict[str, Any] = {
         **near_arrays(reference.near),
@@ -65,7 +89,8 @@ def pack_pictures(reference: PictureReference, weights: Sequence[Any], network: 
     }
     layers = {f"{index:04d}": np.ascontiguousarray(array) for index, array in enumerate(weights)}
     kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    return {NETWORK: network, WEIGHTS: save_arrays(layers), REFERENCE: save_arrays(kept)}
+    files = {NETWORK: network, WEIGHTS: save_arrays(layers), REFERENCE: save_arrays(kept)}
+    return {**files, DENOISER: denoiser.flat} if denoiser and denoiser.gains else files
 
 
 def load_picture_version(registry: Registry, version: str, alert_rate: float) -> PictureVersion:
@@ -88,7 +113,14 @@ def load_picture_version(registry: Registry, version: str, alert_rate: float) ->
         ) from error
     network = LiteRepairer(exported, side=card.side, channels=card.channels, latent_dim=card.latent_dim)
     scorer = PictureScorer(network, reference, card.side, card.channels, alert_rate, card.contaminated)
-    return PictureVersion(version, card, scorer, schema)
+    return PictureVersion(version, card, scorer, _denoiser(card, files), schema)
+
+
+def _denoiser(card: PictureCard, files: dict[str, bytes]) -> Denoiser:
+    if card.denoiser is None:
+        return Denoiser()
+    side = card.denoiser.side
+    return Denoiser(LiteDenoiser(files[DENOISER], side=side, seen=SEEN), side, frozenset(card.denoiser.gains))
 
 
 def _unpack(card: PictureCard, arrays: dict[str, Any]) -> PictureReference:
