@@ -37,7 +37,7 @@ def build(side: tuple[int, int], seed: int) -> keras.Model:
         seed: of the initial weights.
 
     Returns:
-        A model of `features` float32 [n, h, w, SEEN] -> [what to add, in noise levels, float32 [n, h, w, 1]].
+        A model of `features` float32 [n, h, w, SEEN] -> what to add, in noise levels, float32 [n, h, w, 1].
     """
     seeds = iter(range(seed * 64, seed * 64 + 64))
     half, quarter = WIDTHS
@@ -56,7 +56,7 @@ def build(side: tuple[int, int], seed: int) -> keras.Model:
         x = conv(x, quarter)
     x = layers.Add()([up(x, half, keras.initializers.GlorotUniform(seed=next(seeds))), kept])
     x = conv(x, half)
-    return keras.Model(seen, [up(x, 1, keras.initializers.RandomUniform(-0.01, 0.01, seed=next(seeds)))])
+    return keras.Model(seen, up(x, 1, keras.initializers.RandomUniform(-0.01, 0.01, seed=next(seeds))))
 
 
 def budget(side: tuple[int, int], steps: int | str) -> Budget:
@@ -90,8 +90,7 @@ class Denoising:
     def loss(self, model: keras.Model, *arrays: Any, training: bool) -> Any:
         """Mean squared error, in noise levels."""
         seen, wanted, weights = arrays
-        (added,) = model(seen, training=training)
-        return tf.reduce_mean(weights * tf.square(added - wanted))
+        return tf.reduce_mean(weights * tf.square(model(seen, training=training) - wanted))
 
     def _noisier(
         self, planes: tuple[Floats, Floats], chosen: np.ndarray[Any, Any], rng: np.random.Generator

@@ -92,7 +92,7 @@ def fit_denoiser(
     shown, wanted, _ = lesson.held_out(np.random.default_rng([seed, 17]))
     times = (1, large[0] // side[0], large[1] // side[1], 1)
     flat, _, _ = export(whole, load, np.tile(shown[:BLOCK], times))
-    better = gains(lambda some: (np.asarray(model(some, training=False)[0]),), shown, wanted)
+    better = gains(lambda some: (np.asarray(model(some, training=False)),), shown, wanted)
     log.info("denoising: better than shrinkage by %s dB, at octaves of noise", better)
     return TrainedDenoiser(flat, large, better)
 
