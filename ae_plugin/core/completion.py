@@ -9,7 +9,8 @@ from ae_plugin.core.shrinkage import drop
 from ae_plugin.core.values import Bools, Floats
 
 _ROUNDS = 16
-_FIRST, _LAST = 0.3, 0.01
+_FIRST, _LAST = 0.12, 0.004
+"""Noise level that the first and the last round take out."""
 _FINEST = 0.3
 """Smallest share of known pixels around one for which their mean is taken from so near."""
 
@@ -24,7 +25,7 @@ def fill(channel: Floats, known: Bools) -> Floats:
         return channel
     filled = np.where(known, channel, _near(channel, known))
     for level in np.geomspace(_FIRST, _LAST, _ROUNDS):
-        guess = drop(filled[None], np.array([level / 2.6], np.float32))[0]
+        guess = drop(filled[None], np.array([level], np.float32))[0]
         filled = np.where(known, channel, guess)
     return filled
 

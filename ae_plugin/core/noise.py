@@ -19,8 +19,8 @@ _WINDOW, _BINNED = 8, 6
 _BINS = 6
 _FEWEST, _MOST = 200, 40_000
 """Windows that an estimate needs, and takes."""
-_ALIKE = 1.1
-"""How much more than chance explains the variances of noise may differ, as a factor."""
+_FLAT = 0.3
+"""Share of the windows that noise is told from."""
 _UNEVEN = 0.08
 """Mean deviation of the bins' variances, in logs, from which on noise may grow with brightness."""
 _CUT_OFF = 2.0
@@ -72,8 +72,7 @@ def estimate(channels: Floats) -> Noise:
     if len(windows) < _FEWEST:
         return Noise(0.0, 0.0)
     windows = _inside(windows, np.sqrt(_least(_spectrum(windows))))
-    values = _spectrum(windows)
-    variance = min(_least(values), _alike(values, len(windows)))
+    variance = _of_flat(windows)
     means, variances = _by_brightness(_inside(_windows(channels, _BINNED), np.sqrt(variance)))
     if len(means) < _BINS or variances.min() <= 0:
         return Noise(variance, 0.0)
@@ -148,14 +147,20 @@ def _least(values: Doubles) -> float:
     return float(values[0])
 
 
-def _alike(values: Doubles, windows: int) -> float:
-    """The same of directions that differ no more than by chance (Marchenko and Pastur 1967).
+def _of_flat(windows: Floats) -> float:
+    """The same of the flattest windows' finest details, in which there is little else than noise.
 
-    Fine texture fills all directions as noise does, but not alike.
+    What is flat is told from means of 2 x 2 pixels, of which the differences between those pixels know nothing. The
+    least variance is less than the noise's by chance, and by how much is known (Marchenko and Pastur 1967).
     """
-    chance = np.sqrt(len(values) / windows)
-    most = _ALIKE * values[0] * ((1 + chance) / max(1 - chance, 0.1)) ** 2
-    return float(values[values <= most].mean())
+    half = _WINDOW // 2
+    blocks = windows.reshape(-1, half, 2, half, 2)
+    means = blocks.mean(axis=(2, 4), keepdims=True)
+    order = np.argsort(means.reshape(-1, half * half).var(axis=1), kind="stable")
+    flattest = order[: max(int(_FLAT * len(windows)), _FEWEST)]
+    values = _spectrum((blocks - means)[flattest].reshape(-1, _WINDOW**2))[half * half :]
+    chance = np.sqrt(len(values) / len(flattest))
+    return min(_least(values), float(values[0] / (1 - chance) ** 2))
 
 
 def _by_brightness(windows: Floats) -> tuple[Doubles, Doubles]:

@@ -15,7 +15,7 @@ from scipy.fft import dct
 
 from ae_plugin.core.values import Floats
 
-_DRAFTS = ((8, 2, 2.6), (16, 4, 2.7))
+_DRAFTS = ((8, 2, 2.4), (16, 4, 2.5))
 """Windows of the draft: side, step, and the limit below which a number is dropped, in noise levels."""
 _SIDE = 8
 _COLUMNS = 8_192

@@ -100,7 +100,9 @@ def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
         validation=_tiles(validation, side, channels, rng),
         calibration=calibration,
         counts=(len(train), len(validation), len(calibration)),
-        planes=learn_planes(train + calibration, validation, side, channels) if pipeline.score.denoise == "full" else None,
+        planes=learn_planes(train + calibration, validation, side, channels)
+        if pipeline.score.denoise == "full"
+        else None,
     )
 
 
