@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ae_plugin.core.completion import fill
+from ae_plugin.core.completion import FEW_ROUNDS, fill
 from ae_plugin.core.noise import Noise, estimate, impulses, uncut
 from ae_plugin.core.pictures import Picture, from_float, to_float
 from ae_plugin.core.shrinkage import shrink
@@ -60,7 +60,7 @@ def prepare(channels: Floats, noise: Noise | None = None) -> Prepared:
     """
     lost = impulses(channels)
     if lost.any():
-        channels = np.stack([fill(*both) for both in zip(channels, ~lost, strict=True)])
+        channels = np.stack([fill(*both, FEW_ROUNDS) for both in zip(channels, ~lost, strict=True)])
     noise = estimate(channels) if noise is None else noise
     even, mix = noise.even(channels), _mix(len(channels))
     return Prepared(np.tensordot(mix, even, 1), noise.level / float(np.sqrt(len(channels))), noise, bool(lost.any()))

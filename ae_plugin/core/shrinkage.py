@@ -28,17 +28,14 @@ def shrink(planes: Floats, levels: Floats) -> tuple[Floats, Floats]:
     Returns:
         The draft and the shrunk planes, both of the same shape.
     """
-    draft = _mean([_slide(planes, None, levels, side, step, limit) for side, step, limit in _DRAFTS])
+    draft = drop(planes, levels)
     return draft, _slide(planes, draft, levels, _SIDE, 1, 0.0)
 
 
 def drop(planes: Floats, levels: Floats) -> Floats:
-    """The draft alone, of 8 x 8 windows: for those who do this many times."""
-    return _slide(planes, None, levels, *_DRAFTS[0])
-
-
-def _mean(planes: list[Floats]) -> Floats:
-    return np.asarray(sum(planes[1:], planes[0]) / np.float32(len(planes)))
+    """The draft alone: the mean of what is left without small numbers, over both sizes of windows."""
+    small, large = (_slide(planes, None, levels, side, step, limit) for side, step, limit in _DRAFTS)
+    return np.asarray((small + large) / 2)
 
 
 def _slide(planes: Floats, draft: Floats | None, levels: Floats, side: int, step: int, limit: float) -> Floats:

@@ -24,6 +24,8 @@ WIDTHS, DEPTH = (32, 64), 4
 STEPS = 1500
 MOST, FEWEST = 60 / 255, 4 / 255
 """Levels of added noise, for a grey picture; history with less than the second counts as having none."""
+MARGIN = 4
+"""Pixels around a tile that do not count: in a picture they have neighbours."""
 _OWN = 0.4
 """Least added noise, of history's own: with less, what is asked for would be too noisy to learn from."""
 _HELD_OUT = 256
@@ -80,7 +82,7 @@ class Denoising:
         self.planes, self.validation, self.spread = planes, validation, spread
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Floats, ...]:
-        """What the network sees of noisier tiles, what it should add, and how much each tile counts."""
+        """What the network sees of noisier tiles, what it should add, and how much each pixel counts."""
         return self._noisier(self.planes, rng.integers(0, len(self.planes[0]), count), rng)
 
     def held_out(self, rng: np.random.Generator) -> tuple[Floats, ...]:
@@ -100,6 +102,8 @@ class Denoising:
             tiles = tiles[:, :, ::-1]
         if rng.random() < 0.5:
             tiles = tiles[:, ::-1]
+        if rng.random() < 0.5 and tiles.shape[1] == tiles.shape[2]:
+            tiles = tiles.swapaxes(1, 2)
         own = np.where(own < FEWEST * self.spread, np.float32(0), own)
         least = np.maximum(FEWEST * self.spread, _OWN * own)
         most = np.maximum(MOST * self.spread, 2 * own)
@@ -110,4 +114,6 @@ class Denoising:
         draft, shrunk = shrink(noisier, levels)
         wanted = (tiles - (np.square(own) / added)[:, None, None] * noise - shrunk) / levels[:, None, None]
         doubt = np.square(own / levels) * (1 + np.square(own / added))
-        return features(noisier, draft, shrunk, levels), wanted[..., None], (1 / (1 + doubt))[:, None, None, None]
+        weights = np.zeros((*tiles.shape, 1), np.float32)
+        weights[:, MARGIN:-MARGIN, MARGIN:-MARGIN] = (1 / (1 + doubt))[:, None, None, None]
+        return features(noisier, draft, shrunk, levels), wanted[..., None], weights

@@ -106,7 +106,10 @@ def _planes(
     parts, levels = [], []
     for picture in chosen:
         ready = prepare(np.moveaxis(seen(picture, channels), 2, 0))
-        tiles, _ = cut(np.moveaxis(ready.planes, 0, 2), side)
+        planes = np.moveaxis(ready.planes, 0, 2)
+        shifted = planes[side[0] // 3 :, side[1] // 3 :]
+        fits = shifted.shape[0] >= side[0] and shifted.shape[1] >= side[1]
+        tiles = np.concatenate([cut(part, side)[0] for part in ([planes, shifted] if fits else [planes])])
         # Of colours, brightness is half of what is learned.
         own = np.concatenate([tiles[..., 0], *(tiles[plane - 1 :: 2, ..., plane] for plane in range(1, channels))])
         own = own if len(own) <= each else own[np.sort(rng.permutation(len(own))[:each])]

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ae_plugin.config import Pipeline
 from ae_plugin.core.calibration import rows_needed
+from ae_plugin.core.pca import Pca
 from ae_plugin.core.picture_scoring import seen
 from ae_plugin.core.pictures import Picture
 from ae_plugin.core.tiles import cut, side_for
@@ -26,6 +27,7 @@ MIN_PICTURES = 20
 PIXEL_BYTES = 512 * 2**20
 TILE_BYTES = 512 * 2**20
 MOST_TILES = 20_000
+WHOLE_FEATURES, WHOLE_PICTURES, WHOLE_COMPONENTS = 2_400, 12_000, 256
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,15 @@ def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
         if pipeline.score.denoise == "full"
         else None,
     )
+
+
+def whole_pictures(history: PictureHistory) -> Pca | None:
+    """Principal components of small whole pictures, to complete others by; None where tiles are pieces, or large."""
+    features = history.train[0].size
+    if len(history.train) != history.counts[0] or features > WHOLE_FEATURES:
+        return None
+    tiles = history.train[evenly_spaced(len(history.train), WHOLE_PICTURES)].reshape(-1, features)
+    return Pca.fit(tiles, kept=min(WHOLE_COMPONENTS, len(tiles) - 1, features - 1))
 
 
 def _rows(reader: PictureReader) -> int:

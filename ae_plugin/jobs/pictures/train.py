@@ -23,7 +23,7 @@ from ae_plugin.core.picture_scoring import BLOCK, PictureScorer, Repairer, fit_p
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.pictures.denoising import TrainedDenoiser, fit_denoiser
 from ae_plugin.jobs.pictures.gate import run_picture_gate
-from ae_plugin.jobs.pictures.history import PictureHistory, learn_picture_history
+from ae_plugin.jobs.pictures.history import PictureHistory, learn_picture_history, whole_pictures
 from ae_plugin.jobs.pictures.versions import PictureCard, card_of, pack_pictures
 from ae_plugin.jobs.progress import training_folder
 from ae_plugin.jobs.versions import REPORT, pack_schema
@@ -73,7 +73,7 @@ def train_pictures(pipeline: Pipeline, on_progress: Callable[[int, int], None] |
         report = report.model_copy(
             update={"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
         )
-        files = pack_pictures(reference, job.weights, job.flat, denoiser)
+        files = pack_pictures(reference, job.weights, job.flat, denoiser, whole_pictures(history))
         files[REPORT] = report.model_dump_json(indent=1).encode()
         card = _card(pipeline, history, job, scorer, denoiser, report.created_at)
         version = registry.register(files, card.model_dump(mode="json", exclude={"files"}))

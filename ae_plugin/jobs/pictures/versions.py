@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,8 +14,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
+from ae_plugin.core.completion import complete
 from ae_plugin.core.denoising import SEEN, Denoiser
+from ae_plugin.core.pca import Pca
 from ae_plugin.core.picture_scoring import PictureReference, PictureScorer
+from ae_plugin.core.pictures import Picture, from_float, to_float
+from ae_plugin.core.values import Bools
 from ae_plugin.errors import StoreError
 from ae_plugin.jobs.pictures.denoising import TrainedDenoiser
 from ae_plugin.jobs.versions import NETWORK, REFERENCE, WEIGHTS, near_arrays, near_of, view_arrays, view_of
@@ -69,7 +73,19 @@ class PictureVersion:
     card: PictureCard
     scorer: PictureScorer
     denoiser: Denoiser
+    whole: Pca | None
     schema: pa.Schema
+
+    def complete(self, picture: Picture, known: Bools) -> Picture:
+        """The whole picture from some of its pixels; those, and alpha, stay as they are.
+
+        Args:
+            picture: of any size and mode; what it holds where nothing is known does not matter.
+            known: bool [H, W].
+        """
+        pixels = to_float(picture)
+        pixels[..., :3] = complete(pixels[..., :3], known, self.whole, self.card.side)
+        return replace(picture, pixels=from_float(pixels, picture))
 
 
 def card_of(denoiser: TrainedDenoiser | None) -> DenoiserCard | None:
@@ -78,7 +94,11 @@ def card_of(denoiser: TrainedDenoiser | None) -> DenoiserCard | None:
 
 
 def pack_pictures(
-    reference: PictureReference, weights: Sequence[Any], network: bytes, denoiser: TrainedDenoiser | None
+    reference: PictureReference,
+    weights: Sequence[Any],
+    network: bytes,
+    denoiser: TrainedDenoiser | None,
+    whole: Pca | None,
 ) -> dict[str, bytes]:
     """Turn a trained version into files: name -> content."""
     arrays: dict[str, Any] = {
@@ -87,6 +107,9 @@ def pack_pictures(
         "calibration": reference.calibration,
         "hottest": reference.hottest,
     }
+    if whole is not None:
+        arrays |= {"whole.mean": whole.mean, "whole.basis": whole.basis, "whole.variances": whole.variances}
+        arrays["whole.left"] = np.array([whole.left])
     layers = {f"{index:04d}": np.ascontiguousarray(array) for index, array in enumerate(weights)}
     kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     files = {NETWORK: network, WEIGHTS: save_arrays(layers), REFERENCE: save_arrays(kept)}
@@ -113,7 +136,14 @@ def load_picture_version(registry: Registry, version: str, alert_rate: float) ->
         ) from error
     network = LiteRepairer(exported, side=card.side, channels=card.channels, latent_dim=card.latent_dim)
     scorer = PictureScorer(network, reference, card.side, card.channels, alert_rate, card.contaminated)
-    return PictureVersion(version, card, scorer, _denoiser(card, files), schema)
+    return PictureVersion(version, card, scorer, _denoiser(card, files), _whole(arrays), schema)
+
+
+def _whole(arrays: dict[str, Any]) -> Pca | None:
+    if "whole.mean" not in arrays:
+        return None
+    mean, basis, variances, left = (arrays[f"whole.{name}"] for name in ("mean", "basis", "variances", "left"))
+    return Pca(mean, basis, variances, float(left[0]))
 
 
 def _denoiser(card: PictureCard, files: dict[str, bytes]) -> Denoiser:
