@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ae_plugin.core.completion import FEW_ROUNDS, fill
-from ae_plugin.core.noise import Noise, estimate, impulses, uncut
+from ae_plugin.core.noise import Noise, estimate, impulses, level_of, uncut
 from ae_plugin.core.pictures import Picture, from_float, to_float
 from ae_plugin.core.shrinkage import shrink
 from ae_plugin.core.tiles import through
@@ -40,13 +40,13 @@ class Prepared:
 
     Attributes:
         planes: float32 [P, H, W]: brightness, and for colour two differences.
-        level: of the noise in each of them.
+        levels: of the noise in each of them.
         noise: of the picture.
         lost: whether some of its pixels were impulses, and are completed.
     """
 
     planes: Floats
-    level: float
+    levels: list[float]
     noise: Noise
     lost: bool
 
@@ -61,9 +61,12 @@ def prepare(channels: Floats, noise: Noise | None = None) -> Prepared:
     lost = impulses(channels)
     if lost.any():
         channels = np.stack([fill(*both, FEW_ROUNDS) for both in zip(channels, ~lost, strict=True)])
-    noise = estimate(channels) if noise is None else noise
-    even, mix = noise.even(channels), _mix(len(channels))
-    return Prepared(np.tensordot(mix, even, 1), noise.level / float(np.sqrt(len(channels))), noise, bool(lost.any()))
+    told, noise = noise is not None, estimate(channels) if noise is None else noise
+    planes = np.tensordot(_mix(len(channels)), noise.even(channels), 1)
+    levels = [noise.level / float(np.sqrt(len(channels)))] * len(planes)
+    if not told and len(planes) > 1:  # what differs between channels may be more or less noisy than what they share
+        levels = [level_of(plane) for plane in planes]
+    return Prepared(planes, levels, noise, bool(lost.any()))
 
 
 class Denoiser:
@@ -99,7 +102,7 @@ class Denoiser:
             return pixels
         mix, quiet = _mix(len(channels)), ready.planes
         if ready.noise.level >= LEAST:
-            quiet = np.stack([self._quiet(plane, ready.level) for plane in ready.planes])
+            quiet = np.stack([self._quiet(*both) for both in zip(ready.planes, ready.levels, strict=True)])
         even = np.tensordot(mix.T * len(channels), quiet, 1)  # rows of the mix have length 1 / sqrt(C)
         back = ready.noise.uneven(even)
         if ready.noise.slope == 0 and pixels.min() >= 0 and pixels.max() <= 1:
@@ -107,6 +110,8 @@ class Denoiser:
         return np.asarray(np.clip(np.moveaxis(back, 0, 2), 0, 1), np.float32)
 
     def _quiet(self, plane: Floats, level: float) -> Floats:
+        if level == 0:
+            return plane
         draft, shrunk = shrink(plane[None], np.array([level], np.float32))
         network = self.network
         if network is None or octave(level) not in self.octaves:

@@ -15,10 +15,10 @@ from scipy.stats import norm
 
 from ae_plugin.core.values import Bools, Doubles, Floats
 
-_WINDOW, _BINNED = 8, 6
+_WINDOW, _SMALL, _BINNED = 8, 5, 6
 _BINS = 6
-_FEWEST, _MOST = 200, 40_000
-"""Windows that an estimate needs, and takes."""
+_FEWEST, _MANY, _MOST = 100, 4_000, 40_000
+"""Windows that any estimate needs, that the better one needs, and that are taken."""
 _FLAT = 0.3
 """Share of the windows that noise is told from."""
 _UNEVEN = 0.08
@@ -68,11 +68,9 @@ class Noise:
 
 def estimate(channels: Floats) -> Noise:
     """Noise of a picture, from its channels float32 [C, H, W] in 0..1; none where it is too small to tell."""
-    windows = _windows(channels, _WINDOW)
-    if len(windows) < _FEWEST:
+    variance = _even(channels)
+    if variance == 0:
         return Noise(0.0, 0.0)
-    windows = _inside(windows, np.sqrt(_least(_spectrum(windows))))
-    variance = _of_flat(windows)
     means, variances = _by_brightness(_inside(_windows(channels, _BINNED), np.sqrt(variance)))
     if len(means) < _BINS or variances.min() <= 0:
         return Noise(variance, 0.0)
@@ -84,6 +82,22 @@ def estimate(channels: Floats) -> Noise:
     if slope <= 0 or off_mean < _UNEVEN or off_line > off_mean / 3:
         return Noise(variance, 0.0)
     return Noise(max(float(constant), 0.0), float(slope))
+
+
+def level_of(plane: Floats) -> float:
+    """The level of even noise in a plane float32 [H, W]."""
+    return float(np.sqrt(_even(plane[None])))
+
+
+def _even(channels: Floats) -> float:
+    """The variance of even noise; 0 where there are too few pixels to tell."""
+    small = _windows(channels, _SMALL)
+    if len(small) < _FEWEST:
+        return 0.0
+    windows = _windows(channels, _WINDOW)
+    if len(windows) < _MANY:  # smaller windows are more, and have fewer directions to tell apart
+        return _least(_spectrum(small))
+    return _of_flat(_inside(windows, np.sqrt(_least(_spectrum(windows)))))
 
 
 def impulses(channels: Floats) -> Bools:

@@ -111,8 +111,9 @@ def _planes(
         fits = shifted.shape[0] >= side[0] and shifted.shape[1] >= side[1]
         tiles = np.concatenate([cut(part, side)[0] for part in ([planes, shifted] if fits else [planes])])
         # Of colours, brightness is half of what is learned.
-        own = np.concatenate([tiles[..., 0], *(tiles[plane - 1 :: 2, ..., plane] for plane in range(1, channels))])
-        own = own if len(own) <= each else own[np.sort(rng.permutation(len(own))[:each])]
-        parts.append(own)
-        levels.append(np.full(len(own), ready.level, np.float32))
+        own = [tiles[..., 0], *(tiles[plane - 1 :: 2, ..., plane] for plane in range(1, channels))]
+        noise = np.repeat(np.array(ready.levels, np.float32), [len(part) for part in own])
+        some = np.sort(rng.permutation(len(noise))[:each])
+        parts.append(np.concatenate(own)[some])
+        levels.append(noise[some])
     return np.concatenate(parts), np.concatenate(levels)
