@@ -26,7 +26,7 @@ LEAST = 1.5 / 255
 """The level below which a picture has no noise to speak of, and is left alone."""
 BLOCK = 4
 """Tiles the network sees at a time."""
-_CERTAIN = 3.0
+_CERTAIN = 4.0
 """Standard errors that a gain must be above nothing."""
 _MIX = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32) / np.sqrt(np.array([[3], [2], [6]], np.float32))
 

@@ -8,6 +8,7 @@ and the picture asked for.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -26,9 +27,9 @@ MOST, FEWEST = 60 / 255, 4 / 255
 """Levels of added noise, for a grey picture; history with less than the second counts as having none."""
 MARGIN = 4
 """Pixels around a tile that do not count: in a picture they have neighbours."""
-_OWN = 0.4
-"""Least added noise, of history's own: with less, what is asked for would be too noisy to learn from."""
-_HELD_OUT = 256
+_OWN, _OWN_TRIED = 1.0, 0.4
+"""Least added noise, of history's own: with less, what is asked for is too noisy to learn from, but not to try by."""
+_HELD_OUT, _TRIED = 256, 1024
 
 
 def build(side: tuple[int, int], seed: int) -> keras.Model:
@@ -89,13 +90,20 @@ class Denoising:
         """The same of the validation tiles, some of them several times, with noise of all levels."""
         return self._noisier(self.validation, np.resize(rng.permutation(len(self.validation[0])), _HELD_OUT), rng)
 
+    def trials(self, rng: np.random.Generator) -> Iterator[tuple[Floats, Floats]]:
+        """What the network sees of more validation tiles, at levels down to history's own, and what it should add."""
+        for start in range(0, _TRIED, _HELD_OUT):
+            chosen = np.resize(np.roll(rng.permutation(len(self.validation[0])), -start), _HELD_OUT)
+            seen, wanted, _ = self._noisier(self.validation, chosen, rng, _OWN_TRIED)
+            yield seen, wanted
+
     def loss(self, model: keras.Model, *arrays: Any, training: bool) -> Any:
         """Mean squared error, in noise levels."""
         seen, wanted, weights = arrays
         return tf.reduce_mean(weights * tf.square(model(seen, training=training) - wanted))
 
     def _noisier(
-        self, planes: tuple[Floats, Floats], chosen: np.ndarray[Any, Any], rng: np.random.Generator
+        self, planes: tuple[Floats, Floats], chosen: np.ndarray[Any, Any], rng: np.random.Generator, least: float = _OWN
     ) -> tuple[Floats, ...]:
         tiles, own = planes[0][chosen], planes[1][chosen]
         if rng.random() < 0.5:
@@ -105,9 +113,9 @@ class Denoising:
         if rng.random() < 0.5 and tiles.shape[1] == tiles.shape[2]:
             tiles = tiles.swapaxes(1, 2)
         own = np.where(own < FEWEST * self.spread, np.float32(0), own)
-        least = np.maximum(FEWEST * self.spread, _OWN * own)
-        most = np.maximum(MOST * self.spread, 2 * own)
-        added = (least * (most / least) ** rng.uniform(size=len(own))).astype(np.float32)
+        low = np.maximum(FEWEST * self.spread, least * own)
+        high = np.maximum(MOST * self.spread, 2 * own)
+        added = (low * (high / low) ** rng.uniform(size=len(own))).astype(np.float32)
         noise = rng.standard_normal(tiles.shape, np.float32)
         noisier = tiles + added[:, None, None] * noise
         levels = np.sqrt(np.square(own) + np.square(added))

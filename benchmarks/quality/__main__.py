@@ -11,7 +11,19 @@ import sys
 import time
 from pathlib import Path
 
-ALL = ["alarms", "odd", "gate", "incidents", "guard", "cells", "dirty", "tables", "detection"]
+ALL = [
+    "alarms",
+    "odd",
+    "gate",
+    "incidents",
+    "guard",
+    "cells",
+    "dirty",
+    "tables",
+    "denoising",
+    "completion",
+    "detection",
+]
 
 
 def main() -> int:

@@ -1,14 +1,14 @@
 """Denoising of Kodak24 beside its peers: `python -m benchmarks.quality.denoising --data FOLDER`.
 
-History is kodim01 to 16, each in four: as they are, and, for another version, with noise. The pictures it is measured on
-are the middles (256 x 256) of kodim17 to 24. All are in luminance, for every method, and 8-bit files: noise beyond black
-and white is cut off, as in any file. A second table has the usual experiment of the literature, noise that nothing cuts
-off, in which no file comes in: the version's denoiser is called, and told the noise level, as its peers are.
+History is kodim01 to 16, each in four: as they are, and, another time, with noise. Measured are the middles (256 x 256)
+of kodim17 to 24. All are in luminance, for every method, and 8-bit files: noise beyond black and white is cut off, as
+in any file. A second table has the usual experiment of the literature, noise that nothing cuts off: no file holds it,
+so the denoiser is called itself, and told the noise level, as its peers are.
 
 What is trained and measured is the second lesson of a pictures' training and what `denoise: full` does with it, without
-the repair of wrong pixels. Peers get the true level of noise; for Poisson noise they get the picture in which it is even (Anscombe 1948, the true
-peak); for salt and pepper, of which they know nothing, what scikit-image estimates. Total variation gets the weight
-that was best on kodim13 to 16. Ours gets the files and nothing else.
+the repair of wrong pixels. Peers get the true level of noise; for Poisson noise they get the picture in which it is
+even (Anscombe 1948, the true peak); for salt and pepper, of which they know nothing, the level that scikit-image
+estimates. Total variation gets the weight that was best on kodim13 to 16. Ours gets the files and nothing else.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Method = Callable[[Floats, float], Floats]
 def picture(data: Path, number: int) -> Floats:
     """A Kodak picture's luminance, 0..1."""
     with Image.open(data / f"denoising/Kodak24/kodim{number:02d}.png") as image:
-        return np.asarray(image.convert("L"), np.float32) / 255
+        return np.asarray(image.convert("L"), np.float32) / np.float32(255)
 
 
 def tested(data: Path, number: int) -> Floats:
@@ -187,7 +187,7 @@ def compare(
     for number in TESTED:
         true = tested(data, number)
         given = noisy(true, kind, number)
-        given = levels(given) / np.float32(255) if cut else given
+        given = np.asarray(levels(given) / np.float32(255)) if cut else given
         started = time.process_time()
         found = method(given, kind)
         rows.append([psnr(found, true), ssim(np.asarray(found, np.float32), true), time.process_time() - started])
