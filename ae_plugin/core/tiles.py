@@ -7,8 +7,9 @@ of two pixels stays one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -51,23 +52,59 @@ def cut(pixels: Floats, side: tuple[int, int]) -> tuple[Floats, Cut]:
     Returns:
         The tiles float32 [n, h, w, C], row by row, and where they lie.
     """
-    height, width, _ = pixels.shape
-    tops, lefts = (_starts(length, part) for length, part in zip((height, width), side, strict=True))
-    beyond = tops[-1] + side[0] - height, lefts[-1] + side[1] - width
-    filled = np.pad(pixels, ((0, beyond[0]), (0, beyond[1]), (0, 0)), mode="symmetric") if any(beyond) else pixels
-    corners = [(top, left) for top in tops for left in lefts]
-    tiles = np.stack([filled[top : top + side[0], left : left + side[1]] for top, left in corners])
-    return np.ascontiguousarray(tiles, np.float32), Cut(height, width, side, corners)
+    filled, where = _laid(pixels, side)
+    tiles = np.stack([filled[top : top + side[0], left : left + side[1]] for top, left in where.corners])
+    return np.ascontiguousarray(tiles, np.float32), where
 
 
 def join(tiles: Floats, where: Cut) -> Floats:
     """Put tiles [n, h, w, C] back together, float32 [H, W, C]; where they overlap, each counts more in its middle."""
     if len(tiles) == 1:
         return tiles[0, : where.height, : where.width]
+    return _joined(tiles, where, tiles.shape[-1])
+
+
+def through(run: Callable[[Floats], Floats], pixels: Floats, side: tuple[int, int], count: int) -> Floats:
+    """Cut a picture, run its tiles, always `count` at a time, and put what comes back together.
+
+    Args:
+        run: tiles [count, h, w, C] -> [count, h, w, D].
+        pixels: float32 [H, W, C].
+        side: (height, width) of a tile.
+        count: tiles at a time; no more of them are in memory. The last ones are filled up with zeros.
+
+    Returns:
+        float32 [H, W, D].
+    """
+    filled, where = _laid(pixels, side)
+
+    def results() -> Iterator[Floats]:
+        for start in range(0, len(where.corners), count):
+            corners = where.corners[start : start + count]
+            tiles = np.zeros((count, *side, pixels.shape[2]), np.float32)
+            for tile, (top, left) in zip(tiles, corners, strict=False):
+                tile[:] = filled[top : top + side[0], left : left + side[1]]
+            yield from run(tiles)[: len(corners)]
+
+    found = results()
+    first = next(found)
+    return _joined(chain([first], found), where, first.shape[-1])
+
+
+def _laid(pixels: Floats, side: tuple[int, int]) -> tuple[Floats, Cut]:
+    """A picture, mirrored at its edges where it does not fill its tiles, and where those lie."""
+    height, width, _ = pixels.shape
+    tops, lefts = (_starts(length, part) for length, part in zip((height, width), side, strict=True))
+    beyond = tops[-1] + side[0] - height, lefts[-1] + side[1] - width
+    filled = np.pad(pixels, ((0, beyond[0]), (0, beyond[1]), (0, 0)), mode="symmetric") if any(beyond) else pixels
+    return filled, Cut(height, width, side, [(top, left) for top in tops for left in lefts])
+
+
+def _joined(tiles: Iterable[Floats], where: Cut, channels: int) -> Floats:
     height, width = where.side
     weight = np.minimum.outer(_ramp(height), _ramp(width))[:, :, None]
     bottom, right = (max(ends) for ends in zip(*((t + height, left + width) for t, left in where.corners), strict=True))
-    total = np.zeros((bottom, right, tiles.shape[-1]), np.float32)
+    total = np.zeros((bottom, right, channels), np.float32)
     weights = np.zeros((bottom, right, 1), np.float32)
     for tile, (top, left) in zip(tiles, where.corners, strict=True):
         total[top : top + height, left : left + width] += tile * weight

@@ -42,7 +42,8 @@ def export(model: keras.Model, load: Callable[[bytes], N], *arrays: Floats) -> t
             model.export(str(path), format="litert", verbose=False)
         flat = path.read_bytes()
     network = load(flat)
-    theirs = [np.asarray(part) for part in model(arrays[0] if len(arrays) == 1 else [*arrays], training=False)]
+    outputs = keras.tree.flatten(model(arrays[0] if len(arrays) == 1 else [*arrays], training=False))
+    theirs = [np.asarray(part) for part in outputs]
     ours = network(*arrays)
     gap = max(float(np.max(np.abs(a - b) / (1 + np.abs(b)))) for a, b in zip(ours, theirs, strict=True))
     if not gap <= TOLERANCE:

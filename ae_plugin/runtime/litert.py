@@ -117,6 +117,28 @@ class LiteRepairer(_Runner):
         return maps, code
 
 
+class LiteDenoiser(_Runner):
+    """A network that corrects shrunk planes, called as `network(features) -> (residual,)`.
+
+    Args:
+        model: the exported flatbuffer.
+        side: (h, w) of a tile.
+        seen: numbers a pixel that it sees.
+        threads: threads LiteRT may use.
+
+    Raises:
+        StoreError: the bytes are not such a network.
+    """
+
+    def __init__(self, model: bytes, *, side: tuple[int, int], seen: int, threads: int = 1) -> None:
+        super().__init__(model, [(*side, seen)], [(*side, 1)], threads)
+
+    def __call__(self, features: Floats) -> tuple[Floats]:
+        """Run tiles through the network; the result is a copy, float32."""
+        (residual,) = self._run(features)
+        return (residual,)
+
+
 class _Session:
     """An interpreter set up for one number of rows."""
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 ALL = [
-    *("alarms", "odd", "gate", "incidents", "guard", "images", "imageguard"),
+    *("alarms", "odd", "gate", "incidents", "guard", "images", "imageguard", "denoising", "completion"),
     *("cells", "dirty", "tables", "detection"),
 ]
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ae_plugin.config import Pipeline
 from ae_plugin.core.calibration import rows_needed
+from ae_plugin.core.pca import Pca
 from ae_plugin.core.picture_scoring import seen
 from ae_plugin.core.pictures import Picture
 from ae_plugin.core.tiles import cut, side_for
@@ -20,6 +21,7 @@ from ae_plugin.engines.sample import Marked
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.feedback import honoured
 from ae_plugin.jobs.history import beyond, copies_of, training_partitions
+from ae_plugin.jobs.pictures.denoising import Planes, learn_planes
 from ae_plugin.schemas import FeedbackUse
 from ae_plugin.store.files import SourceFile
 
@@ -28,6 +30,7 @@ MIN_PICTURES = 20
 PIXEL_BYTES = 512 * 2**20
 TILE_BYTES = 512 * 2**20
 MOST_TILES = 20_000
+WHOLE_FEATURES, WHOLE_PICTURES, WHOLE_COMPONENTS = 2_400, 12_000, 256
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,12 @@ class PictureHistory:
         channels: 1 or 3.
         train: float32 [n, h, w, C], tiles of training pictures.
         validation: float32 [k, h, w, C], tiles of others, to stop by.
-        calibration: pictures that nothing is learned from but p-values.
+        calibration: pictures that nothing is learned from but p-values, and denoising, which no score depends on.
         origins: where each of those lay.
         counts: pictures for training, validation and calibration.
         feedback: what became of people's verdicts on pictures.
         notes: what the user should know of it, in words.
+        planes: to learn denoising from; None unless score.denoise is full.
     """
 
     groups: dict[str, list[SourceFile]]
@@ -74,6 +78,7 @@ class PictureHistory:
     counts: tuple[int, int, int]
     feedback: FeedbackUse
     notes: list[str]
+    planes: Planes | None
 
 
 def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
@@ -129,6 +134,9 @@ def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
         counts=(len(train), len(validation), len(calibration)),
         feedback=said.use.model_copy(update={"false_alarms": trained, "copies": copies}),
         notes=beyond(said.use, trained),
+        planes=learn_planes(train + calibration, validation, side, channels)
+        if pipeline.score.denoise == "full"
+        else None,
     )
 
 
@@ -152,6 +160,15 @@ def _judged(rows: dict[str, int], marks: Mapping[str, Marked]) -> tuple[set[int]
         wrong |= {start + row for row in own.wrong}
         start += count
     return normal, wrong
+
+
+def whole_pictures(history: PictureHistory) -> Pca | None:
+    """Principal components of small whole pictures, to complete others by; None where tiles are pieces, or large."""
+    features = history.train[0].size
+    if len(history.train) != history.counts[0] or features > WHOLE_FEATURES:
+        return None
+    tiles = history.train[evenly_spaced(len(history.train), WHOLE_PICTURES)].reshape(-1, features)
+    return Pca.fit(tiles, kept=min(WHOLE_COMPONENTS, len(tiles) - 1, features - 1))
 
 
 def _rows(reader: PictureReader) -> int:

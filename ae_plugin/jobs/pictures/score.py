@@ -14,6 +14,7 @@ import pyarrow as pa
 from PIL import Image
 
 from ae_plugin.config import Pipeline
+from ae_plugin.core.denoising import quieted
 from ae_plugin.core.picture_guard import PictureGuard
 from ae_plugin.core.picture_scoring import ScoredPicture, mend
 from ae_plugin.core.pictures import Picture, PictureError, encode
@@ -128,10 +129,12 @@ class PictureRun(Run):
 
     def _repaired(self, picture: Picture, scored: ScoredPicture, mask: Bools) -> bytes | None:
         """The picture, repaired where it is wrong; None where nothing is, or further frames would be lost."""
-        full = self.pipeline.score.denoise == "full"
-        if not picture.single or not (full or mask.any()):
+        if not picture.single:
             return None
-        pixels = mend(picture, scored, None if full else mask)
+        quiet = picture
+        if self.pipeline.score.denoise == "full":
+            quiet, scored, mask = self._quiet(picture, scored, mask)
+        pixels = mend(quiet, scored, mask) if mask.any() else quiet.pixels
         if np.array_equal(pixels, picture.pixels):
             return None
         return encode(pixels, picture, picture.kind if self.reader.of_files else "PNG")
@@ -178,8 +181,7 @@ class PictureRun(Run):
         self.tally.rows += rows
         self.tally.anomalies += sum(one.flagged for one in found.values())
         self.tally.unreadable += rows - len(found)
-        if self.pipeline.score.denoise == "repair":
-            self.tally.repaired += sum(one.repaired is not None for one in found.values())
+        self.tally.repaired += sum(one.repaired is not None for one in found.values())
 
     def _keys(self, batch: pa.RecordBatch) -> list[pa.Array]:
         return [batch.column(batch.schema.get_field_index(name)) for name in self.keys]
@@ -202,6 +204,14 @@ class PictureRun(Run):
         few = [f"{name} is not passed on: {why}" for name, why in lost[:_NAMED]]
         more = [f"{len(lost) - _NAMED} more files are not passed on"] if len(lost) > _NAMED else []
         return [*super()._notes(), *few, *more]
+
+    def _quiet(self, picture: Picture, scored: ScoredPicture, mask: Bools) -> tuple[Picture, ScoredPicture, Bools]:
+        """The picture without its noise, what is then said of it, and where it is then wrong."""
+        quiet = quieted(picture, self.version.denoiser)
+        if quiet is picture:
+            return picture, scored, mask
+        (scored,) = self.version.scorer.score([quiet])
+        return quiet, scored, self.version.scorer.mask(scored.heat)
 
     def _verdict(self) -> GuardVerdict:
         return self.guard.verdict()

@@ -21,10 +21,11 @@ from ae_plugin.config import Pipeline
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.picture_scoring import BLOCK, PictureScorer, Repairer, fit_and_judge
 from ae_plugin.jobs.machine import peak_memory_mb
+from ae_plugin.jobs.pictures.denoising import TrainedDenoiser, fit_denoiser
 from ae_plugin.jobs.pictures.gallery import GALLERY, pack_gallery
 from ae_plugin.jobs.pictures.gate import run_picture_gate
-from ae_plugin.jobs.pictures.history import PictureHistory, learn_picture_history
-from ae_plugin.jobs.pictures.versions import PictureCard, pack_pictures
+from ae_plugin.jobs.pictures.history import PictureHistory, learn_picture_history, whole_pictures
+from ae_plugin.jobs.pictures.versions import PictureCard, card_of, pack_pictures
 from ae_plugin.jobs.progress import training_folder
 from ae_plugin.jobs.summary import feedback_notes
 from ae_plugin.jobs.versions import REPORT, pack_schema
@@ -55,6 +56,9 @@ def train_pictures(pipeline: Pipeline, on_progress: Callable[[int, int], None] |
     registry.folder.makedirs(MODELS)
     with held(training_folder(pipeline, _digest(pipeline, history))) as checkpoint:
         job = _fit(pipeline, history, checkpoint, on_progress)
+        denoiser = None
+        if history.planes is not None:
+            denoiser = fit_denoiser(pipeline, history.planes, history.side, checkpoint / "denoiser", on_progress)
         contaminated = pipeline.train.contamination != 0
         reference, verdicts = fit_and_judge(
             job.network,
@@ -69,14 +73,14 @@ def train_pictures(pipeline: Pipeline, on_progress: Callable[[int, int], None] |
         gate = run_picture_gate(
             scorer, job.untrained, history, registry, seed=pipeline.model.seed, reported=job.validation_loss
         )
-        report = _report(pipeline, history, job).model_copy(update={"gate": gate})
+        report = _report(pipeline, history, job, denoiser).model_copy(update={"gate": gate})
         report = report.model_copy(
             update={"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
         )
-        files = pack_pictures(reference, job.weights, job.flat)
+        files = pack_pictures(reference, job.weights, job.flat, denoiser, whole_pictures(history))
         files[GALLERY] = pack_gallery(history, verdicts)
         files[REPORT] = report.model_dump_json(indent=1).encode()
-        card = _card(pipeline, history, job, scorer, report.created_at)
+        card = _card(pipeline, history, job, scorer, denoiser, report.created_at)
         version = registry.register(files, card.model_dump(mode="json", exclude={"files"}))
         shutil.rmtree(checkpoint, ignore_errors=True)
     log.info("registered %s as challenger; gate %s: %s", version, "passed" if gate.passed else "failed", gate.reasons)
@@ -150,7 +154,12 @@ def _digest(pipeline: Pipeline, history: PictureHistory) -> str:
 
 
 def _card(
-    pipeline: Pipeline, history: PictureHistory, job: _Fitted, scorer: PictureScorer, created_at: str
+    pipeline: Pipeline,
+    history: PictureHistory,
+    job: _Fitted,
+    scorer: PictureScorer,
+    denoiser: TrainedDenoiser | None,
+    created_at: str,
 ) -> PictureCard:
     return PictureCard(
         pipeline=pipeline.name,
@@ -166,12 +175,13 @@ def _card(
         views=list(scorer.reference.views),
         upright=scorer.reference.upright,
         far=scorer.reference.far,
+        denoiser=card_of(denoiser),
         versions={name: package_version(name) for name in PACKAGES},
         created_at=created_at,
     )
 
 
-def _report(pipeline: Pipeline, history: PictureHistory, job: _Fitted) -> TrainReport:
+def _report(pipeline: Pipeline, history: PictureHistory, job: _Fitted, denoiser: TrainedDenoiser | None) -> TrainReport:
     train, validation, calibration = history.counts
     return TrainReport(
         pipeline=pipeline.name,
@@ -196,7 +206,7 @@ def _report(pipeline: Pipeline, history: PictureHistory, job: _Fitted) -> TrainR
         export_difference=job.gap,
         gate=Gate(passed=False, reasons=[], results=[]),
         feedback=history.feedback,
-        notes=_notes(pipeline, history),
+        notes=[*_notes(pipeline, history), *(denoiser.notes if denoiser else [])],
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 

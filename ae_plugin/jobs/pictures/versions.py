@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -14,9 +14,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
+from ae_plugin.core.completion import complete
+from ae_plugin.core.denoising import SEEN, Denoiser
 from ae_plugin.core.descriptors import hog
+from ae_plugin.core.pca import Pca
 from ae_plugin.core.picture_scoring import PictureReference, PictureScorer
+from ae_plugin.core.pictures import Picture, from_float, to_float
+from ae_plugin.core.values import Bools
 from ae_plugin.errors import StoreError
+from ae_plugin.jobs.pictures.denoising import TrainedDenoiser
 from ae_plugin.jobs.versions import (
     NETWORK,
     REFERENCE,
@@ -28,10 +34,23 @@ from ae_plugin.jobs.versions import (
     view_arrays,
     view_of,
 )
-from ae_plugin.runtime.litert import LiteRepairer
+from ae_plugin.runtime.litert import LiteDenoiser, LiteRepairer
 from ae_plugin.store.registry import Registry
 
-Side = Annotated[int, Field(ge=8, le=1024, multiple_of=8)]
+Side = Annotated[int, Field(ge=1, le=1024)]
+
+DENOISER = "denoiser.tflite"
+
+
+class DenoiserCard(BaseModel):
+    """What there is to know of the network that corrects shrinkage."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    side: tuple[int, int] = Field(description="Height and width of the tiles that it sees.")
+    gains: dict[int, float] = Field(
+        description="Octave of the noise level, from 1/255 -> dB better than shrinkage, where it is."
+    )
 
 
 class PictureCard(BaseModel):
@@ -56,6 +75,7 @@ class PictureCard(BaseModel):
     far: tuple[float, float, float, float] = Field(
         description="Distances that 25, 50, 75 and 95% of the calibration pictures' middle tiles stay within."
     )
+    denoiser: DenoiserCard | None = Field(None, description="None: noise is shrunk, and nothing corrects it.")
     versions: dict[str, str] = Field(description="Package -> version it was trained with.")
     created_at: str
     files: dict[str, str] = Field(default_factory=dict, description="File -> sha256.")
@@ -68,10 +88,34 @@ class PictureVersion:
     version: str
     card: PictureCard
     scorer: PictureScorer
+    denoiser: Denoiser
+    whole: Pca | None
     schema: pa.Schema
 
+    def complete(self, picture: Picture, known: Bools) -> Picture:
+        """The whole picture from some of its pixels; those, and alpha, stay as they are.
 
-def pack_pictures(reference: PictureReference, weights: Sequence[Any], network: bytes) -> dict[str, bytes]:
+        Args:
+            picture: of any size and mode; what it holds where nothing is known does not matter.
+            known: bool [H, W].
+        """
+        pixels = to_float(picture)
+        pixels[..., :3] = complete(pixels[..., :3], known, self.whole, self.card.side)
+        return replace(picture, pixels=from_float(pixels, picture))
+
+
+def card_of(denoiser: TrainedDenoiser | None) -> DenoiserCard | None:
+    """What the card says of a denoiser; None when it is better than shrinkage nowhere, and so is left out."""
+    return DenoiserCard(side=denoiser.side, gains=denoiser.gains) if denoiser and denoiser.gains else None
+
+
+def pack_pictures(
+    reference: PictureReference,
+    weights: Sequence[Any],
+    network: bytes,
+    denoiser: TrainedDenoiser | None,
+    whole: Pca | None,
+) -> dict[str, bytes]:
     """Turn a trained version into files: name -> content."""
     arrays: dict[str, Any] = {
         **near_arrays(reference.near),
@@ -79,9 +123,13 @@ def pack_pictures(reference: PictureReference, weights: Sequence[Any], network: 
         "calibration": reference.calibration,
         "hottest": reference.hottest,
     }
+    if whole is not None:
+        arrays |= {"whole.mean": whole.mean, "whole.basis": whole.basis, "whole.variances": whole.variances}
+        arrays["whole.left"] = np.array([whole.left])
     layers = {f"{index:04d}": np.ascontiguousarray(array) for index, array in enumerate(weights)}
     kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    return {NETWORK: network, WEIGHTS: save_arrays(layers), REFERENCE: save_arrays(kept)}
+    files = {NETWORK: network, WEIGHTS: save_arrays(layers), REFERENCE: save_arrays(kept)}
+    return {**files, DENOISER: denoiser.flat} if denoiser and denoiser.gains else files
 
 
 def load_picture_version(registry: Registry, version: str, alert_rate: float) -> PictureVersion:
@@ -104,7 +152,21 @@ def load_picture_version(registry: Registry, version: str, alert_rate: float) ->
         ) from error
     network = LiteRepairer(exported, side=card.side, channels=card.channels, latent_dim=card.latent_dim)
     scorer = PictureScorer(network, reference, card.side, card.channels, alert_rate, card.contaminated)
-    return PictureVersion(version, card, scorer, schema)
+    return PictureVersion(version, card, scorer, _denoiser(card, files), _whole(arrays), schema)
+
+
+def _whole(arrays: dict[str, Any]) -> Pca | None:
+    if "whole.mean" not in arrays:
+        return None
+    mean, basis, variances, left = (arrays[f"whole.{name}"] for name in ("mean", "basis", "variances", "left"))
+    return Pca(mean, basis, variances, float(left[0]))
+
+
+def _denoiser(card: PictureCard, files: dict[str, bytes]) -> Denoiser:
+    if card.denoiser is None:
+        return Denoiser()
+    side = card.denoiser.side
+    return Denoiser(LiteDenoiser(files[DENOISER], side=side, seen=SEEN), side, frozenset(card.denoiser.gains))
 
 
 def _unpack(card: PictureCard, arrays: dict[str, Any]) -> PictureReference:

@@ -1,0 +1,67 @@
+"""Completion: the whole picture from some of its pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from ae_plugin.core.pca import Pca
+from ae_plugin.core.shrinkage import drop
+from ae_plugin.core.values import Bools, Floats
+
+ROUNDS, FEW_ROUNDS = 24, 6
+"""Times that pixels are put back: for completion, and where few are missing."""
+_FIRST, _LAST = 0.08, 0.008
+"""Noise level that the first and the last round take out."""
+_ENOUGH = 0.3
+"""Known pixels, each by its nearness, that a mean of what is near needs to be trusted."""
+
+
+def complete(pixels: Floats, known: Bools, whole: Pca | None = None, side: tuple[int, int] = (0, 0)) -> Floats:
+    """Complete a picture from the pixels that are known; those stay as they are.
+
+    Args:
+        pixels: float32 [H, W, C] in 0..1; what it holds where nothing is known does not matter.
+        known: bool [H, W].
+        whole: principal components of history's pictures, each a tile of `side`: they say what is likely where, and
+            are better than any smoothness. None: there are none.
+        side: (h, w) of those tiles; a larger picture is completed without them.
+    """
+    height, width, channels = pixels.shape
+    fits = height <= side[0] and width <= side[1]
+    if whole is not None and fits and len(whole.mean) == side[0] * side[1] * channels:
+        tile, seen = np.zeros((*side, channels), np.float32), np.zeros((*side, channels), bool)
+        tile[:height, :width], seen[:height, :width] = pixels, known[..., None]
+        guess = whole.fill(tile.reshape(1, -1), seen.ravel()).reshape(tile.shape)[:height, :width]
+    else:
+        guess = np.stack([fill(pixels[..., channel], known) for channel in range(channels)], axis=2)
+    return np.where(known[..., None], pixels, np.clip(guess, 0, 1)).astype(np.float32)
+
+
+def fill(channel: Floats, known: Bools, rounds: int = ROUNDS) -> Floats:
+    """Complete a channel float32 [H, W] from the pixels that are known, bool [H, W]; those stay as they are.
+
+    What is missing starts as the mean of what is near. Then, time after time, what cosine transforms of windows do not
+    need is dropped, less each time, and the known pixels are put back (Guleryuz 2006).
+    """
+    if known.all() or not known.any():
+        return channel
+    filled = np.where(known, channel, _near(channel, known))
+    for level in np.geomspace(_FIRST, _LAST, rounds):
+        guess = drop(filled[None], np.array([level], np.float32))[0]
+        filled = np.where(known, channel, guess)
+    return filled
+
+
+def _near(channel: Floats, known: Bools) -> Floats:
+    """For each pixel the weighted mean of known pixels, from as near as there are some."""
+    weights, values = known.astype(np.float32), np.where(known, channel, np.float32(0))
+    found = np.full(channel.shape, values.sum() / weights.sum(), np.float32)
+    sigma = max(channel.shape) / 2
+    while sigma >= 0.5:
+        share = gaussian_filter(weights, sigma, mode="reflect", truncate=3)
+        mean = gaussian_filter(values, sigma, mode="reflect", truncate=3) / np.maximum(share, 1e-6)
+        trust = np.minimum(share * (sigma * sigma * 6) / _ENOUGH, 1) ** 2
+        found += trust * (mean - found)
+        sigma /= 2
+    return found

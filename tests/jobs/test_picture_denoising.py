@@ -1,0 +1,146 @@
+"""`denoise: full` of pictures: noise is removed, also when history is noisy itself; and completion."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from ae_plugin.config import Pipeline
+from ae_plugin.core.values import Floats
+from ae_plugin.jobs.pictures.versions import DENOISER, PictureVersion, load_picture_version
+from ae_plugin.jobs.promote import promote
+from ae_plugin.jobs.score import score
+from ae_plugin.jobs.train import train
+from ae_plugin.schemas import TrainReport
+from ae_plugin.store.registry import Registry
+from tests.core.scenes import noisy, psnr
+
+SIDE, LEVEL = 40, 0.12
+
+
+def bars(seed: int) -> Floats:
+    """Bright bars on dark, here and there."""
+    rng = np.random.default_rng(seed)
+    picture = np.full((SIDE, SIDE), 0.2, np.float32)
+    for start in range(3, SIDE - 8, 12):
+        at = start + int(rng.integers(0, 4))
+        picture[:, at : at + 5] = 0.8
+        picture[int(rng.integers(4, SIDE - 4)) :, at : at + 3] = 0.5
+    return picture
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """A history that is noisy itself, and what was learned from it."""
+
+    root: Path
+    report: TrainReport
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return pipeline_of(self.root)
+
+    @property
+    def version(self) -> PictureVersion:
+        return load_picture_version(Registry(self.pipeline.output), self.report.model_version, 0.01)
+
+
+def pipeline_of(root: Path, output: str = "out", denoise: str = "full", steps: int = 240) -> Pipeline:
+    return Pipeline.model_validate(
+        {
+            "name": "bars",
+            "source": {"uri": str(root / "source"), "format": "images"},
+            "train": {"steps": steps},
+            "score": {"denoise": denoise, "on_unfamiliar": "score"},
+            "output": str(root / output),
+        }
+    )
+
+
+def write(folder: Path, seeds: range, level: float) -> None:
+    folder.mkdir(parents=True)
+    for seed in seeds:
+        pixels = np.rint(noisy(bars(seed), level, seed) * 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{seed:04d}.png")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Noisy]:
+    root = tmp_path_factory.mktemp("noisy")
+    write(root / "source", range(80), LEVEL)
+    write(root / "new", range(500, 512), LEVEL)
+    report = train(pipeline_of(root))
+    promote(pipeline_of(root), report.model_version, force=True)
+    yield Noisy(root, report)
+    shutil.rmtree(root)
+
+
+def test_noise_is_removed_though_history_has_as_much(bench: Noisy) -> None:
+    record = score(bench.pipeline, source=str(bench.root / "new"), output=str(bench.root / "found"))
+    assert record.rows == 12
+    rows = pq.read_table(bench.root / "found/denoised/part-0.parquet").to_pylist()
+    before, after = [], []
+    for row in rows:
+        true = bars(int(row["file"][:4]))
+        given = np.asarray(Image.open(bench.root / "new" / row["file"]), np.float32) / 255
+        found = np.asarray(Image.open(io.BytesIO(row["image"])), np.float32) / 255
+        before.append(psnr(given, true))
+        after.append(psnr(found, true))
+    assert min(np.array(after) - before) > 4 and np.mean(after) > np.mean(before) + 6
+
+
+def test_the_network_is_kept_where_it_is_better_and_said_to_be(bench: Noisy) -> None:
+    card = bench.version.card.denoiser
+    assert card is not None and card.side == (SIDE, SIDE) and min(card.gains.values()) > 0
+    assert any(note.startswith("denoising: on held-out tiles the network is better") for note in bench.report.notes)
+    denoiser = bench.version.denoiser
+    assert denoiser.network is not None and denoiser.octaves == frozenset(card.gains)
+    true = np.stack([bars(seed) for seed in range(600, 620)])[..., None]
+    spoilt = [noisy(one, LEVEL, seed) for seed, one in enumerate(true)]
+    with_it = [psnr(denoiser(one), good) for one, good in zip(spoilt, true, strict=True)]
+    denoiser.network = None
+    without = [psnr(denoiser(one), good) for one, good in zip(spoilt, true, strict=True)]
+    assert np.mean(with_it) > np.mean(without) + 0.3
+
+
+def test_the_same_bytes_each_time(bench: Noisy) -> None:
+    for output in ("once", "twice"):
+        score(bench.pipeline, source=str(bench.root / "new"), output=str(bench.root / output))
+    first, second = (bench.root / output / "denoised/part-0.parquet" for output in ("once", "twice"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_version_trained_to_repair_has_no_such_network_and_shrinks_alone(bench: Noisy) -> None:
+    repair = pipeline_of(bench.root, "plain", "repair", steps=20)
+    version = train(repair).model_version
+    promote(repair, version, force=True)
+    loaded = load_picture_version(Registry(repair.output), version, 0.01)
+    assert loaded.card.denoiser is None and loaded.denoiser.network is None
+    assert DENOISER not in loaded.card.files
+    full = pipeline_of(bench.root, "plain")
+    score(full, source=str(bench.root / "new"), output=str(bench.root / "shrunk"))
+    row = pq.read_table(bench.root / "shrunk/denoised/part-0.parquet").to_pylist()[0]
+    given = np.asarray(Image.open(bench.root / "new" / row["file"]), np.float32) / 255
+    found = np.asarray(Image.open(io.BytesIO(row["image"])), np.float32) / 255
+    assert psnr(found, bars(500)) > psnr(given, bars(500)) + 3
+
+
+def test_a_picture_is_completed_by_what_history_holds(bench: Noisy) -> None:
+    from ae_plugin.core.completion import complete
+    from ae_plugin.core.pictures import Picture
+
+    true = bars(700)[..., None]
+    known = np.random.default_rng(0).uniform(size=(SIDE, SIDE)) < 0.1
+    picture = Picture(np.rint(np.where(known[..., None], true, 0) * 255).astype(np.uint8), "L")
+    found = bench.version.complete(picture, known)
+    assert np.array_equal(found.pixels[known], picture.pixels[known])
+    smooth = complete(true, known)
+    assert psnr(found.pixels.astype(np.float32) / 255, true) > psnr(smooth, true) + 2
