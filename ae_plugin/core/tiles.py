@@ -59,8 +59,6 @@ def cut(pixels: Floats, side: tuple[int, int]) -> tuple[Floats, Cut]:
 
 def join(tiles: Floats, where: Cut) -> Floats:
     """Put tiles [n, h, w, C] back together, float32 [H, W, C]; where they overlap, each counts more in its middle."""
-    if len(tiles) == 1:
-        return tiles[0, : where.height, : where.width]
     return _joined(tiles, where, tiles.shape[-1])
 
 
@@ -101,6 +99,8 @@ def _laid(pixels: Floats, side: tuple[int, int]) -> tuple[Floats, Cut]:
 
 
 def _joined(tiles: Iterable[Floats], where: Cut, channels: int) -> Floats:
+    if len(where.corners) == 1:
+        return next(iter(tiles))[: where.height, : where.width]
     height, width = where.side
     weight = np.minimum.outer(_ramp(height), _ramp(width))[:, :, None]
     bottom, right = (max(ends) for ends in zip(*((t + height, left + width) for t, left in where.corners), strict=True))
