@@ -13,7 +13,7 @@ good pictures stay below everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
@@ -22,16 +22,19 @@ from scipy.ndimage import gaussian_filter1d
 
 from ae_plugin.core.calibration import PValues, Tail, is_anomaly, whole_levels
 from ae_plugin.core.descriptors import hog
+from ae_plugin.core.laid import Laid, bands
 from ae_plugin.core.neighbours import SEED, Indices, Neighbours
 from ae_plugin.core.picture_guard import LEVELS
 from ae_plugin.core.pictures import Picture, Pixels, from_float, to_float
-from ae_plugin.core.tiles import Cut, cut, join
+from ae_plugin.core.tiles import Joined
 from ae_plugin.core.values import Bools, Floats
 
 BLOCK, ASKED = 8, 64
 """Tiles seen by the network, and measured, at a time: always as many, since how they round may depend on it."""
 TOGETHER = 128
 """Tiles of small pictures that are looked at together."""
+PIECE = 512
+"""Tiles of one picture that are looked at together at most: of a huge one all of them would not fit memory."""
 SMOOTH = 1.0
 VIEWS = "near", "wrong"
 POINTS, FEWEST, SHARE = 4_096, 4, 50
@@ -142,31 +145,30 @@ class PictureScorer:
         beyond = int(self.alert_rate * (len(hottest) + 1))
         return float(hottest[len(hottest) - beyond]) if beyond else 2.0
 
-    def score(self, pictures: Sequence[Picture]) -> Iterator[ScoredPicture]:
+    def score(self, pictures: Iterable[Picture]) -> Iterator[ScoredPicture]:
         """Score pictures of any size and mode, in order."""
-        waiting: list[tuple[Floats, Cut]] = []
+        waiting: list[tuple[_Open, Floats]] = []
         for picture in pictures:
-            waiting.append(cut(seen(picture, self.channels), self.side))
-            if sum(len(tiles) for tiles, _ in waiting) >= TOGETHER:
-                yield from self._score(waiting)
-                waiting = []
+            one = _Open(picture, self.side, self.channels)
+            for tiles in one.pieces():
+                waiting.append((one, tiles))
+                if sum(len(tiles) for _, tiles in waiting) >= TOGETHER:
+                    yield from self._score(waiting)
+                    waiting = []
         if waiting:
             yield from self._score(waiting)
 
-    def _score(self, cuts: list[tuple[Floats, Cut]]) -> Iterator[ScoredPicture]:
-        looked = look(self.network, self.reference.near, np.concatenate([tiles for tiles, _ in cuts]))
+    def _score(self, pieces: list[tuple[_Open, Floats]]) -> Iterator[ScoredPicture]:
+        """Look at pieces; yields the pictures that are complete with them."""
+        looked = look(self.network, self.reference.near, np.concatenate([tiles for _, tiles in pieces]))
         nats = surprise(looked.views, self.reference)
         start = 0
-        for tiles, where in cuts:
+        for one, tiles in pieces:
             own = slice(start, start + len(tiles))
             start = own.stop
-            yield ScoredPicture(
-                score=whole_levels(nats[own].max(keepdims=True))[0],
-                distance=np.float32(np.median(looked.views["near"][own])),
-                heat=join(looked.heat[own], where)[..., 0],
-                repaired=join(looked.repaired[own], where),
-                code=looked.codes[own].mean(axis=0),
-            )
+            one.add(looked, nats, own)
+            if one.complete:
+                yield one.scored()
 
     def flag(self, scores: Floats) -> tuple[Floats, Bools]:
         """P-values float32 [n] of scores float32 [n], and which are anomalies, bool [n]."""
@@ -178,12 +180,49 @@ class PictureScorer:
         return np.asarray(heat >= self.limit)
 
 
-def seen(picture: Picture, channels: int) -> Floats:
-    """A picture as the network sees it, float32 [H, W, channels] in 0..1: grey or colour, without alpha."""
-    pixels = to_float(picture)[..., :3]
-    if channels == 1 and pixels.shape[2] == 3:
-        return np.asarray(pixels.mean(axis=2, keepdims=True))
-    return np.repeat(pixels, 3, axis=2) if channels == 3 and pixels.shape[2] == 1 else pixels
+class _Open:
+    """A picture that is being scored, piece by piece.
+
+    Args:
+        picture: of any size.
+        side: (height, width) of a tile.
+        channels: of what the network sees.
+    """
+
+    def __init__(self, picture: Picture, side: tuple[int, int], channels: int) -> None:
+        self._laid, self._channels = Laid.of(picture, side), channels
+        self._joined = Joined(self._laid.where, channels + 1)
+        self._nats: list[Floats] = []
+        self._near: list[Floats] = []
+        self._codes: list[Floats] = []
+
+    def pieces(self) -> Iterator[Floats]:
+        """Its tiles as the network sees them, some at a time."""
+        for start in range(0, len(self._laid.where.corners), PIECE):
+            yield self._laid.tiles(self._channels, slice(start, start + PIECE))
+
+    def add(self, looked: Looked, nats: Floats, own: slice) -> None:
+        """Take what was said of its next tiles, among others."""
+        self._joined.add(np.concatenate([looked.repaired[own], looked.heat[own]], axis=3))
+        self._nats.append(nats[own])
+        self._near.append(looked.views["near"][own])
+        self._codes.append(looked.codes[own])
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of its tiles were added."""
+        return sum(map(len, self._nats)) == len(self._laid.where.corners)
+
+    def scored(self) -> ScoredPicture:
+        """What came of it."""
+        maps = self._joined.whole
+        return ScoredPicture(
+            score=whole_levels(np.concatenate(self._nats).max(keepdims=True))[0],
+            distance=np.float32(np.median(np.concatenate(self._near))),
+            heat=maps[..., -1],
+            repaired=maps[..., :-1],
+            code=np.concatenate(self._codes).mean(axis=0),
+        )
 
 
 def mend(picture: Picture, scored: ScoredPicture, where: Bools | None) -> Pixels:
@@ -194,8 +233,15 @@ def mend(picture: Picture, scored: ScoredPicture, where: Bools | None) -> Pixels
         scored: what came of it.
         where: bool [H, W].
     """
+    mended = np.empty_like(picture.pixels)
+    for rows in bands(len(mended)):
+        here = None if where is None else where[rows]
+        mended[rows] = _mended(replace(picture, pixels=picture.pixels[rows]), scored.repaired[rows], here)
+    return mended
+
+
+def _mended(picture: Picture, new: Floats, where: Bools | None) -> Pixels:
     pixels, colours = to_float(picture), min(picture.pixels.shape[2], 3)
-    new = scored.repaired
     if new.shape[2] != colours:  # a colour picture that the network sees in grey keeps its colours' differences
         before = pixels[..., :colours].mean(axis=2, keepdims=True)
         new = pixels[..., :colours] + (new.mean(axis=2, keepdims=True) - before)

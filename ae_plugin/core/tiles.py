@@ -7,12 +7,12 @@ of two pixels stays one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 
+from ae_plugin.core.pictures import Pixels
 from ae_plugin.core.values import Floats
 
 WHOLE, SIDE, OVERLAP = 96, 64, 16
@@ -42,6 +42,15 @@ def side_for(sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
     return SIDE, SIDE
 
 
+def lay(pixels: Pixels, side: tuple[int, int]) -> tuple[Pixels, Cut]:
+    """A picture [H, W, C], mirrored at its edges where it does not fill its tiles, and where those lie, row by row."""
+    height, width, _ = pixels.shape
+    tops, lefts = (_starts(length, part) for length, part in zip((height, width), side, strict=True))
+    beyond = tops[-1] + side[0] - height, lefts[-1] + side[1] - width
+    filled = np.pad(pixels, ((0, beyond[0]), (0, beyond[1]), (0, 0)), mode="symmetric") if any(beyond) else pixels
+    return filled, Cut(height, width, side, [(top, left) for top in tops for left in lefts])
+
+
 def cut(pixels: Floats, side: tuple[int, int]) -> tuple[Floats, Cut]:
     """Cut a picture, mirrored at its edges where it does not fill a tile.
 
@@ -52,14 +61,62 @@ def cut(pixels: Floats, side: tuple[int, int]) -> tuple[Floats, Cut]:
     Returns:
         The tiles float32 [n, h, w, C], row by row, and where they lie.
     """
-    filled, where = _laid(pixels, side)
+    filled, where = lay(pixels, side)
     tiles = np.stack([filled[top : top + side[0], left : left + side[1]] for top, left in where.corners])
     return np.ascontiguousarray(tiles, np.float32), where
 
 
 def join(tiles: Floats, where: Cut) -> Floats:
     """Put tiles [n, h, w, C] back together, float32 [H, W, C]; where they overlap, each counts more in its middle."""
-    return _joined(tiles, where, tiles.shape[-1])
+    joined = Joined(where, tiles.shape[-1])
+    joined.add(tiles)
+    return joined.whole
+
+
+class Joined:
+    """Puts tiles back together as they come; no more than a row of them is in memory beside the whole.
+
+    Args:
+        where: they lie.
+        channels: of each.
+
+    Attributes:
+        whole: float32 [H, W, C]; what the last tile of a row of them completes is there once that row is.
+    """
+
+    def __init__(self, where: Cut, channels: int) -> None:
+        self.whole = np.empty((where.height, where.width, channels), np.float32)
+        height, width = where.side
+        self._where, self._added = where, 0
+        self._weight = np.minimum.outer(_ramp(height), _ramp(width))[:, :, None]
+        right = max(left for _, left in where.corners) + width
+        self._total = np.zeros((height, right, channels), np.float32)
+        self._weights = np.zeros((height, right, 1), np.float32)
+
+    def add(self, tiles: Floats) -> None:
+        """Add the next tiles, [n, h, w, C]."""
+        corners = self._where.corners
+        if len(corners) == 1:
+            self.whole = tiles[0, : self._where.height, : self._where.width]
+            return
+        for tile in tiles:
+            top, left = corners[self._added]
+            here = slice(left, left + tile.shape[1])
+            self._total[:, here] += tile * self._weight
+            self._weights[:, here] += self._weight
+            self._added += 1
+            last = self._added == len(corners)
+            below = top + len(tile) if last else corners[self._added][0]
+            if below > top:
+                self._finish(top, below)
+
+    def _finish(self, top: int, below: int) -> None:
+        """Write out the rows that no further tile reaches, and make room for as many."""
+        done, rows = below - top, max(min(below, self._where.height) - top, 0)
+        self.whole[top : top + rows] = (self._total[:rows] / self._weights[:rows])[:, : self._where.width]
+        for band in (self._total, self._weights):
+            band[: len(band) - done] = band[done:].copy()
+            band[len(band) - done :] = 0
 
 
 def through(run: Callable[[Floats], Floats], pixels: Floats, side: tuple[int, int], count: int) -> Floats:
@@ -74,42 +131,18 @@ def through(run: Callable[[Floats], Floats], pixels: Floats, side: tuple[int, in
     Returns:
         float32 [H, W, D].
     """
-    filled, where = _laid(pixels, side)
-
-    def results() -> Iterator[Floats]:
-        for start in range(0, len(where.corners), count):
-            corners = where.corners[start : start + count]
-            tiles = np.zeros((count, *side, pixels.shape[2]), np.float32)
-            for tile, (top, left) in zip(tiles, corners, strict=False):
-                tile[:] = filled[top : top + side[0], left : left + side[1]]
-            yield from run(tiles)[: len(corners)]
-
-    found = results()
-    first = next(found)
-    return _joined(chain([first], found), where, first.shape[-1])
-
-
-def _laid(pixels: Floats, side: tuple[int, int]) -> tuple[Floats, Cut]:
-    """A picture, mirrored at its edges where it does not fill its tiles, and where those lie."""
-    height, width, _ = pixels.shape
-    tops, lefts = (_starts(length, part) for length, part in zip((height, width), side, strict=True))
-    beyond = tops[-1] + side[0] - height, lefts[-1] + side[1] - width
-    filled = np.pad(pixels, ((0, beyond[0]), (0, beyond[1]), (0, 0)), mode="symmetric") if any(beyond) else pixels
-    return filled, Cut(height, width, side, [(top, left) for top in tops for left in lefts])
-
-
-def _joined(tiles: Iterable[Floats], where: Cut, channels: int) -> Floats:
-    if len(where.corners) == 1:
-        return next(iter(tiles))[: where.height, : where.width]
-    height, width = where.side
-    weight = np.minimum.outer(_ramp(height), _ramp(width))[:, :, None]
-    bottom, right = (max(ends) for ends in zip(*((t + height, left + width) for t, left in where.corners), strict=True))
-    total = np.zeros((bottom, right, channels), np.float32)
-    weights = np.zeros((bottom, right, 1), np.float32)
-    for tile, (top, left) in zip(tiles, where.corners, strict=True):
-        total[top : top + height, left : left + width] += tile * weight
-        weights[top : top + height, left : left + width] += weight
-    return np.asarray((total / weights)[: where.height, : where.width])
+    filled, where = lay(pixels, side)
+    joined: Joined | None = None
+    for start in range(0, len(where.corners), count):
+        corners = where.corners[start : start + count]
+        tiles = np.zeros((count, *side, pixels.shape[2]), np.float32)
+        for tile, (top, left) in zip(tiles, corners, strict=False):
+            tile[:] = filled[top : top + side[0], left : left + side[1]]
+        found = run(tiles)[: len(corners)]
+        joined = joined or Joined(where, found.shape[-1])
+        joined.add(found)
+    assert joined is not None
+    return joined.whole
 
 
 def _starts(length: int, side: int) -> list[int]:

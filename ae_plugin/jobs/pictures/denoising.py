@@ -11,7 +11,7 @@ import numpy as np
 
 from ae_plugin.config import Pipeline
 from ae_plugin.core.denoising import BLOCK, SEEN, gains, prepare
-from ae_plugin.core.picture_scoring import seen
+from ae_plugin.core.laid import seen
 from ae_plugin.core.pictures import Picture
 from ae_plugin.core.tiles import SIDE, cut
 from ae_plugin.core.values import Floats, evenly_spaced

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import numpy as np
 
 from ae_plugin.core.defects import KINDS, VISIBLE, spoil_one
+from ae_plugin.core.laid import Laid
 from ae_plugin.core.pca import Pca
-from ae_plugin.core.picture_scoring import PictureScorer, Repairer, heat_of, run, seen
-from ae_plugin.core.tiles import cut
+from ae_plugin.core.picture_scoring import PictureScorer, Repairer, heat_of, run
 from ae_plugin.core.values import Floats
 from ae_plugin.jobs.gate import find_champion, judge, problems
 from ae_plugin.jobs.pictures.history import PictureHistory
@@ -72,9 +72,12 @@ def run_picture_gate(
 
 def _held_out(history: PictureHistory) -> Floats:
     rng = np.random.default_rng(3)
-    tiles = [cut(seen(picture, history.channels), history.side)[0] for picture in history.calibration]
-    chosen = [own[rng.integers(len(own))] for own in tiles]
-    return np.stack(chosen[:GATE_TILES])
+    chosen = []
+    for picture in history.calibration[:GATE_TILES]:
+        laid = Laid.of(picture, history.side)
+        place = int(rng.integers(len(laid.where.corners)))
+        chosen.append(laid.tiles(history.channels, slice(place, place + 1)))
+    return np.concatenate(chosen)
 
 
 def _by(network: Repairer) -> Score:

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from ae_plugin.config import Pipeline
 from ae_plugin.core.calibration import rows_needed
+from ae_plugin.core.laid import Laid
 from ae_plugin.core.pca import Pca
-from ae_plugin.core.picture_scoring import seen
 from ae_plugin.core.pictures import Picture
-from ae_plugin.core.tiles import cut, side_for
+from ae_plugin.core.tiles import side_for
 from ae_plugin.core.values import Floats, evenly_spaced
 from ae_plugin.engines.pictures import PictureReader, decoded
 from ae_plugin.engines.sample import Marked
@@ -223,6 +223,8 @@ def _tiles(pictures: Sequence[Picture], side: tuple[int, int], channels: int, rn
     each = max(most // max(len(pictures), 1), 1)
     parts = []
     for picture in (pictures[i] for i in evenly_spaced(len(pictures), most)):
-        tiles, _ = cut(seen(picture, channels), side)
-        parts.append(tiles if len(tiles) <= each else tiles[np.sort(rng.permutation(len(tiles))[:each])])
+        laid = Laid.of(picture, side)
+        count = len(laid.where.corners)
+        some = np.arange(count) if count <= each else np.sort(rng.permutation(count)[:each])
+        parts.append(laid.tiles(channels, some))
     return np.concatenate(parts)

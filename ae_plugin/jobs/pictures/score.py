@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
 from ae_plugin.config import Pipeline
 from ae_plugin.core.denoising import quieted
+from ae_plugin.core.laid import bands
 from ae_plugin.core.picture_guard import PictureGuard
 from ae_plugin.core.picture_scoring import ScoredPicture, mend
 from ae_plugin.core.pictures import Picture, PictureError, encode
@@ -122,8 +122,8 @@ class PictureRun(Run):
                 float(p),
                 bool(flagged),
                 self._repaired(picture, scored, mask),
-                _grey(np.clip(scored.heat, 0, 1)) if flagged else b"",
-                _grey(mask.astype(np.float32)) if flagged else b"",
+                _grey(scored.heat) if flagged else b"",
+                _grey(mask) if flagged else b"",
             )
         return found
 
@@ -220,8 +220,11 @@ class PictureRun(Run):
         return self.reader.batches()
 
 
-def _grey(values: Floats | npt.NDArray[np.float32]) -> bytes:
-    """Values 0..1 [H, W] as an 8-bit grey PNG."""
+def _grey(values: Floats | Bools) -> bytes:
+    """Values [H, W], cut to 0..1, as an 8-bit grey PNG."""
+    pixels = np.empty(values.shape, np.uint8)
+    for rows in bands(len(pixels)):
+        pixels[rows] = np.rint(np.clip(values[rows].astype(np.float32), 0, 1) * 255)
     stream = io.BytesIO()
-    Image.fromarray(np.rint(values * 255).astype(np.uint8)).save(stream, "PNG")
+    Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()
