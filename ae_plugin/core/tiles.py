@@ -1,6 +1,6 @@
 """A picture of any size as tiles of one size, and back: networks and descriptors see tiles.
 
-Pictures of one size up to `WHOLE` pixels a side are one tile each, so that where something is in the picture counts.
+Pictures of one size from `LEAST` to `WHOLE` pixels a side are one tile each, so that where something is in the picture counts.
 All others are cut into overlapping tiles of `SIDE` pixels, at their own resolution: nothing is scaled, so that a defect
 of two pixels stays one.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from ae_plugin.core.pictures import Pixels
 from ae_plugin.core.values import Floats
 
-WHOLE, SIDE, OVERLAP = 96, 64, 16
+LEAST, WHOLE, SIDE, OVERLAP = 8, 96, 64, 16
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,8 @@ class Cut:
 def side_for(sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
     """The tiles' (height, width) for a history of pictures of these (height, width)."""
     found = set(sizes)
-    if len(found) == 1 and max(next(iter(found))) <= WHOLE:
-        return found.pop()
-    return SIDE, SIDE
+    height, width = found.pop() if len(found) == 1 else (0, 0)
+    return (height, width) if LEAST <= min(height, width) and max(height, width) <= WHOLE else (SIDE, SIDE)
 
 
 def lay(pixels: Pixels, side: tuple[int, int]) -> tuple[Pixels, Cut]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ae_plugin.core.tiles import OVERLAP, SIDE, WHOLE, cut, join, side_for, through
+from ae_plugin.core.tiles import LEAST, OVERLAP, SIDE, WHOLE, cut, join, side_for, through
 
 
 @settings(deadline=None)
@@ -29,6 +29,8 @@ def test_tiles_overlap_and_the_last_ends_with_the_picture() -> None:
 def test_small_pictures_of_one_size_are_one_tile_each() -> None:
     assert side_for([(28, 28)] * 3) == (28, 28)
     assert side_for([(WHOLE, 40)]) == (WHOLE, 40)
+    assert side_for([(LEAST, 41)]) == (LEAST, 41)
+    assert side_for([(LEAST - 1, 40)]) == (SIDE, SIDE), "too small for any pattern"
     assert side_for([(WHOLE + 1, 40)]) == (SIDE, SIDE), "too large"
     assert side_for([(28, 28), (28, 30)]) == (SIDE, SIDE), "of two sizes"
 

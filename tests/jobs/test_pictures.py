@@ -205,6 +205,19 @@ def test_too_few_pictures(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("shape", [(28, 28), (90, 33), (8, 9), (5, 7), (1, 1)], ids=str)
+def test_small_pictures_of_any_one_size(tmp_path: Path, shape: tuple[int, int]) -> None:
+    """As tiles of that size, or, where they are smaller than any pattern, mirrored into larger ones."""
+    for number in (3, 4):
+        files = {f"{i:02d}.png": png(board(number * 100 + i, side=90)[: shape[0], : shape[1]]) for i in range(20)}
+        write(tmp_path / "source", number, files)
+    pipeline = pipeline_of(tmp_path, train={"until": "3", "steps": 1, "contamination": 0})
+    promote(pipeline, train(pipeline).model_version, force=True)
+    denoised = pipeline.model_copy(update={"score": pipeline.score.model_copy(update={"denoise": "full"})})
+    assert score(denoised, "4").rows == 20
+    assert np.asarray(Image.open(tmp_path / "out/denoised/day=4/00.png")).shape == shape
+
+
 def test_a_partition_that_is_not_there(boards: Boards) -> None:
     with pytest.raises(ConfigError, match="no partition day=99"):
         score(boards.pipeline, "99")

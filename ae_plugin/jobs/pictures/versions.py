@@ -20,6 +20,7 @@ from ae_plugin.core.descriptors import hog
 from ae_plugin.core.pca import Pca
 from ae_plugin.core.picture_scoring import PictureReference, PictureScorer
 from ae_plugin.core.pictures import Picture, from_float, to_float
+from ae_plugin.core.tiles import LEAST, WHOLE
 from ae_plugin.core.values import Bools
 from ae_plugin.errors import StoreError
 from ae_plugin.jobs.pictures.denoising import TrainedDenoiser
@@ -37,7 +38,7 @@ from ae_plugin.jobs.versions import (
 from ae_plugin.runtime.litert import LiteDenoiser, LiteRepairer
 from ae_plugin.store.registry import Registry
 
-Side = Annotated[int, Field(ge=1, le=1024)]
+Side = Annotated[int, Field(ge=LEAST, le=WHOLE)]
 
 DENOISER = "denoiser.tflite"
 
