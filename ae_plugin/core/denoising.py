@@ -26,6 +26,8 @@ LEAST = 1.5 / 255
 """The level below which a picture has no noise to speak of, and is left alone."""
 BLOCK = 4
 """Tiles the network sees at a time."""
+_REACH = 1.3
+"""How near an octave's lower end it must have been tried, as a factor: what holds for more noise need not for less."""
 _CERTAIN = 4.0
 """Standard errors that a gain must be above nothing."""
 _MIX = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32) / np.sqrt(np.array([[3], [2], [6]], np.float32))
@@ -171,11 +173,16 @@ def gains(network: Residual, seen: Floats, wanted: Floats) -> dict[int, float]:
     added = np.concatenate([network(seen[start : start + BLOCK])[0] for start in range(0, len(seen), BLOCK)])
     before = np.square(wanted).mean(axis=(1, 2, 3), dtype=np.float64)
     after = np.square(wanted - added).mean(axis=(1, 2, 3), dtype=np.float64)
-    octaves = np.array([octave(level / 4) for level in seen[:, 0, 0, 4]])
+    levels = seen[:, 0, 0, 4] / 4
+    octaves = np.array([octave(level) for level in levels])
     found: dict[int, float] = {}
     for one in np.unique(octaves):
-        gain = (before - after)[octaves == one]
-        if len(gain) > 1 and gain.mean() > _CERTAIN * gain.std(ddof=1) / np.sqrt(len(gain)):
+        gain, least = (before - after)[octaves == one], levels[octaves == one].min()
+        if (
+            len(gain) > 1
+            and least * 255 <= _REACH * 2.0**one
+            and gain.mean() > _CERTAIN * gain.std(ddof=1) / np.sqrt(len(gain))
+        ):
             found[int(one)] = float(10 * np.log10(before[octaves == one].mean() / after[octaves == one].mean()))
     return found
 

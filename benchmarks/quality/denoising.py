@@ -249,7 +249,7 @@ def main() -> None:
     ]
     print("\n".join(lines))
     if args.write:
-        rewrite("denoising", "python -m benchmarks.quality.denoising --data ../shared/data --write", lines)
+        rewrite("denoising", "python -m benchmarks.quality.denoising --data FOLDER --write", lines)
 
 
 if __name__ == "__main__":

@@ -87,4 +87,6 @@ def test_a_gain_must_be_beyond_doubt_and_may_be_seen_through_noise() -> None:
 
     assert set(gains(network, seen, wanted)) == {octave(10 / 255)}
     at["start"] = 0
+    assert gains(network, features(*planes, levels * np.float32(1.4)), wanted) == {}, "tried far from the octave's end"
+    at["start"] = 0
     assert gains(lambda tiles: (rng.standard_normal((len(tiles), 16, 16, 1)).astype(np.float32),), seen, wanted) == {}

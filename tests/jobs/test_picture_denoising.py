@@ -23,7 +23,7 @@ from ae_plugin.schemas import TrainReport
 from ae_plugin.store.registry import Registry
 from tests.core.scenes import noisy, psnr
 
-SIDE, LEVEL = 40, 0.12
+SIDE, LEVEL = 40, 0.14
 
 
 def bars(seed: int) -> Floats:
