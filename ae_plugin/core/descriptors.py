@@ -10,6 +10,7 @@ import functools
 
 import numpy as np
 
+from ae_plugin.core.tiles import grey
 from ae_plugin.core.values import Bools, Floats
 
 GRID, ORIENTATIONS = 8, 8
@@ -35,7 +36,7 @@ def hog(tiles: Floats) -> Floats:
     for start in range(0, n, _TOGETHER):
         part = tiles[start : start + _TOGETHER]
         pixels = np.empty((len(part), ORIENTATIONS + channels, height, width), np.float32)
-        for orientation, gradient in enumerate(_oriented(part.mean(axis=3))):
+        for orientation, gradient in enumerate(_oriented(grey(part))):
             pixels[:, orientation] = gradient
         pixels[:, ORIENTATIONS:] = np.moveaxis(part, 3, 1)
         found[start : start + _TOGETHER] = _window(height) @ pixels @ _window(width).T
@@ -45,13 +46,13 @@ def hog(tiles: Floats) -> Floats:
     return found.reshape(n, -1)
 
 
-def _oriented(grey: Floats) -> tuple[Floats, ...]:
+def _oriented(pixels: Floats) -> tuple[Floats, ...]:
     """How much gradient of each orientation each pixel has, [n, h, w] each, of [n, h, w].
 
     A gradient is shared by the two orientations it lies between, by its angle. Of an axis and a diagonal beside it
     these are, so that signs and the longer of its two sides tell them apart: an angle is needed within an octant only.
     """
-    soft = _soft(_soft(grey, 1), 2)
+    soft = _soft(_soft(pixels, 1), 2)
     down, right = _slope(soft, 1), _slope(soft, 2)
     tall, wide = np.abs(down), np.abs(right)
     size = np.sqrt(down * down + right * right)

@@ -26,7 +26,7 @@ from ae_plugin.core.laid import Laid, bands
 from ae_plugin.core.neighbours import SEED, Indices, Neighbours
 from ae_plugin.core.picture_guard import LEVELS
 from ae_plugin.core.pictures import Picture, Pixels, from_float, to_float
-from ae_plugin.core.tiles import Joined
+from ae_plugin.core.tiles import Joined, grey
 from ae_plugin.core.values import Bools, Floats
 
 BLOCK, ASKED = 8, 64
@@ -285,7 +285,7 @@ def surprise(views: dict[str, Floats], reference: PictureReference) -> Floats:
 
 def heat_of(maps: Floats, tiles: Floats) -> Floats:
     """How likely each pixel is wrong and how much would be changed, 0..1, smoothed, float32 [n, h, w]."""
-    changed = np.abs(maps[..., :-1] - tiles).mean(axis=3)
+    changed = grey(np.abs(maps[..., :-1] - tiles))
     odd = np.sqrt(np.minimum(changed, 1) * maps[..., -1])
     _, height, width = odd.shape
     return np.asarray(_smoothing(height) @ odd @ _smoothing(width).T)

@@ -45,6 +45,7 @@ _HOLDS = {
     "BMP": ("1", "L", "P", "RGB"),
 }
 _LOSSLESS: dict[str, dict[str, Any]] = {
+    "PNG": {"compress_level": 4},  # photographs are as small as at 6, in three quarters of the time
     "TIFF": {"compression": "tiff_adobe_deflate"},
     "WebP": {"lossless": True, "exact": True},
 }

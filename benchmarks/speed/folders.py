@@ -42,7 +42,7 @@ def write_pipeline(folder: Path, name: str, source: Path, steps: int, **score: o
         "train": {"steps": steps, "contamination": 0},
         "score": {"on_unfamiliar": "score", **score},
         "promote": "never",
-        "output": str(folder / name),
+        "output": str(folder / "out"),
     }
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
