@@ -76,7 +76,8 @@ def bare(source: Path, pipeline: Path) -> None:
     import numpy as np
 
     from ae_plugin import config
-    from ae_plugin.core.picture_scoring import BLOCK, seen
+    from ae_plugin.core.laid import seen
+    from ae_plugin.core.picture_scoring import BLOCK
     from ae_plugin.core.pictures import decode
     from ae_plugin.core.tiles import cut
     from ae_plugin.jobs.pictures.versions import load_picture_version
