@@ -126,26 +126,27 @@ def head(repeats: int) -> list[str]:
         "# Speed of pictures",
         "",
         f"`python -m benchmarks.speed.pictures --write`, {date.today()}, {machine}, shared machine.",
-        f"Contenders take turns in processes of their own; each number is the best of its {repeats} turns. Core seconds are",
-        "of the process on all cores, its start among them: others use this machine too, and the clock counts their time.",
+        f"Contenders take turns in processes of their own; each number is the best of its {repeats} turns.",
+        "Core seconds are the process's on all cores: the clock also counts the time that others use this machine.",
         "",
     ]
 
 
 WORDS = [
-    "Ours starts, loads the version, reads, decodes, scores, and writes scores, heatmaps and each picture again, and the",
-    "disk is waited for; the bare network is timed from arrays in memory on, and keras from its built network on.",
+    "Ours starts, loads the version, reads, decodes, scores, and writes scores, heatmaps and each picture again,",
+    "safe on the disk. The bare network is timed from arrays in memory on, keras from its built network on.",
     "",
-    "The peer's bar cannot be reached by scoring alone: the network by itself, as LiteRT runs it at the processor's full",
-    "speed, takes longer on the tiles than keras takes for everything. A picture of 256 x 256 is 25 overlapping tiles of",
-    "64 x 64, 1.56 times its pixels; keras sees each pixel once, and measures no distance from history and finds no pixels.",
+    "The peer's bar is out of reach of this network on these tiles: the bare network alone takes more core",
+    "seconds than keras takes for everything. A picture of 256 x 256 is 25 overlapping tiles of 64 x 64, 1.56",
+    "times its pixels; keras sees each pixel once, and measures no distance from history and finds no pixels.",
     "",
-    "What was done: orientations by octant instead of masks for each of eight, smoothing of heat as a product with a matrix,",
-    "distances in blocks of 64 tiles rather than 1,024 of which most were empty, two threads that each do all of a picture's",
-    "work, decoding beside them. Together 2.1 times faster on the same files, core seconds of 20.1 and 9.7 in one sitting",
-    "(200 pictures), and the same scores. Larger blocks for the network are no faster. Of what is beside the network, per",
-    "picture: descriptors 3.7 ms, distance from history 1.9, decoding 1.1, heat 0.8, blending tiles 0.8. Repaired pictures",
-    "are compressed at zlib's level 4, which makes photographs as small as 6 in three quarters of the time.",
+    "What was done: orientations by octant instead of masks for each of eight, heat smoothed by a product with a",
+    "matrix, distances in blocks of 64 tiles instead of 1,024 that were mostly empty, two threads that each do",
+    "all of a picture's work, decoding beside them. 200 pictures took 20.1 core seconds before and 9.7 after, one",
+    "right after the other, and had the same scores. Larger blocks of the network are no faster. Beside the",
+    "network a picture costs, in core ms: descriptors 3.7, distance from history 1.9, decoding 1.1, heat 0.8,",
+    "blending tiles 0.8; the start is one core second. Repaired PNG files are deflated at level 4, which makes",
+    "photographs as small as 6 does in three quarters of the time.",
 ]
 
 
