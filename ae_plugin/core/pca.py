@@ -38,8 +38,7 @@ class Pca:
             kept: keep so many components (at most F) instead.
         """
         mean = x.mean(axis=0)
-        values, vectors = np.linalg.eigh(np.cov((x - mean).T.astype(np.float64)).reshape(x.shape[1], x.shape[1]))
-        values, vectors = values[::-1], vectors[:, ::-1]
+        values, vectors = _components((x - mean).astype(np.float64))
         carried = np.cumsum(values) / max(float(values.sum()), 1e-12)
         if kept is None:
             kept = min(int(np.searchsorted(carried, share)) + 1, max(1, x.shape[1] - 1))
@@ -58,3 +57,13 @@ class Pca:
         precision = basis[seen].T @ basis[seen] / noise + np.diag(1 / np.maximum(self.variances, 1e-9))
         codes = np.linalg.solve(precision, basis[seen].T @ (x - self.mean)[:, seen].T / noise).T
         return np.asarray(codes @ basis.T + self.mean, np.float32)
+
+
+def _components(apart: Doubles) -> tuple[Doubles, Doubles]:
+    """Variances, decreasing, and components [F, k] of rows [n, F] whose mean was taken off."""
+    rows, features = apart.shape
+    if rows <= features:  # by far the faster way for pictures; components beyond the rows have no variance
+        _, sizes, found = np.linalg.svd(apart, full_matrices=False)
+        return sizes**2 / max(rows - 1, 1), found.T
+    values, vectors = np.linalg.eigh(np.cov(apart.T).reshape(features, features))
+    return values[::-1], vectors[:, ::-1]

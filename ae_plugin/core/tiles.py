@@ -1,8 +1,8 @@
 """A picture of any size as tiles of one size, and back: networks and descriptors see tiles.
 
-Pictures of one size from `LEAST` to `WHOLE` pixels a side are one tile each, so that it counts where in the picture
-something is. All others are cut into overlapping tiles of `SIDE` pixels, at their own resolution: nothing is scaled, so
-that a defect of two pixels stays one.
+Pictures of one size from `LEAST` to `WHOLE` pixels a side are one tile each, so that where something is in the picture
+counts. All others are cut into overlapping tiles of `SIDE` pixels, at their own resolution: nothing is scaled, so that
+a defect of two pixels stays one.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ class Cut:
 def side_for(sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
     """The tiles' (height, width) for a history of pictures of these (height, width)."""
     found = set(sizes)
-    height, width = found.pop() if len(found) == 1 else (0, 0)
-    return (height, width) if min(height, width) >= LEAST and max(height, width) <= WHOLE else (SIDE, SIDE)
+    if len(found) == 1 and all(LEAST <= length <= WHOLE for length in next(iter(found))):
+        return found.pop()
+    return SIDE, SIDE
 
 
 def lay(pixels: Pixels, side: tuple[int, int]) -> tuple[Pixels, Cut]:

@@ -205,7 +205,7 @@ def test_too_few_pictures(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("shape", [(28, 28), (90, 33), (8, 9), (5, 7), (1, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(28, 28), (1, 1)], ids=str)
 def test_small_pictures_of_any_one_size(tmp_path: Path, shape: tuple[int, int]) -> None:
     """As tiles of that size, or, where they are smaller than any pattern, mirrored into larger ones."""
     for number in (3, 4):
