@@ -97,7 +97,24 @@ class Model(_Section):
     """Which network learns the table."""
 
     kind: Literal["auto", "dense"] = Field("auto", description="`auto` picks the network and its size from the data.")
+    image_size: Literal["auto"] | int = Field(
+        "auto",
+        description="Of pictures. `auto`: at their own resolution, in tiles. A number: scaled to so many pixels on the "
+        "longer side before the network sees them.",
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of everything random; same data and seed, same weights.")
+
+    @field_validator("image_size")
+    @classmethod
+    def _pixels(cls, value: Any) -> Any:
+        if value != "auto" and not 16 <= value <= 4_096:
+            raise ValueError("must be auto, or a number of pixels from 16 to 4096")
+        return value
+
+    @property
+    def longest(self) -> int | None:
+        """`image_size` as a number; None for `auto`."""
+        return None if self.image_size == "auto" else self.image_size
 
 
 class Train(_Section):
@@ -212,6 +229,8 @@ class Pipeline(_Section):
     @model_validator(mode="after")
     def _of_tables_only(self) -> Pipeline:
         if self.source.format != "images":
+            if self.model.image_size != "auto":
+                raise ValueError(f"model.image_size: {self.model.image_size} is for pictures; leave it out")
             return self
         for place, chosen, wanted in (
             ("source.exclude", self.source.exclude, []),

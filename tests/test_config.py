@@ -24,6 +24,7 @@ DEFAULTS = {
     "source.keys": [],
     "source.exclude": [],
     "model.kind": "auto",
+    "model.image_size": "auto",
     "model.seed": 0,
     "train.schedule": None,
     "train.partitions": None,
@@ -49,6 +50,7 @@ GOOD: dict[str, list[Any]] = {
     "source.keys": ["order_id", ["a", "b"]],
     "source.exclude": ["label", ["a", "b"]],
     "model.kind": ["auto", "dense"],
+    "model.image_size": ["auto"],
     "model.seed": [0, 7, 2**31 - 1],
     "train.schedule": ["0 3 * * 1", "@daily", "@hourly", "*/5 * * * *", None],
     "train.partitions": [1, 28, None],
@@ -77,6 +79,7 @@ BAD: dict[str, list[Any]] = {
     "source.exclude": [3, [["a"]], None],
     "model": ["dense", 1],
     "model.kind": ["conv", "variational", "", None],
+    "model.image_size": [64, 0, 15, 4_097, 1.5, "large", None],
     "model.seed": [-1, 2**31, 1.5, "x", None],
     "train.schedule": ["daily", "0 3 * *", "0 3 * * 1 2013", "61 * * * *", "@yesterday", "asset", "", 5],
     "train.partitions": [0, -1, 1.5, "all"],
@@ -186,6 +189,30 @@ def test_auto_or_a_number_is_one_complaint(tmp_path: Path, key: str, wanted: str
         config.load(path)
     assert f"train.{key}: must be auto, or a valid {wanted}," in str(raised.value)
     assert ";" not in str(raised.value) and "literal" not in str(raised.value)
+
+
+@pytest.mark.parametrize("value", ["auto", 16, 4_096])
+def test_pictures_may_be_scaled(tmp_path: Path, value: str | int) -> None:
+    whole = changed("model.image_size", value)
+    whole["source"]["format"] = "images"
+    loaded = config.load(write(tmp_path / "boards.yaml", whole)).model
+    assert loaded.image_size == value and loaded.longest == (None if value == "auto" else value)
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "said"),
+    [
+        ("images", 15, "model.image_size: must be auto, or a number of pixels from 16 to 4096"),
+        ("images", "large", "model.image_size: must be auto, or a valid integer, unable to parse string as an integer"),
+        ("parquet", 64, "model.image_size: 64 is for pictures; leave it out"),
+    ],
+)
+def test_a_wrong_size_of_pictures_is_one_clear_line(tmp_path: Path, form: str, value: object, said: str) -> None:
+    whole = changed("model.image_size", value)
+    whole["source"]["format"] = form
+    with pytest.raises(ConfigError) as caught:
+        config.load(write(tmp_path / "boards.yaml", whole))
+    assert said in str(caught.value) and "literal" not in str(caught.value)
 
 
 def test_every_problem_is_named_at_once(tmp_path: Path) -> None:

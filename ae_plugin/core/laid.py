@@ -1,8 +1,7 @@
-"""A picture of any size in little memory: its tiles as the network sees them, some at a time, and bands of its rows."""
+"""A picture of any size in little memory: its tiles as the network sees them, some at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,8 +10,6 @@ from ae_plugin.core.neighbours import Indices
 from ae_plugin.core.pictures import Picture, to_float
 from ae_plugin.core.tiles import Cut, lay
 from ae_plugin.core.values import Floats
-
-BAND = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +44,3 @@ def seen(picture: Picture, channels: int) -> Floats:
     if channels == 1 and pixels.shape[2] == 3:
         return np.asarray(pixels.mean(axis=2, keepdims=True))
     return np.repeat(pixels, 3, axis=2) if channels == 3 and pixels.shape[2] == 1 else pixels
-
-
-def bands(height: int) -> Iterator[slice]:
-    """A picture's rows, some at a time: for what would otherwise take many times its memory."""
-    return (slice(top, top + BAND) for top in range(0, height, BAND))

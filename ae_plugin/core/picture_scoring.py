@@ -18,13 +18,14 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 import numpy as np
+from PIL import Image
 
 from ae_plugin.core.calibration import PValues, Tail, is_anomaly, whole_levels
 from ae_plugin.core.descriptors import hog
-from ae_plugin.core.laid import Laid, bands
+from ae_plugin.core.laid import Laid
 from ae_plugin.core.neighbours import SEED, Indices, Neighbours
 from ae_plugin.core.picture_guard import LEVELS
-from ae_plugin.core.pictures import Picture, Pixels, from_float, to_float
+from ae_plugin.core.pictures import Picture, Pixels, bands, from_float, resized, scaled, to_float
 from ae_plugin.core.tiles import Joined, grey
 from ae_plugin.core.values import Bools, Floats
 
@@ -118,6 +119,7 @@ class PictureScorer:
         channels: 1 or 3, of what the network sees.
         alert_rate: share of good pictures that may be flagged.
         contaminated: whether history may have held anomalies.
+        image_size: pixels of a picture's longer side as the network sees it; None: at its own resolution.
     """
 
     def __init__(
@@ -128,9 +130,10 @@ class PictureScorer:
         channels: int,
         alert_rate: float,
         contaminated: bool,
+        image_size: int | None = None,
     ) -> None:
         self.network, self.reference, self.side, self.channels = network, reference, side, channels
-        self.alert_rate, self.contaminated = alert_rate, contaminated
+        self.alert_rate, self.contaminated, self.image_size = alert_rate, contaminated, image_size
 
     @cached_property
     def p_values(self) -> PValues:
@@ -148,7 +151,7 @@ class PictureScorer:
         """Score pictures of any size and mode, in order."""
         waiting: list[tuple[_Open, Floats]] = []
         for picture in pictures:
-            one = _Open(picture, self.side, self.channels)
+            one = _Open(picture, self.side, self.channels, self.image_size)
             for tiles in one.pieces():
                 waiting.append((one, tiles))
                 if sum(len(tiles) for _, tiles in waiting) >= TOGETHER:
@@ -186,10 +189,12 @@ class _Open:
         picture: of any size.
         side: (height, width) of a tile.
         channels: of what the network sees.
+        image_size: pixels of its longer side as the network sees it; None: as it is.
     """
 
-    def __init__(self, picture: Picture, side: tuple[int, int], channels: int) -> None:
-        self._laid, self._channels = Laid.of(picture, side), channels
+    def __init__(self, picture: Picture, side: tuple[int, int], channels: int, image_size: int | None) -> None:
+        self._size = picture.pixels.shape[0], picture.pixels.shape[1]
+        self._laid, self._channels = Laid.of(scaled(picture, image_size) if image_size else picture, side), channels
         self._joined = Joined(self._laid.where, channels + 1)
         self._nats: list[Floats] = []
         self._near: list[Floats] = []
@@ -214,7 +219,7 @@ class _Open:
 
     def scored(self) -> ScoredPicture:
         """What came of it."""
-        maps = self._joined.whole
+        maps = _at_size(self._joined.whole, self._size)
         return ScoredPicture(
             score=whole_levels(np.concatenate(self._nats).max(keepdims=True))[0],
             distance=np.float32(np.median(np.concatenate(self._near))),
@@ -222,6 +227,21 @@ class _Open:
             repaired=maps[..., :-1],
             code=np.concatenate(self._codes).mean(axis=0),
         )
+
+
+def _at_size(maps: Floats, size: tuple[int, int]) -> Floats:
+    """Maps float32 [h, w, C + 1] at a picture's own (height, width).
+
+    The last, heat, keeps its values, since the limit beyond which a pixel is wrong is one of the smaller picture's.
+    """
+    if maps.shape[:2] == size:
+        return maps
+    out = np.empty((*size, maps.shape[2]), np.float32)
+    for channel in range(maps.shape[2]):
+        heat = channel == maps.shape[2] - 1
+        how = Image.Resampling.NEAREST if heat else Image.Resampling.BILINEAR
+        out[..., channel] = resized(maps[..., channel], size, how)
+    return out
 
 
 def mend(picture: Picture, scored: ScoredPicture, where: Bools | None) -> Pixels:

@@ -13,7 +13,8 @@ import logging
 import math
 import re
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ _LOSSLESS: dict[str, dict[str, Any]] = {
     "TIFF": {"compression": "tiff_adobe_deflate"},
     "WebP": {"lossless": True, "exact": True},
 }
+BAND = 256
 _COLOURS, _DPI = 256, 100_000
 _GREY = ("1", "L", "LA", "La")
 _ORIENTATION = 0x0112
@@ -245,10 +247,12 @@ def _indexed(pixels: Pixels) -> Image.Image | None:
     height, width, channels = pixels.shape
     wide = np.zeros((height, width, 4), np.uint8)
     wide[..., :channels] = pixels
-    colours, places = np.unique(wide.view(np.uint32).ravel(), return_inverse=True)
+    words = wide.view(np.uint32)[..., 0]
+    colours = np.unique(np.concatenate([np.unique(words[rows]) for rows in bands(height)]))
     if len(colours) > _COLOURS:
         return None
-    image = Image.fromarray(places.reshape(height, width).astype(np.uint8))
+    places = np.concatenate([np.searchsorted(colours, words[rows]).astype(np.uint8) for rows in bands(height)])
+    image = Image.fromarray(places)
     palette = np.ascontiguousarray(colours.view(np.uint8).reshape(-1, 4)[:, :channels])
     image.putpalette(palette.tobytes(), "RGBA" if channels == 4 else "RGB")
     return image
@@ -264,6 +268,31 @@ def small(picture: Picture, longest: int) -> Image.Image:
         return image
     width, height = (max(round(length * share), 1) for length in image.size)
     return image.resize((width, height), Image.Resampling.BOX)
+
+
+def scaled(picture: Picture, longest: int) -> Picture:
+    """A picture's colours at so many pixels on its longer side, whether that is fewer or more; alpha is left out."""
+    height, width, channels = picture.pixels.shape
+    share = longest / max(height, width)
+    if share == 1:
+        return picture
+    size = max(round(height * share), 1), max(round(width * share), 1)
+    colours = [resized(picture.pixels[..., i], size) for i in range(min(channels, 3))]
+    pixels = np.stack([np.rint(colour).astype(picture.pixels.dtype) for colour in colours], axis=2)
+    return replace(picture, pixels=pixels)
+
+
+def resized(
+    values: npt.NDArray[Any], size: tuple[int, int], how: Image.Resampling = Image.Resampling.BILINEAR
+) -> npt.NDArray[Any]:
+    """Numbers [H, W] at another (height, width), float32."""
+    image = Image.fromarray(np.ascontiguousarray(values, np.float32))
+    return np.asarray(image.resize((size[1], size[0]), how))
+
+
+def bands(height: int) -> Iterator[slice]:
+    """A picture's rows, some at a time: for what would otherwise take many times its memory."""
+    return (slice(top, top + BAND) for top in range(0, height, BAND))
 
 
 def to_float(picture: Picture) -> Floats:

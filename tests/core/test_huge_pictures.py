@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ae_plugin.core import picture_scoring
-from ae_plugin.core.laid import BAND, Laid, seen
+from ae_plugin.core.laid import Laid, seen
 from ae_plugin.core.picture_scoring import PictureScorer, ScoredPicture, fit_picture_reference, mend
-from ae_plugin.core.pictures import Picture, from_float, to_float
+from ae_plugin.core.pictures import BAND, Picture, from_float, scaled, to_float
 from ae_plugin.core.tiles import SIDE, Cut, Joined, cut, join
 from ae_plugin.core.values import Floats
 
@@ -88,6 +88,25 @@ def test_a_picture_scores_the_same_in_whatever_pieces(scorer: PictureScorer, mon
         monkeypatch.setattr(picture_scoring, "TOGETHER", together)
         for found, one in zip(scorer.score(some), wanted, strict=True):
             assert all(np.array_equal(getattr(found, name), getattr(one, name)) for name in vars(one))
+
+
+def test_a_picture_may_be_scored_smaller_or_larger_than_it_is(scorer: PictureScorer) -> None:
+    """Its score is that of the scaled picture, and its maps are of its own size."""
+    scaling = PictureScorer(halved, scorer.reference, (SIDE, SIDE), 1, 0.1, contaminated=False, image_size=96)
+    some = [picture(384, 200), picture(50, 30, 3), picture(96, 40), picture(300, 400, 1, np.uint16)]
+    smaller = [scaled(one, 96) for one in some]
+    for one, small, found, told in zip(some, smaller, scaling.score(some), scorer.score(smaller), strict=True):
+        assert max(small.pixels.shape[:2]) == 96 and small.pixels.dtype == one.pixels.dtype
+        assert (found.score, found.distance) == (told.score, told.distance) and np.array_equal(found.code, told.code)
+        height, width = one.pixels.shape[:2]
+        assert found.heat.shape == (height, width) and found.repaired.shape == (height, width, 1)
+        assert set(np.unique(found.heat)) <= set(np.unique(told.heat)), "the limit of a wrong pixel means the same"
+        if width > 96:
+            assert found.heat.max() == told.heat.max()
+        assert np.abs(found.repaired - to_float(one).mean(axis=2, keepdims=True) / 2).mean() < 0.05
+        mask = found.heat > np.median(found.heat)
+        assert np.array_equal(mend(one, found, mask)[~mask], one.pixels[~mask])
+    assert np.array_equal(smaller[2].pixels, some[2].pixels), "it has that size already"
 
 
 def test_memory_is_two_maps_of_the_picture(scorer: PictureScorer, monkeypatch: pytest.MonkeyPatch) -> None:

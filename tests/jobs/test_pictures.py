@@ -331,3 +331,27 @@ def test_the_report_reads_pictures_few_at_a_time(boards: Boards, monkeypatch: py
     batches = list(stored.batches_of(Folder(boards.pipeline.output), record, "heatmaps", record.rows))
     assert len(batches) > 2 and sum(batch.num_rows for batch in batches) == record.anomalies
     assert max(batch.nbytes for batch in batches) < 6_000
+
+
+def test_pictures_are_scaled_to_the_size_that_was_asked_for(boards: Boards) -> None:
+    output = str(boards.root / "scaled")
+    pipeline = pipeline_of(
+        boards.root,
+        model={"image_size": 20},
+        train={"until": "3", "steps": 60, "contamination": 0},
+        score={"alert_rate": 0.05, "on_unfamiliar": "score"},
+        output=output,
+    )
+    trained = train(pipeline)
+    version = load_picture_version(Registry(output), trained.model_version, 0.05)
+    assert version.card.image_size == version.scorer.image_size == 20 and version.card.side == (24, 24)
+    promote(pipeline, trained.model_version, force=True)
+    record = score(pipeline, "5")
+    assert (record.rows, record.unreadable_rows) == (53, 3)
+    mended = boards.files("denoised", 5, "scaled")
+    for row in boards.read("heatmaps", 5, "scaled").to_pylist():
+        mask = np.asarray(Image.open(io.BytesIO(row["mask"]))) > 0
+        before = np.asarray(Image.open(boards.root / "source/day=5" / row["file"]))
+        after = np.asarray(Image.open(io.BytesIO(mended[row["file"]])))
+        assert mask.shape == before.shape == after.shape == (SIDE, SIDE), "of its own size"
+        assert np.array_equal(after[~mask], before[~mask]), "only where it is wrong"

@@ -64,6 +64,8 @@ def run_picture_gate(
     )
     if rival and (rival.card.side, rival.card.channels) != (history.side, history.channels):
         reasons.append("the champion sees pictures in other tiles: the challenger need not beat it")
+    elif rival and rival.card.image_size != scorer.image_size:
+        reasons.append("the champion sees pictures at another size: the challenger need not beat it")
     elif rival:
         scorers["champion"] = _by(rival.scorer.network)
     results = [_measure(name, score, good) for name, score in scorers.items()]

@@ -13,7 +13,7 @@ from ae_plugin.config import Pipeline
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.laid import Laid
 from ae_plugin.core.pca import Pca
-from ae_plugin.core.pictures import Picture
+from ae_plugin.core.pictures import Picture, scaled
 from ae_plugin.core.tiles import side_for
 from ae_plugin.core.values import Floats, evenly_spaced
 from ae_plugin.engines.pictures import PictureReader, decoded
@@ -97,7 +97,8 @@ def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
     rng = np.random.default_rng([pipeline.model.seed, 7])
     order = [row for row in rng.permutation(total).tolist() if row not in wrong]
     order.sort(key=lambda row: row not in normal)
-    found, unreadable = _sample(readers, set(order[: pipeline.train.max_rows]), normal)
+    wanted = set(order[: pipeline.train.max_rows])
+    found, unreadable = _sample(readers, wanted, normal, pipeline.model.longest)
     if len(found) < MIN_PICTURES:
         beside = f" beside {said.use.confirmed} that were confirmed as wrong" if said.use.confirmed else ""
         raise DataError(
@@ -177,11 +178,12 @@ def _rows(reader: PictureReader) -> int:
 
 
 def _sample(
-    readers: Sequence[PictureReader], wanted: set[int], needed: set[int]
+    readers: Sequence[PictureReader], wanted: set[int], needed: set[int], longest: int | None
 ) -> tuple[list[tuple[int, Picture]], int]:
     """The pictures at some places, in the source's order, and how many of them cannot be read.
 
-    Every second, fourth ... of them if all do not fit the memory budget; those that are needed always.
+    Every second, fourth ... of them if all do not fit the memory budget; those that are needed always. Scaled to
+    `longest` pixels on the longer side, if that is given.
     """
     found: list[tuple[int, Picture]] = []
     unreadable, readable, every, spent = 0, 0, 1, 0
@@ -189,6 +191,7 @@ def _sample(
         if not isinstance(picture, Picture):
             unreadable += 1
             continue
+        picture = scaled(picture, longest) if longest else picture
         if readable % every == 0 or place in needed:
             found.append((place, picture))
             spent += picture.pixels.nbytes

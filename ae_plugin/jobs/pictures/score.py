@@ -14,10 +14,9 @@ from PIL import Image
 
 from ae_plugin.config import Pipeline
 from ae_plugin.core.denoising import quieted
-from ae_plugin.core.laid import bands
 from ae_plugin.core.picture_guard import PictureGuard
 from ae_plugin.core.picture_scoring import ScoredPicture, mend
-from ae_plugin.core.pictures import Picture, PictureError, encode
+from ae_plugin.core.pictures import Picture, PictureError, bands, encode
 from ae_plugin.core.values import Bools, Floats
 from ae_plugin.engines.folders import FolderWriter, check_layout
 from ae_plugin.engines.local import parallel

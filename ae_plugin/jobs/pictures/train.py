@@ -69,7 +69,8 @@ def train_pictures(pipeline: Pipeline, on_progress: Callable[[int, int], None] |
             contaminated=contaminated,
         )
         rate = pipeline.score.alert_rate
-        scorer = PictureScorer(job.network, reference, history.side, history.channels, rate, contaminated)
+        longest = pipeline.model.longest
+        scorer = PictureScorer(job.network, reference, history.side, history.channels, rate, contaminated, longest)
         gate = run_picture_gate(
             scorer, job.untrained, history, registry, seed=pipeline.model.seed, reported=job.validation_loss
         )
@@ -168,6 +169,7 @@ def _card(
         channels=1 if history.channels == 1 else 3,
         latent_dim=job.latent_dim,
         contaminated=scorer.contaminated,
+        image_size=scorer.image_size,
         image=history.image,
         source_schema=pack_schema(history.schema),
         keys=pipeline.source.keys,

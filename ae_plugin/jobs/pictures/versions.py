@@ -67,6 +67,7 @@ class PictureCard(BaseModel):
     channels: Literal[1, 3]
     latent_dim: int
     contaminated: bool
+    image_size: int | None = Field(None, ge=16, le=4_096, description="Longer side that pictures are scaled to.")
     image: str = Field(description="The source's column of pictures.")
     source_schema: str = Field(description="Arrow IPC schema, base64.")
     keys: list[str]
@@ -152,7 +153,7 @@ def load_picture_version(registry: Registry, version: str, alert_rate: float) ->
             f"is no pictures' model that this release can read ({reason})", where=where, mend="Train anew"
         ) from error
     network = LiteRepairer(exported, side=card.side, channels=card.channels, latent_dim=card.latent_dim)
-    scorer = PictureScorer(network, reference, card.side, card.channels, alert_rate, card.contaminated)
+    scorer = PictureScorer(network, reference, card.side, card.channels, alert_rate, card.contaminated, card.image_size)
     return PictureVersion(version, card, scorer, _denoiser(card, files), _whole(arrays), schema)
 
 
