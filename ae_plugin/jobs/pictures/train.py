@@ -174,7 +174,6 @@ def _card(
         source_schema=pack_schema(history.schema),
         keys=pipeline.source.keys,
         partitions={name: fingerprint(files) for name, files in history.groups.items()},
-        views=list(scorer.reference.views),
         upright=scorer.reference.upright,
         far=scorer.reference.far,
         denoiser=card_of(denoiser),

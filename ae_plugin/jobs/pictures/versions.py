@@ -18,7 +18,7 @@ from ae_plugin.core.completion import complete
 from ae_plugin.core.denoising import SEEN, Denoiser
 from ae_plugin.core.descriptors import hog
 from ae_plugin.core.pca import Pca
-from ae_plugin.core.picture_scoring import PictureReference, PictureScorer
+from ae_plugin.core.picture_scoring import VIEWS, PictureReference, PictureScorer
 from ae_plugin.core.pictures import Picture, from_float, to_float
 from ae_plugin.core.tiles import LEAST, WHOLE
 from ae_plugin.core.values import Bools
@@ -72,7 +72,6 @@ class PictureCard(BaseModel):
     source_schema: str = Field(description="Arrow IPC schema, base64.")
     keys: list[str]
     partitions: dict[str, str] = Field(description="Partition trained on -> fingerprint of its files.")
-    views: list[str]
     upright: float = Field(ge=0.3, le=3, description="What the distance from history counts beside the hottest pixel.")
     far: tuple[float, float, float, float] = Field(
         description="Distances that 25, 50, 75 and 95% of the calibration pictures' middle tiles stay within."
@@ -175,11 +174,11 @@ def _unpack(card: PictureCard, arrays: dict[str, Any]) -> PictureReference:
     """Raise KeyError or ValueError where arrays are missing or do not fit the card: another release wrote them."""
     described = hog(np.zeros((1, *card.side, card.channels), np.float32)).shape[1]
     rows = arrays["calibration"].size
-    wanted = shared_shapes(arrays, described, card.views)
+    wanted = shared_shapes(arrays, described, VIEWS)
     check_shapes(arrays, {**wanted, "calibration": (rows,), "hottest": (rows,)})
     return PictureReference(
         near=near_of(arrays),
-        views={name: view_of(arrays, name) for name in card.views},
+        views={name: view_of(arrays, name) for name in VIEWS},
         upright=card.upright,
         calibration=arrays["calibration"],
         hottest=arrays["hottest"],
