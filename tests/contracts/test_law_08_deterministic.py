@@ -27,7 +27,7 @@ def trained_and_scored(shop: Shop, kind: str, *, apart: bool = True) -> dict[str
             assert run_ae(*words).code == 0
             continue
         process = ae_process(*words)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=600)
         assert process.returncode == 0, err
     card = json.loads((shop.output / "_models/v0001/model.json").read_text())
     report = json.loads((shop.output / "_models/v0001/report.json").read_text())
@@ -88,7 +88,7 @@ def test_another_seed_learns_other_weights(first: First, tmp_path: Path) -> None
 
 def test_scoring_again_gives_the_same_bytes(first: First, tmp_path: Path) -> None:
     process = ae_process("score", first.shop.yaml, "--partition", day(FRESH), "--output", tmp_path / "again")
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     for name, files in scored_files(tmp_path / "again", first.kind).items():
         assert files and files == first.wanted[name], name
