@@ -10,8 +10,8 @@ from ae_plugin.core.values import Bools, Floats
 NOISE = 0.1
 VISIBLE = 0.08
 """Change of a pixel, of the range of brightness, from which on it is a defect that can be seen."""
-_FAINT, _SOFT = 0.3, 0.3
-"""How many defects let the good tile shine through, and how many fade out at their edge."""
+_FAINT = 0.3
+"""How many let the good tile shine through. None fade out at their edges: with such ones nothing was learned."""
 
 
 def spoil(tiles: Floats, rng: np.random.Generator, *, noisy: float = 0.5) -> tuple[Floats, Bools]:
@@ -43,8 +43,6 @@ def spoil_one(tile: Floats, other: Floats, kind: str, rng: np.random.Generator) 
     where = _PLACES[rng.integers(len(_PLACES))](height, width, rng).astype(np.float32)
     if rng.uniform() < _FAINT:
         where *= np.float32(rng.uniform(0.3, 1))
-    if rng.uniform() < _SOFT:
-        where = gaussian_filter(where, rng.uniform(0.5, 2))
     new = np.clip(_HAPPENED[kind](tile, other, rng), 0, 1)
     return np.asarray(tile + where[..., None] * (new - tile), np.float32)
 

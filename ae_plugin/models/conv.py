@@ -66,9 +66,7 @@ def build(side: tuple[int, int], channels: int, seed: int) -> keras.Model:
         x = layers.UpSampling2D(2)(conv(x, width, 1, None))
         x = conv(layers.Add()([x, skipped]), width)
     x = layers.Add()([x, conv(x, WIDTHS[0])])
-    quiet = keras.initializers.RandomUniform(-0.02, 0.02, seed=next(seeds))
-    x = layers.Conv2D(FOLD**2 * (channels + 1), 3, padding="same", kernel_initializer=quiet)(x)
-    x = Unfold()(x)
+    x = Unfold()(conv(x, FOLD**2 * (channels + 1), activation=None))
     x = layers.Cropping2D(((0, beyond[0]), (0, beyond[1])))(x) if any(beyond) else x
     repaired = layers.Add(name="repaired")([tiles, x[..., :channels]])
     wrong = layers.Activation("sigmoid", name="wrong")(x[..., channels:])
