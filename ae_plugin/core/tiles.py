@@ -96,8 +96,8 @@ class Joined:
     def add(self, tiles: Floats) -> None:
         """Add the next tiles, [n, h, w, C]."""
         corners = self._where.corners
-        if len(corners) == 1:
-            self.whole = tiles[0, : self._where.height, : self._where.width]
+        if len(corners) == 1:  # there is nothing to blend
+            self.whole = tiles[0, : self._where.height, : self._where.width] if len(tiles) else self.whole
             return
         for tile in tiles:
             top, left = corners[self._added]
