@@ -344,7 +344,7 @@ def test_pictures_are_scaled_to_the_size_that_was_asked_for(boards: Boards) -> N
     )
     trained = train(pipeline)
     version = load_picture_version(Registry(output), trained.model_version, 0.05)
-    assert version.card.image_size == version.scorer.image_size == 20 and version.card.side == (24, 24)
+    assert version.card.image_size == version.scorer.image_size == 20 and version.card.side == (20, 20)
     promote(pipeline, trained.model_version, force=True)
     record = score(pipeline, "5")
     assert (record.rows, record.unreadable_rows) == (53, 3)

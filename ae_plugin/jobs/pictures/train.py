@@ -19,6 +19,7 @@ import numpy.typing as npt
 from ae_plugin import __version__
 from ae_plugin.config import Pipeline
 from ae_plugin.core.calibration import rows_needed
+from ae_plugin.core.pca import Pca
 from ae_plugin.core.picture_scoring import BLOCK, PictureScorer, Repairer, fit_and_judge
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.pictures.denoising import TrainedDenoiser, fit_denoiser
@@ -78,10 +79,11 @@ def train_pictures(pipeline: Pipeline, on_progress: Callable[[int, int], None] |
         report = report.model_copy(
             update={"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
         )
-        files = pack_pictures(reference, job.weights, job.flat, denoiser, whole_pictures(history))
+        whole = whole_pictures(history)
+        files = pack_pictures(reference, job.weights, job.flat, denoiser, whole)
         files[GALLERY] = pack_gallery(history, verdicts)
         files[REPORT] = report.model_dump_json(indent=1).encode()
-        card = _card(pipeline, history, job, scorer, denoiser, report.created_at)
+        card = _card(pipeline, history, job, scorer, denoiser, whole, report.created_at)
         version = registry.register(files, card.model_dump(mode="json", exclude={"files"}))
         shutil.rmtree(checkpoint, ignore_errors=True)
     log.info("registered %s as challenger; gate %s: %s", version, "passed" if gate.passed else "failed", gate.reasons)
@@ -160,6 +162,7 @@ def _card(
     job: _Fitted,
     scorer: PictureScorer,
     denoiser: TrainedDenoiser | None,
+    whole: Pca | None,
     created_at: str,
 ) -> PictureCard:
     return PictureCard(
@@ -176,6 +179,7 @@ def _card(
         partitions={name: fingerprint(files) for name, files in history.groups.items()},
         upright=scorer.reference.upright,
         far=scorer.reference.far,
+        whole=whole.basis.shape[1] if whole else 0,
         denoiser=card_of(denoiser),
         versions={name: package_version(name) for name in PACKAGES},
         created_at=created_at,

@@ -76,6 +76,7 @@ class PictureCard(BaseModel):
     far: tuple[float, float, float, float] = Field(
         description="Distances that 25, 50, 75 and 95% of the calibration pictures' middle tiles stay within."
     )
+    whole: int = Field(ge=0, description="Principal components of whole pictures, to complete others by; 0: none.")
     denoiser: DenoiserCard | None = Field(None, description="None: noise is shrunk, and nothing corrects it.")
     versions: dict[str, str] = Field(description="Package -> version it was trained with.")
     created_at: str
@@ -145,7 +146,7 @@ def load_picture_version(registry: Registry, version: str, alert_rate: float) ->
         card = PictureCard.model_validate(raw)
         arrays = load_arrays(files[REFERENCE])
         schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(card.source_schema)))
-        reference, exported = _unpack(card, arrays), files[NETWORK]
+        reference, whole, exported = _unpack(card, arrays), _whole(card, arrays), files[NETWORK]
     except (ValidationError, SafetensorError, KeyError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:160]
         raise StoreError(
@@ -153,13 +154,17 @@ def load_picture_version(registry: Registry, version: str, alert_rate: float) ->
         ) from error
     network = LiteRepairer(exported, side=card.side, channels=card.channels, latent_dim=card.latent_dim)
     scorer = PictureScorer(network, reference, card.side, card.channels, alert_rate, card.contaminated, card.image_size)
-    return PictureVersion(version, card, scorer, _denoiser(card, files), _whole(arrays), schema)
+    return PictureVersion(version, card, scorer, _denoiser(card, files), whole, schema)
 
 
-def _whole(arrays: dict[str, Any]) -> Pca | None:
-    if "whole.mean" not in arrays:
+def _whole(card: PictureCard, arrays: dict[str, Any]) -> Pca | None:
+    """Raise KeyError or ValueError where its arrays are missing or do not fit the card."""
+    if not card.whole:
         return None
-    mean, basis, variances, left = (arrays[f"whole.{name}"] for name in ("mean", "basis", "variances", "left"))
+    features = card.side[0] * card.side[1] * card.channels
+    wanted = {"mean": (features,), "basis": (features, card.whole), "variances": (card.whole,), "left": (1,)}
+    check_shapes(arrays, {f"whole.{name}": shape for name, shape in wanted.items()})
+    mean, basis, variances, left = (arrays[f"whole.{name}"] for name in wanted)
     return Pca(mean, basis, variances, float(left[0]))
 
 
