@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from ae_plugin.core.picture_scoring import ScoredPicture, mend
+from ae_plugin.core.picture_scoring import ScoredPicture
 from ae_plugin.core.pictures import Picture, PictureError, Pixels, as_image, decode, encode, of_image
 from ae_plugin.core.regions import Region, regions
 from ae_plugin.core.values import Bools, Floats
@@ -117,7 +117,7 @@ class PictureDetector:
 
         Args:
             pictures: n pictures.
-            full: return the whole reconstruction instead.
+            full: take the noise out of them as well, as `score.denoise: full` does.
 
         Returns:
             What was given: a table in the same schema, or a list in which an array stays an array, an image an image;
@@ -129,9 +129,9 @@ class PictureDetector:
         new: dict[int, tuple[Pixels, Picture]] = {}
         for row, picture, scored in self._scored(pictures):
             if isinstance(picture, Picture) and scored is not None:
-                mask = None if full else self._scorer.mask(scored.heat)
-                if mask is None or mask.any():
-                    new[row] = mend(picture, scored, mask), picture
+                pixels = self._version.mended(picture, scored, full=full)
+                if not np.array_equal(pixels, picture.pixels):
+                    new[row] = pixels, picture
         if not _is_table(pictures):
             return [_in_kind(item, new.get(row)) for row, item in enumerate(pictures)]
         table = as_arrow(pictures)

@@ -244,8 +244,8 @@ def _at_size(maps: Floats, size: tuple[int, int]) -> Floats:
     return out
 
 
-def mend(picture: Picture, scored: ScoredPicture, where: Bools | None) -> Pixels:
-    """A picture's pixels with some of them replaced by what the network says; None: all of them. Alpha is kept.
+def mend(picture: Picture, scored: ScoredPicture, where: Bools) -> Pixels:
+    """A picture's pixels with some of them replaced by what the network says. Alpha is kept.
 
     Args:
         picture: as it came.
@@ -254,19 +254,17 @@ def mend(picture: Picture, scored: ScoredPicture, where: Bools | None) -> Pixels
     """
     mended = np.empty_like(picture.pixels)
     for rows in bands(len(mended)):
-        here = None if where is None else where[rows]
-        mended[rows] = _mended(replace(picture, pixels=picture.pixels[rows]), scored.repaired[rows], here)
+        mended[rows] = _mended(replace(picture, pixels=picture.pixels[rows]), scored.repaired[rows], where[rows])
     return mended
 
 
-def _mended(picture: Picture, new: Floats, where: Bools | None) -> Pixels:
+def _mended(picture: Picture, new: Floats, where: Bools) -> Pixels:
     pixels, colours = to_float(picture), min(picture.pixels.shape[2], 3)
     if new.shape[2] != colours:  # a colour picture that the network sees in grey keeps its colours' differences
         before = pixels[..., :colours].mean(axis=2, keepdims=True)
         new = pixels[..., :colours] + (new.mean(axis=2, keepdims=True) - before)
-    pixels[..., :colours] = new if where is None else np.where(where[..., None], new, pixels[..., :colours])
-    mended = from_float(pixels, picture)
-    return mended if where is None else np.where(where[..., None], mended, picture.pixels)
+    pixels[..., :colours] = np.where(where[..., None], new, pixels[..., :colours])
+    return np.where(where[..., None], from_float(pixels, picture), picture.pixels)
 
 
 def look(network: Repairer, near: Neighbours, tiles: Floats, own: Indices | None = None) -> Looked:
@@ -318,19 +316,6 @@ def _smoothing(length: int) -> Floats:
     wide = np.pad(np.eye(length), ((reach, reach), (0, 0)), mode="symmetric")
     total = sum(tap * wide[start : start + length] for start, tap in enumerate(taps / taps.sum()))
     return np.asarray(total, np.float32)
-
-
-def fit_picture_reference(
-    network: Repairer,
-    train: Floats,
-    validation: Floats,
-    calibration: Sequence[Picture],
-    channels: int,
-    *,
-    contaminated: bool,
-) -> PictureReference:
-    """Learn the score from tiles and pictures that are held out from one another; see `fit_and_judge`."""
-    return fit_and_judge(network, train, validation, calibration, channels, contaminated=contaminated)[0]
 
 
 def fit_and_judge(

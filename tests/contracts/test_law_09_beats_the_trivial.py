@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ae_plugin.core.picture_scoring import PictureScorer, Repairer, fit_picture_reference
+from ae_plugin.core.picture_scoring import PictureScorer, Repairer, fit_and_judge
 from ae_plugin.core.values import Floats
 from ae_plugin.jobs.pictures.gate import run_picture_gate
 from ae_plugin.jobs.pictures.history import PictureHistory, learn_picture_history
@@ -278,7 +278,7 @@ def untrained(history: PictureHistory) -> Repairer:
 
 def gate_of(network: Repairer, untrained: Repairer, history: PictureHistory, output: Path, reported: float) -> Gate:
     """What the gate says of any network in the challenger's place."""
-    reference = fit_picture_reference(
+    reference, _ = fit_and_judge(
         network, history.train, history.validation, history.calibration, history.channels, contaminated=False
     )
     scorer = PictureScorer(network, reference, history.side, history.channels, 0.05, contaminated=False)

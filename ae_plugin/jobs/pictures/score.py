@@ -13,9 +13,8 @@ import pyarrow as pa
 from PIL import Image
 
 from ae_plugin.config import Pipeline
-from ae_plugin.core.denoising import quieted
 from ae_plugin.core.picture_guard import PictureGuard
-from ae_plugin.core.picture_scoring import ScoredPicture, mend
+from ae_plugin.core.picture_scoring import ScoredPicture
 from ae_plugin.core.pictures import Picture, PictureError, bands, encode
 from ae_plugin.core.values import Bools, Floats
 from ae_plugin.engines.folders import FolderWriter, check_layout
@@ -120,20 +119,17 @@ class PictureRun(Run):
                 float(scored.distance),
                 float(p),
                 bool(flagged),
-                self._repaired(picture, scored, mask),
+                self._repaired(picture, scored),
                 _grey(scored.heat) if flagged else b"",
                 _grey(mask) if flagged else b"",
             )
         return found
 
-    def _repaired(self, picture: Picture, scored: ScoredPicture, mask: Bools) -> bytes | None:
-        """The picture, repaired where it is wrong; None where nothing is, or further frames would be lost."""
+    def _repaired(self, picture: Picture, scored: ScoredPicture) -> bytes | None:
+        """The picture, repaired; None where nothing is to be changed, or further frames would be lost."""
         if not picture.single:
             return None
-        quiet = picture
-        if self.pipeline.score.denoise == "full":
-            quiet, scored, mask = self._quiet(picture, scored, mask)
-        pixels = mend(quiet, scored, mask) if mask.any() else quiet.pixels
+        pixels = self.version.mended(picture, scored, full=self.pipeline.score.denoise == "full")
         if np.array_equal(pixels, picture.pixels):
             return None
         return encode(pixels, picture, picture.kind if self.reader.of_files else "PNG")
@@ -203,14 +199,6 @@ class PictureRun(Run):
         few = [f"{name} is not passed on: {why}" for name, why in lost[:_NAMED]]
         more = [f"{len(lost) - _NAMED} more files are not passed on"] if len(lost) > _NAMED else []
         return [*super()._notes(), *few, *more]
-
-    def _quiet(self, picture: Picture, scored: ScoredPicture, mask: Bools) -> tuple[Picture, ScoredPicture, Bools]:
-        """The picture without its noise, what is then said of it, and where it is then wrong."""
-        quiet = quieted(picture, self.version.denoiser)
-        if quiet is picture:
-            return picture, scored, mask
-        (scored,) = self.version.scorer.score([quiet])
-        return quiet, scored, self.version.scorer.mask(scored.heat)
 
     def _verdict(self) -> GuardVerdict:
         return self.guard.verdict()

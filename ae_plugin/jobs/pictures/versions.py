@@ -15,11 +15,11 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from ae_plugin.core.completion import complete
-from ae_plugin.core.denoising import SEEN, Denoiser
+from ae_plugin.core.denoising import SEEN, Denoiser, quieted
 from ae_plugin.core.descriptors import hog
 from ae_plugin.core.pca import Pca
-from ae_plugin.core.picture_scoring import VIEWS, PictureReference, PictureScorer
-from ae_plugin.core.pictures import Picture, from_float, to_float
+from ae_plugin.core.picture_scoring import VIEWS, PictureReference, PictureScorer, ScoredPicture, mend
+from ae_plugin.core.pictures import Picture, Pixels, from_float, to_float
 from ae_plugin.core.tiles import LEAST, WHOLE
 from ae_plugin.core.values import Bools
 from ae_plugin.errors import StoreError
@@ -93,6 +93,20 @@ class PictureVersion:
     denoiser: Denoiser
     whole: Pca | None
     schema: pa.Schema
+
+    def mended(self, picture: Picture, scored: ScoredPicture, *, full: bool) -> Pixels:
+        """A picture's pixels with wrong ones repaired.
+
+        Args:
+            picture: as it came.
+            scored: what came of it.
+            full: take the noise out of the whole picture first, and repair what is wrong without it.
+        """
+        quiet = quieted(picture, self.denoiser) if full else picture
+        if quiet is not picture:
+            (scored,) = self.scorer.score([quiet])
+        mask = self.scorer.mask(scored.heat)
+        return mend(quiet, scored, mask) if mask.any() else quiet.pixels
 
     def complete(self, picture: Picture, known: Bools) -> Picture:
         """The whole picture from some of its pixels; those, and alpha, stay as they are.
