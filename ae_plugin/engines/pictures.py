@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ae_plugin.core.pictures import Picture, PictureError, decode
-from ae_plugin.engines.local import Reader, open_input, parallel, prefetch, reading, row_bytes
+from ae_plugin.engines.local import Reader, open_input, reading, row_bytes
+from ae_plugin.engines.threads import parallel, prefetch
 from ae_plugin.errors import DataError
 from ae_plugin.store.files import PICTURES, SourceFile, open_fs
 

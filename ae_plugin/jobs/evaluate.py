@@ -13,7 +13,8 @@ from ae_plugin.core.calibration import is_anomaly
 from ae_plugin.core.explain import Options, score_batches
 from ae_plugin.core.features import partition_time
 from ae_plugin.core.values import as_strings, decoded
-from ae_plugin.engines.local import Reader, batch_rows, prefetch
+from ae_plugin.engines.local import Reader, batch_rows
+from ae_plugin.engines.threads import prefetch
 from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.jobs.score import champion_of
 from ae_plugin.jobs.versions import ModelVersion

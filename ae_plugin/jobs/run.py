@@ -17,7 +17,8 @@ import pyarrow as pa
 from ae_plugin.config import Pipeline
 from ae_plugin.core.alarms import few_calibration_rows
 from ae_plugin.core.calibration import rows_needed
-from ae_plugin.engines.local import GROUP_ROWS, Writer, prefetch
+from ae_plugin.engines.local import GROUP_ROWS, Writer
+from ae_plugin.engines.threads import prefetch
 from ae_plugin.errors import StoreError, UnfamiliarError
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.summary import mended

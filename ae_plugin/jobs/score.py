@@ -15,7 +15,8 @@ from ae_plugin.core.explain import Options, ScoredBatch, score_batch
 from ae_plugin.core.features import partition_time
 from ae_plugin.core.guard import Guard, schema_notes
 from ae_plugin.core.values import take
-from ae_plugin.engines.local import Reader, batch_rows, parallel, prefetch
+from ae_plugin.engines.local import Reader, batch_rows
+from ae_plugin.engines.threads import parallel, prefetch
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.inputs import find_files, find_target
 from ae_plugin.jobs.run import Run

@@ -28,6 +28,7 @@ from ae_plugin.core.reference import fit_reference
 from ae_plugin.core.rules import learn_rules
 from ae_plugin.core.scoring import Network, Reference, RowScores, Scorer
 from ae_plugin.core.values import Floats
+from ae_plugin.engines.threads import BLAS
 from ae_plugin.jobs.compare import compare
 from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.history import History, learn_history
@@ -44,6 +45,7 @@ from ae_plugin.store.registry import MODELS, Registry
 log = logging.getLogger(__name__)
 
 
+@BLAS.single()
 def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None = None) -> TrainReport:
     """Train a new version of a pipeline's model and register it as challenger; promotion is a job of its own.
 

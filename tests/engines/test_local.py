@@ -9,9 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
 
-from ae_plugin.engines.local import BATCH_ROWS, Reader, batch_rows, parallel
+from ae_plugin.engines.local import BATCH_ROWS, Reader, batch_rows
 from ae_plugin.errors import DataError
 from ae_plugin.store.files import SourceFile
 
@@ -140,19 +139,3 @@ def test_no_record_batch_is_larger_than_asked_for(tmp_path: Path) -> None:
         batches = list(Reader(files_of(tmp_path, column), kind, rows=1000).batches())
         assert max(batch.num_rows for batch in batches) == 1000
         assert np.array_equal(pa.Table.from_batches(batches)["c"], values)
-
-
-def blas_threads() -> set[int]:
-    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
-
-
-def test_blas_is_held_to_one_thread_until_the_last_stream_has_ended() -> None:
-    with threadpool_limits(2, "blas"):
-        before = blas_threads()
-        first, second = parallel(abs, range(9)), parallel(abs, range(9))
-        next(first), next(second)
-        assert blas_threads() == {1}
-        assert list(first) == list(range(1, 9))
-        assert blas_threads() == {1}
-        second.close()
-        assert blas_threads() == before

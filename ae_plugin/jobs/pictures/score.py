@@ -18,8 +18,8 @@ from ae_plugin.core.picture_scoring import ScoredPicture
 from ae_plugin.core.pictures import Picture, PictureError, bands, encode
 from ae_plugin.core.values import Bools, Floats
 from ae_plugin.engines.folders import FolderWriter, check_layout
-from ae_plugin.engines.local import parallel
 from ae_plugin.engines.pictures import BATCH_PICTURES, PIXEL_BYTES, Decoded, PictureReader, decoded
+from ae_plugin.engines.threads import parallel
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.pictures.versions import PictureVersion
 from ae_plugin.jobs.run import Run, Sink
