@@ -24,8 +24,9 @@ from ae_plugin.core.calibration import PValues, Tail, is_anomaly, whole_levels
 from ae_plugin.core.descriptors import hog
 from ae_plugin.core.laid import Laid
 from ae_plugin.core.neighbours import SEED, Indices, Neighbours
-from ae_plugin.core.picture_guard import LEVELS
-from ae_plugin.core.pictures import Picture, Pixels, bands, from_float, resized, scaled, to_float
+from ae_plugin.core.picture_guard import LEVELS, Kind
+from ae_plugin.core.pictures import Picture, resized, scaled
+from ae_plugin.core.repair import wrong_pixels
 from ae_plugin.core.tiles import Joined, grey
 from ae_plugin.core.values import Bools, Floats
 
@@ -55,6 +56,7 @@ class PictureReference:
         calibration: float32 [m], scores of the calibration pictures, increasing.
         hottest: float32 [m], the largest heat in each of them, increasing.
         far: the distances that each of `LEVELS` of the calibration pictures' middle tiles stay within; for the guard.
+        kind: where history's pictures lie; for the guard.
     """
 
     near: Neighbours
@@ -63,16 +65,23 @@ class PictureReference:
     calibration: Floats
     hottest: Floats
     far: tuple[float, ...]
+    kind: Kind
 
 
 @dataclass(frozen=True)
 class Looked:
-    """What is said of n tiles: views float32 [n] each, repaired [n, h, w, C], heat [n, h, w, 1] and codes [n, L]."""
+    """What is said of n tiles.
+
+    Attributes:
+        views: float32 [n] each.
+        repaired, heat, codes, described: float32 [n, h, w, C], [n, h, w, 1], [n, L] and [n, F].
+    """
 
     views: dict[str, Floats]
     repaired: Floats
     heat: Floats
     codes: Floats
+    described: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +89,14 @@ class Verdict:
     """What is kept of a calibration picture.
 
     Attributes:
-        score, distance, code: as in `ScoredPicture`.
+        score, distance, code, described: as in `ScoredPicture`.
         hottest: the largest heat in it.
     """
 
     score: np.float32
     distance: np.float32
     code: Floats
+    described: Floats
     hottest: np.float32
 
 
@@ -100,6 +110,7 @@ class ScoredPicture:
         heat: float32 [H, W], 0..1.
         repaired: float32 [H, W, C], the whole reconstruction.
         code: float32 [L], mean of its tiles' latent codes.
+        described: float32 [F], mean of its tiles' descriptors; for the guard.
     """
 
     score: np.float32
@@ -107,6 +118,7 @@ class ScoredPicture:
     heat: Floats
     repaired: Floats
     code: Floats
+    described: Floats
 
 
 class PictureScorer:
@@ -179,7 +191,7 @@ class PictureScorer:
 
     def mask(self, heat: Floats) -> Bools:
         """Which pixels are wrong, bool [H, W]."""
-        return np.asarray(heat >= self.limit)
+        return wrong_pixels(heat, self.limit)
 
 
 class _Open:
@@ -199,6 +211,7 @@ class _Open:
         self._nats: list[Floats] = []
         self._near: list[Floats] = []
         self._codes: list[Floats] = []
+        self._described = np.float32(0)  # as a sum: of all tiles of a huge picture they would be as large as it is
 
     def pieces(self) -> Iterator[Floats]:
         """Its tiles as the network sees them, some at a time."""
@@ -211,6 +224,7 @@ class _Open:
         self._nats.append(nats[own])
         self._near.append(looked.views["near"][own])
         self._codes.append(looked.codes[own])
+        self._described = self._described + looked.described[own].sum(axis=0)
 
     @property
     def complete(self) -> bool:
@@ -226,6 +240,7 @@ class _Open:
             heat=maps[..., -1],
             repaired=maps[..., :-1],
             code=np.concatenate(self._codes).mean(axis=0),
+            described=np.asarray(self._described / np.float32(len(self._laid.where.corners)), np.float32),
         )
 
 
@@ -244,40 +259,16 @@ def _at_size(maps: Floats, size: tuple[int, int]) -> Floats:
     return out
 
 
-def mend(picture: Picture, scored: ScoredPicture, where: Bools) -> Pixels:
-    """A picture's pixels with some of them replaced by what the network says. Alpha is kept.
-
-    Args:
-        picture: as it came.
-        scored: what came of it.
-        where: bool [H, W].
-    """
-    mended = np.empty_like(picture.pixels)
-    for rows in bands(len(mended)):
-        mended[rows] = _mended(replace(picture, pixels=picture.pixels[rows]), scored.repaired[rows], where[rows])
-    return mended
-
-
-def _mended(picture: Picture, new: Floats, where: Bools) -> Pixels:
-    pixels, colours = to_float(picture), min(picture.pixels.shape[2], 3)
-    if new.shape[2] != colours:  # a colour picture that the network sees in grey keeps its colours' differences
-        before = pixels[..., :colours].mean(axis=2, keepdims=True)
-        new = pixels[..., :colours] + (new.mean(axis=2, keepdims=True) - before)
-    pixels[..., :colours] = np.where(where[..., None], new, pixels[..., :colours])
-    return np.where(where[..., None], from_float(pixels, picture), picture.pixels)
-
-
 def look(network: Repairer, near: Neighbours, tiles: Floats, own: Indices | None = None) -> Looked:
     """Look at tiles float32 [n, h, w, C]; `own`: which points of `near` they are, [n], -1 for none."""
     maps, codes = run(network, tiles)
-    heat = heat_of(maps, tiles)
-    views = {"near": distance(near, tiles, own), "wrong": heat.max(axis=(1, 2))}
-    return Looked(views, maps[..., :-1], heat[..., None], codes)
+    heat, described = heat_of(maps, tiles), hog(tiles)
+    views = {"near": distance(near, described, own), "wrong": heat.max(axis=(1, 2))}
+    return Looked(views, maps[..., :-1], heat[..., None], codes, described)
 
 
-def distance(near: Neighbours, tiles: Floats, own: Indices | None = None) -> Floats:
-    """How far tiles are from those of history, float32 [n]."""
-    described = hog(tiles)
+def distance(near: Neighbours, described: Floats, own: Indices | None = None) -> Floats:
+    """How far tiles, by their descriptors, are from those of history, float32 [n]."""
     return near.distance(described, described[:, :0], own, ASKED)
 
 
@@ -341,21 +332,27 @@ def fit_and_judge(
         The reference, and a verdict on each calibration picture, in order.
     """
     points = train[np.sort(np.random.default_rng(SEED).permutation(len(train))[:POINTS])]
-    near = Neighbours.of(hog(points), max(FEWEST, len(points) // SHARE) if contaminated else FEWEST)
-    measured = distance(near, points, np.arange(len(points)))
+    described = hog(points)
+    near = Neighbours.of(described, max(FEWEST, len(points) // SHARE) if contaminated else FEWEST)
+    measured = distance(near, described, np.arange(len(points)))
     views = {"near": measured, "wrong": look(network, near, validation).views["wrong"]}
     tails = {name: Tail.fit(views[name]) for name in VIEWS}
     upright = 3 ** (2 * _upright(near, validation) - 1)
-    blank = PictureReference(near, tails, upright, np.zeros(1, np.float32), np.zeros(1, np.float32), ())
+    none = np.zeros(1, np.float32)
+    blank = PictureReference(near, tails, upright, none, none, (), Kind(none, none[:, None], np.inf))
     side = train.shape[1], train.shape[2]
     scorer = PictureScorer(network, blank, side, channels, 0.5, contaminated)
     # One by one: maps of all of them would be many times their pixels.
-    told = [Verdict(one.score, one.distance, one.code, one.heat.max()) for one in scorer.score(calibration)]
+    told = [
+        Verdict(one.score, one.distance, one.code, one.described, one.heat.max()) for one in scorer.score(calibration)
+    ]
+    distances = np.array([one.distance for one in told], np.float32)
     reference = replace(
         blank,
         calibration=np.sort(np.array([one.score for one in told], np.float32)),
         hottest=np.sort(np.array([one.hottest for one in told], np.float32)),
-        far=tuple(np.quantile([one.distance for one in told], LEVELS).tolist()),
+        far=tuple(np.quantile(distances, LEVELS).tolist()),
+        kind=Kind.fit(described, np.stack([one.described for one in told]), distances),
     )
     return reference, told
 
@@ -364,7 +361,7 @@ def _upright(near: Neighbours, tiles: Floats) -> float:
     """How well distance tells tiles from the same ones upside down or mirrored, 0 (not at all) to 1 (always)."""
     from sklearn.metrics import roc_auc_score
 
-    truth, usual = np.repeat([0, 1], len(tiles)), distance(near, tiles)
+    truth, usual = np.repeat([0, 1], len(tiles)), distance(near, hog(tiles))
     turned = (tiles[:, ::-1], tiles[:, :, ::-1], tiles[:, ::-1, ::-1])
-    told = [roc_auc_score(truth, np.r_[usual, distance(near, np.ascontiguousarray(other))]) for other in turned]
+    told = [roc_auc_score(truth, np.r_[usual, distance(near, hog(np.ascontiguousarray(other)))]) for other in turned]
     return float(np.clip(2 * max(told) - 1, 0, 1))

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from ae_plugin.core import picture_scoring
 from ae_plugin.core.laid import Laid, seen
-from ae_plugin.core.picture_scoring import PictureScorer, ScoredPicture, fit_and_judge, mend
+from ae_plugin.core.picture_scoring import PictureScorer, ScoredPicture, fit_and_judge
 from ae_plugin.core.pictures import BAND, Picture, from_float, scaled, to_float
+from ae_plugin.core.repair import mend
 from ae_plugin.core.tiles import SIDE, Cut, Joined, cut, join
 from ae_plugin.core.values import Floats
 
@@ -108,7 +109,7 @@ def test_a_picture_may_be_scored_smaller_or_larger_than_it_is(scorer: PictureSco
             assert found.heat.max() == told.heat.max()
         assert np.abs(found.repaired - to_float(one).mean(axis=2, keepdims=True) / 2).mean() < 0.05
         mask = found.heat > np.median(found.heat)
-        assert np.array_equal(mend(one, found, mask)[~mask], one.pixels[~mask])
+        assert np.array_equal(mend(one, found.repaired, mask)[~mask], one.pixels[~mask])
     assert np.array_equal(smaller[2].pixels, some[2].pixels), "it has that size already"
 
 
@@ -121,7 +122,7 @@ def test_memory_is_two_maps_of_the_picture(scorer: PictureScorer, monkeypatch: p
         one = picture(side, side)
         tracemalloc.start()
         (scored,) = scorer.score([one])
-        mend(one, scored, scorer.mask(scored.heat))
+        mend(one, scored.repaired, scorer.mask(scored.heat))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     copies = (peaks[1] - peaks[0]) / (4 * (sizes[1] ** 2 - sizes[0] ** 2))
@@ -136,7 +137,7 @@ def test_bands_of_a_picture_are_mended_as_the_whole(own: int) -> None:
     scored = ScoredPicture(np.float32(0), np.float32(0), repaired[..., 0], repaired, repaired[0, 0])
     where = rng.random(one.pixels.shape[:2]) < 0.3
     for mask in (np.ones_like(where), where):
-        found = mend(one, scored, mask)
+        found = mend(one, scored.repaired, mask)
         assert np.array_equal(found[~mask], one.pixels[~mask])
         colours = min(own, 3)
         pixels = to_float(one)

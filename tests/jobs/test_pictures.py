@@ -294,7 +294,7 @@ def test_neighbours_are_those_nearest_in_code_of_the_scored_picture(boards: Boar
 def test_a_gallery_is_small_and_holds_no_odd_pictures(boards: Boards, monkeypatch: pytest.MonkeyPatch) -> None:
     learned = history.learn_picture_history(boards.pipeline)
     codes = np.random.default_rng(0).normal(size=(len(learned.calibration), 4)).astype(np.float32)
-    verdicts = [Verdict(np.float32(i), np.float32(0), codes[i], np.float32(0)) for i in range(len(codes))]
+    verdicts = [Verdict(np.float32(i), np.float32(0), codes[i], codes[i], np.float32(0)) for i in range(len(codes))]
     assert pack_gallery(learned, verdicts) == pack_gallery(learned, verdicts)
     monkeypatch.setattr(gallery_job, "MOST_BYTES", 10_000)
     table = pq.read_table(pa.BufferReader(pack_gallery(learned, verdicts)))

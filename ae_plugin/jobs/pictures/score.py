@@ -38,13 +38,14 @@ class _Found:
 
     Attributes:
         score, p_value, flagged: as in `scores/`.
-        distance: of its middle tile from history; for the guard.
+        distance, described: as in `ScoredPicture`; for the guard.
         repaired: its new bytes; None when nothing is to be repaired.
         heatmap, mask: grey PNGs of its size; empty when it is not flagged.
     """
 
     score: float
     distance: float
+    described: Floats
     p_value: float
     flagged: bool
     repaired: bytes | None
@@ -77,7 +78,7 @@ class PictureRun(Run):
             check_layout(files)
         self.model_version, self.schema = version.version, self.reader.schema
         self.calibration_rows = len(version.scorer.reference.calibration)
-        self.guard = PictureGuard(version.card.far)
+        self.guard = PictureGuard(version.card.far, version.scorer.reference.kind)
         for name in [version.card.image, *version.card.keys]:
             if name not in self.schema.names:
                 raise DataError(
@@ -93,11 +94,16 @@ class PictureRun(Run):
         # Files are read and decoded beside this, in threads of their own, and written by this one.
         with self.writers(schemas) as writers:
             for batch, found, errors in parallel(self._judge, decoded(self._source(), size=_UNIT_BYTES)):
-                self.guard.watch(np.array([one.distance for one in found.values()], np.float32))
+                self._watch(found)
                 writers["scores"].write(self._scores(batch, found, errors, schemas["scores"]))
                 writers["denoised"].write(self._denoised(batch, found))
                 writers["heatmaps"].write(self._heatmaps(batch, found, schemas["heatmaps"]))
                 self._count(batch.num_rows, found)
+
+    def _watch(self, found: dict[int, _Found]) -> None:
+        if found:
+            distances = np.array([one.distance for one in found.values()], np.float32)
+            self.guard.watch(distances, np.stack([one.described for one in found.values()]))
 
     def _judge(self, unit: Decoded) -> tuple[pa.RecordBatch, dict[int, _Found], list[str | None]]:
         """A record batch, what was found of its pictures, by row, and why there is nothing of those not read."""
@@ -117,6 +123,7 @@ class PictureRun(Run):
             found[row] = _Found(
                 float(scored.score),
                 float(scored.distance),
+                scored.described,
                 float(p),
                 bool(flagged),
                 self._repaired(picture, scored),

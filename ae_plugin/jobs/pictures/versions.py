@@ -18,8 +18,10 @@ from ae_plugin.core.completion import complete
 from ae_plugin.core.denoising import SEEN, Denoiser, quieted
 from ae_plugin.core.descriptors import hog
 from ae_plugin.core.pca import Pca
-from ae_plugin.core.picture_scoring import VIEWS, PictureReference, PictureScorer, ScoredPicture, mend
+from ae_plugin.core.picture_guard import Kind
+from ae_plugin.core.picture_scoring import VIEWS, PictureReference, PictureScorer, ScoredPicture
 from ae_plugin.core.pictures import Picture, Pixels, from_float, to_float
+from ae_plugin.core.repair import mend
 from ae_plugin.core.tiles import LEAST, WHOLE
 from ae_plugin.core.values import Bools
 from ae_plugin.errors import StoreError
@@ -106,7 +108,7 @@ class PictureVersion:
         if quiet is not picture:
             (scored,) = self.scorer.score([quiet])
         mask = self.scorer.mask(scored.heat)
-        return mend(quiet, scored, mask) if mask.any() else quiet.pixels
+        return mend(quiet, scored.repaired, mask) if mask.any() else quiet.pixels
 
     def complete(self, picture: Picture, known: Bools) -> Picture:
         """The whole picture from some of its pixels; those, and alpha, stay as they are.
@@ -138,6 +140,9 @@ def pack_pictures(
         **view_arrays(reference.views),
         "calibration": reference.calibration,
         "hottest": reference.hottest,
+        "kind.middle": reference.kind.middle,
+        "kind.axes": reference.kind.axes,
+        "kind.limit": np.array([reference.kind.limit]),
     }
     if whole is not None:
         arrays |= {"whole.mean": whole.mean, "whole.basis": whole.basis, "whole.variances": whole.variances}
@@ -194,7 +199,8 @@ def _unpack(card: PictureCard, arrays: dict[str, Any]) -> PictureReference:
     described = hog(np.zeros((1, *card.side, card.channels), np.float32)).shape[1]
     rows = arrays["calibration"].size
     wanted = shared_shapes(arrays, described, VIEWS)
-    check_shapes(arrays, {**wanted, "calibration": (rows,), "hottest": (rows,)})
+    kind = {"kind.middle": (described,), "kind.axes": (described, arrays["kind.axes"].shape[-1]), "kind.limit": (1,)}
+    check_shapes(arrays, {**wanted, **kind, "calibration": (rows,), "hottest": (rows,)})
     return PictureReference(
         near=near_of(arrays),
         views={name: view_of(arrays, name) for name in VIEWS},
@@ -202,4 +208,5 @@ def _unpack(card: PictureCard, arrays: dict[str, Any]) -> PictureReference:
         calibration=arrays["calibration"],
         hottest=arrays["hottest"],
         far=card.far,
+        kind=Kind(arrays["kind.middle"], arrays["kind.axes"], float(arrays["kind.limit"][0])),
     )
