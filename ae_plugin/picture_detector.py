@@ -143,6 +143,30 @@ class PictureDetector:
         field = table.schema.field(place)
         return as_given(pictures, table.set_column(place, field, pa.array(cells, field.type)))
 
+    def complete(self, picture: Item, known: Bools) -> Any:
+        """The whole of one picture from some of its pixels; those, and alpha, stay as they are.
+
+        Args:
+            picture: an image, an array, a file's bytes or its path; what it holds where nothing is known is not looked
+                at.
+            known: bool [H, W].
+
+        Returns:
+            What was given: an array stays an array, an image an image; bytes and paths become bytes.
+
+        Raises:
+            DataError: it cannot be read, is no picture, or `known` is of another size or says that nothing is known.
+        """
+        found = _picture(picture, 0)
+        if isinstance(found, PictureError):
+            raise DataError(str(found), where="the picture")
+        if known.dtype != bool or known.shape != found.pixels.shape[:2]:
+            said = f"known is {known.dtype} {list(known.shape)}"
+            raise DataError(said, mend=f"Wanted: bool {list(found.pixels.shape[:2])}, the size of the picture")
+        if not known.any():
+            raise DataError("no pixel is known", mend="Give some that are")
+        return _in_kind(picture, (self._version.complete(found, known).pixels, found))
+
     def embed(self, pictures: Pictures) -> npt.NDArray[np.float32]:
         """Return each picture's latent code, float32 [n, latent_dim]; NaN where it cannot be read.
 

@@ -160,6 +160,38 @@ def test_denoised_tables_keep_their_schema(detector: PictureDetector, files: dic
     assert list(again["image"]) != list(frame["image"])
 
 
+def test_a_picture_is_completed_in_kind(detector: PictureDetector, files: dict[str, bytes], tmp_path: Path) -> None:
+    whole = arrays(files)[0]
+    known = np.random.default_rng(0).uniform(size=whole.shape[:2]) < 0.3
+    given = np.where(known, whole, 0).astype(whole.dtype)
+    found = detector.complete(given, known)
+    assert found.shape == whole.shape and found.dtype == whole.dtype
+    assert np.array_equal(found[known], whole[known])
+    apart = [np.abs(one.astype(float) - whole)[~known].mean() for one in (given, found)]
+    assert apart[1] < 0.5 * apart[0]
+    image = detector.complete(Image.fromarray(given), known)
+    assert isinstance(image, Image.Image) and np.array_equal(np.asarray(image), found)
+    Image.fromarray(given).save(tmp_path / "given.png")
+    data = detector.complete(tmp_path / "given.png", known)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), found)
+
+
+@pytest.mark.parametrize(
+    ("known", "says"),
+    [
+        (np.ones((3, 3), bool), "known is bool [3, 3]"),
+        (np.ones((20, 30)), "known is float64 [20, 30]"),
+        (np.zeros((20, 30), bool), "no pixel is known"),
+    ],
+)
+def test_what_is_known_must_fit_the_picture(detector: PictureDetector, known: np.ndarray, says: str) -> None:
+    with pytest.raises(DataError) as refused:
+        detector.complete(np.zeros((20, 30), np.uint8), known)
+    assert says in str(refused.value)
+    with pytest.raises(DataError, match="the picture"):
+        detector.complete(b"no picture", np.ones((20, 30), bool))
+
+
 def test_none_at_all(detector: PictureDetector) -> None:
     empty: list[Any] = [[], as_table({})]
     for given in empty:
