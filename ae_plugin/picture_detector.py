@@ -195,7 +195,7 @@ class PictureDetector:
             raise DataError(f"column {name!r} is missing, but the model learned with it", mend="Bring it back")
         column = as_arrow(table.select([name]) if arrow else table[[name]])
         image_column(column.schema, f"column {name!r}")
-        return (group for _, group in decoded(column.to_batches(max_chunksize=BATCH_PICTURES)))
+        return (group for _, group in decoded(column.to_batches(max_chunksize=BATCH_PICTURES), image=name))
 
 
 def _is_table(pictures: Pictures) -> bool:

@@ -6,27 +6,28 @@ the nearest quarter of those, half nearer than half. Where significantly fewer a
 
 Kinds that look alike are as near to history as its own pictures are. But they all lie to one side of it, where the good
 half of a partition lies around its middle, whatever the other half is: so the mean place of the nearer half is asked
-too. It may lie as far off as those of calibration pictures, drawn at random or one after another, ever do.
+too. It may lie as far off as those of groups of calibration pictures ever do, moved by what pictures of one partition
+have in common, such as a day's light.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ae_plugin.core.values import Floats
+from ae_plugin.core.values import Floats, Longs
 from ae_plugin.schemas import GuardVerdict, Verdict
 
 LEVELS = (0.25, 0.5, 0.75, 0.95)
 """Shares of the calibration pictures that lie within the limits asked about."""
 DEFECTIVE, SURE = 0.5, 1e-3
-FEW = 11
-"""Pictures from which on a partition can be refused: of fewer, even all of them far are no surer than SURE."""
-GROUP = 32
+GROUPS = 11, 32
 """Pictures from which on it is asked where they lie; as many make a group of calibration pictures."""
 AXES, DRAWS, SEED = 32, 400, 9
+SHARES = 4_096
 NOTHING = 1e-4
 """A standard deviation of descriptors that is none."""
 MOST = 8_192
@@ -40,51 +41,71 @@ class Kind:
     Attributes:
         middle: float32 [F], the mean descriptor.
         axes: float32 [F, K]; descriptors less the middle, times this, have mean 0 and variance 1 along each axis.
-        limit: how far off the mean place of a group of calibration pictures lies at most, see `off`; infinite where
-            there are too few of them to tell.
+        limits: how far off the mean places of groups of calibration pictures, of each of `GROUPS`, lie at most, see
+            `off`; infinite where there are too few of them to tell.
     """
 
     middle: Floats
     axes: Floats
-    limit: float
+    limits: tuple[float, ...]
 
     @staticmethod
-    def fit(tiles: Floats, described: Floats, distances: Floats) -> Kind:
+    def fit(tiles: Floats, described: Floats, distances: Floats, partitions: Longs) -> Kind:
         """Learn from descriptors of tiles of history, float32 [n, F], and of calibration pictures.
 
         Args:
             tiles: n descriptors.
-            described: those of m calibration pictures, float32 [m, F], in the order of the source.
+            described: those of m calibration pictures, float32 [m, F].
             distances: float32 [m], of the same.
+            partitions: int64 [m], the number of the partition that each is from.
         """
         middle = tiles.mean(axis=0)
         _, spread, axes = np.linalg.svd(tiles - middle, full_matrices=False)
         spread /= len(tiles) ** 0.5
         kept = spread > NOTHING
         kept[min(AXES, max(len(tiles) // 10, 1)) :] = False
-        kind = Kind(middle, np.asarray(axes[kept].T / spread[kept], np.float32), np.inf)
-        if len(described) < GROUP:
+        kind = Kind(middle, np.asarray(axes[kept].T / spread[kept], np.float32), (np.inf,) * len(GROUPS))
+        if len(described) < max(GROUPS):
             return kind
         places = kind.places(described)
-        return replace(kind, limit=max(off(places[at], distances[at], half) for at, half in _groups(len(places))))
+        return replace(kind, limits=tuple(_farthest(places, distances, partitions, size) for size in GROUPS))
 
     def places(self, described: Floats) -> Floats:
         """Descriptors float32 [n, F] along the axes, float32 [n, K]."""
         return np.asarray((described - self.middle) @ self.axes, np.float32)
 
 
-def _groups(pictures: int) -> Iterator[tuple[np.ndarray[tuple[int], np.dtype[np.intp]], bool]]:
-    """Groups of calibration pictures, and whether their nearer half is asked about: else it is half a group, all good.
+def _farthest(places: Floats, distances: Floats, partitions: Longs, size: int) -> float:
+    """How far off groups of so many calibration pictures lie at most: the nearer half, or as few that are all good.
 
-    Pictures that come one after another may have more in common, such as a day's light.
+    Each is moved by what the pictures of some partition have in common: new ones come from one that is not known yet.
     """
-    rng = np.random.default_rng(SEED)
+    rng, moves, found = np.random.default_rng(SEED), in_common(places, partitions), [0.0]
     for _ in range(DRAWS):
-        yield rng.integers(pictures, size=GROUP), True
-        yield rng.integers(pictures, size=GROUP // 2), False
-    for start in range(0, pictures - GROUP + 1, GROUP // 4):
-        yield np.arange(start, start + GROUP), True
-        yield np.arange(start, start + GROUP // 2), False
+        for count, nearer in ((size, True), ((size + 1) // 2, False)):
+            group = rng.integers(len(places), size=count)
+            found.append(off(places[group] + moves[rng.integers(len(moves))], distances[group], nearer))
+    return max(found)
+
+
+def in_common(places: Floats, partitions: Longs) -> Floats:
+    """What pictures of each partition have in common: how far their mean lies from all pictures', float32 [P, K].
+
+    Along each axis less what chance alone would make of it, by the variance between partitions and within them
+    (one-way analysis of variance); all 0 where there is but one, or no two pictures of any.
+    """
+    _, of, counts = np.unique(partitions, return_inverse=True, return_counts=True)
+    rows, parts = len(places), len(counts)
+    if not 1 < parts < rows:
+        return np.zeros((1, places.shape[1]), np.float32)
+    sums = np.zeros((parts, places.shape[1]))
+    np.add.at(sums, of, places)
+    each = counts[:, None]
+    apart = sums / each - places.mean(axis=0)
+    within = np.square(places - (sums / each)[of]).sum(axis=0) / (rows - parts)
+    typical = (rows - np.square(counts).sum() / rows) / (parts - 1)
+    between = np.maximum((each * np.square(apart)).sum(axis=0) / (parts - 1) - within, 0) / typical
+    return np.asarray(apart * np.sqrt(between / np.maximum(between + within / each, NOTHING**2)), np.float32)
 
 
 def off(places: Floats, distances: Floats, nearer: bool = True) -> float:
@@ -94,15 +115,26 @@ def off(places: Floats, distances: Floats, nearer: bool = True) -> float:
     return float(np.linalg.norm(places.mean(axis=0)))
 
 
+def limits_of(distances: Floats) -> tuple[float, ...]:
+    """The distances that each of `LEVELS` of calibration pictures, at float32 [m], stay within."""
+    return tuple(float(np.sort(distances)[rank - 1]) for rank in _ranks(len(distances)))
+
+
+def _ranks(pictures: int) -> list[int]:
+    return [min(math.ceil(level * (pictures + 1)), pictures) for level in LEVELS]
+
+
 class PictureGuard:
     """Watches one partition go by, and gives a verdict at the end.
 
     Args:
-        limits: the distances that each of `LEVELS` of the calibration pictures stay within.
+        limits: of the calibration pictures, see `limits_of`.
+        calibration: how many those are.
         kind: where history's pictures lie.
     """
 
-    def __init__(self, limits: Sequence[float], kind: Kind) -> None:
+    def __init__(self, limits: Sequence[float], calibration: int, kind: Kind) -> None:
+        self._calibration = calibration
         self._limits, self.pictures, self._far = np.asarray(limits, np.float32), 0, np.zeros(len(LEVELS), np.int64)
         self._kind, self._every = kind, 1
         self._distances, self._places = np.zeros(0, np.float32), np.zeros((0, kind.axes.shape[1]), np.float32)
@@ -122,15 +154,18 @@ class PictureGuard:
         """Judge all pictures watched so far."""
         if not self.pictures:
             return GuardVerdict(verdict="familiar", reasons=["no picture that can be read"], columns=[])
-        luck = [self._luck(at, 1 - level * (1 - DEFECTIVE)) for at, level in enumerate(LEVELS)]
+        luck = [self._luck(at, DEFECTIVE) for at in range(len(LEVELS))]
         least = int(np.argmin(luck))
         word: Verdict = "familiar"
         reasons = []
-        if self._luck(-1, 1 - LEVELS[-1]) <= SURE:
+        if self._luck(-1, 0) <= SURE:
             word, reasons = "drifted", [self._said(len(LEVELS) - 1)]
         others = [self._said(least)] if luck[least] <= SURE else []
-        if self.pictures >= GROUP and (aside := off(self._places, self._distances)) > self._kind.limit:
-            times = aside / max(self._kind.limit, NOTHING)
+        limit = max(
+            (pair for pair in zip(GROUPS, self._kind.limits, strict=True) if pair[0] <= self.pictures), default=None
+        )
+        if limit and (aside := off(self._places, self._distances)) > limit[1]:
+            times = aside / max(limit[1], NOTHING)
             others.append(f"even the nearer half lies aside, {times:.1f} times as far as calibration pictures ever do")
         if others:
             word, reasons = "unfamiliar", [f"another kind of picture: {'; '.join(others)}"]
@@ -140,9 +175,16 @@ class PictureGuard:
         share = self._far[at] / self.pictures
         return f"{share:.0%} of pictures are farther from history than {LEVELS[at]:.0%} of calibration pictures"
 
-    def _luck(self, at: int, share: float) -> float:
-        """How likely so many are beyond a limit when this share is expected to be (binomial)."""
-        from scipy.special import betainc
+    def _luck(self, at: int, defective: float) -> float:
+        """How likely so many are beyond a limit when this share of them is, and the others are as history is.
 
-        far = int(self._far[at])
-        return float(betainc(far, self.pictures - far + 1, share)) if far else 1.0
+        How much of history stays within a limit is not known, but what calibration pictures say of it: it is a draw
+        from the beta distribution of an order statistic, here its mean over `SHARES` of those.
+        """
+        from scipy.special import betainc, betaincinv
+
+        far, rank = int(self._far[at]), _ranks(self._calibration)[at]
+        if not far:
+            return 1.0
+        within = betaincinv(rank, self._calibration + 1 - rank, (np.arange(SHARES) + 0.5) / SHARES)
+        return float(betainc(far, self.pictures - far + 1, 1 - within * (1 - defective)).mean())

@@ -20,15 +20,15 @@ from functools import cache, cached_property
 import numpy as np
 from PIL import Image
 
-from ae_plugin.core.calibration import PValues, Tail, is_anomaly, whole_levels
+from ae_plugin.core.calibration import PValues, Tail, is_anomaly, threshold, whole_levels
 from ae_plugin.core.descriptors import hog
 from ae_plugin.core.laid import Laid
 from ae_plugin.core.neighbours import SEED, Indices, Neighbours
-from ae_plugin.core.picture_guard import LEVELS, Kind
+from ae_plugin.core.picture_guard import Kind, limits_of
 from ae_plugin.core.pictures import Picture, resized, scaled
 from ae_plugin.core.repair import wrong_pixels
 from ae_plugin.core.tiles import Joined, grey
-from ae_plugin.core.values import Bools, Floats
+from ae_plugin.core.values import Bools, Floats, Longs
 
 BLOCK, ASKED = 8, 64
 """Tiles seen by the network, and measured, at a time: always as many, since how they round may depend on it."""
@@ -36,7 +36,7 @@ TOGETHER = 128
 """Tiles of small pictures that are looked at together."""
 PIECE = 512
 """Tiles of one picture that are looked at together at most: of a huge one all of them would not fit memory."""
-SMOOTH = 1.0
+SMOOTH = 0.5
 VIEWS = "near", "wrong"
 POINTS, FEWEST, SHARE = 4_096, 4, 50
 """Tiles that distance is measured from; it is the mean to the nearest 4, or, where history may hold anomalies, 2%."""
@@ -55,7 +55,7 @@ class PictureReference:
         upright: what `near` counts, 1/3 to 3: more, the better it tells history's tiles from the same ones turned.
         calibration: float32 [m], scores of the calibration pictures, increasing.
         hottest: float32 [m], the largest heat in each of them, increasing.
-        far: the distances that each of `LEVELS` of the calibration pictures' middle tiles stay within; for the guard.
+        far: the distances that the calibration pictures' middle tiles stay within, see `limits_of`; for the guard.
         kind: where history's pictures lie; for the guard.
     """
 
@@ -154,10 +154,9 @@ class PictureScorer:
 
     @cached_property
     def limit(self) -> float:
-        """The heat from which on a pixel is wrong; more than 1, so none is, when calibration pictures are too few."""
-        hottest = self.reference.hottest
-        beyond = int(self.alert_rate * (len(hottest) + 1))
-        return float(hottest[len(hottest) - beyond]) if beyond else 2.0
+        """The heat beyond which a pixel is wrong; infinite, so that none is, when calibration pictures are too few."""
+        limit = threshold(self.reference.hottest, self.alert_rate)
+        return np.inf if limit is None else limit
 
     def score(self, pictures: Iterable[Picture]) -> Iterator[ScoredPicture]:
         """Score pictures of any size and mode, in order."""
@@ -314,6 +313,7 @@ def fit_and_judge(
     train: Floats,
     validation: Floats,
     calibration: Sequence[Picture],
+    partitions: Longs,
     channels: int,
     *,
     contaminated: bool,
@@ -325,6 +325,7 @@ def fit_and_judge(
         train: float32 [n, h, w, C], tiles it was trained on; distance is measured from them.
         validation: float32 [k, h, w, C], tiles it was not trained on.
         calibration: pictures that nothing was learned from.
+        partitions: int64, the number of the partition that each of them is from.
         channels: C.
         contaminated: whether history may hold anomalies.
 
@@ -339,7 +340,7 @@ def fit_and_judge(
     tails = {name: Tail.fit(views[name]) for name in VIEWS}
     upright = 3 ** (2 * _upright(near, validation) - 1)
     none = np.zeros(1, np.float32)
-    blank = PictureReference(near, tails, upright, none, none, (), Kind(none, none[:, None], np.inf))
+    blank = PictureReference(near, tails, upright, none, none, (), Kind(none, none[:, None], ()))
     side = train.shape[1], train.shape[2]
     scorer = PictureScorer(network, blank, side, channels, 0.5, contaminated)
     # One by one: maps of all of them would be many times their pixels.
@@ -351,8 +352,8 @@ def fit_and_judge(
         blank,
         calibration=np.sort(np.array([one.score for one in told], np.float32)),
         hottest=np.sort(np.array([one.hottest for one in told], np.float32)),
-        far=tuple(np.quantile(distances, LEVELS).tolist()),
-        kind=Kind.fit(described, np.stack([one.described for one in told]), distances),
+        far=limits_of(distances),
+        kind=Kind.fit(described, np.stack([one.described for one in told]), distances, partitions),
     )
     return reference, told
 

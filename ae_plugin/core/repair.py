@@ -21,15 +21,15 @@ def wrong_pixels(heat: Floats, limit: float) -> Bools:
 
     Args:
         heat: float32 [H, W].
-        limit: the heat that good pictures stay below.
+        limit: the heat that all but a few good pictures stay within.
 
     Returns:
         bool [H, W].
     """
-    beyond = np.asarray(heat >= limit)
+    beyond = np.asarray(heat > limit)
     if not beyond.any():
         return beyond
-    return np.asarray(binary_propagation(beyond, np.ones((3, 3)), mask=heat >= RIM * limit))
+    return np.asarray(binary_propagation(beyond, np.ones((3, 3)), mask=heat > RIM * limit))
 
 
 def mend(picture: Picture, repaired: Floats, where: Bools) -> Pixels:

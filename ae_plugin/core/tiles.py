@@ -66,15 +66,10 @@ def cut(pixels: Floats, side: tuple[int, int]) -> tuple[Floats, Cut]:
     return np.ascontiguousarray(tiles, np.float32), where
 
 
-def join(tiles: Floats, where: Cut) -> Floats:
-    """Put tiles [n, h, w, C] back together, float32 [H, W, C]; where they overlap, each counts more in its middle."""
-    joined = Joined(where, tiles.shape[-1])
-    joined.add(tiles)
-    return joined.whole
-
-
 class Joined:
     """Puts tiles back together as they come; no more than a row of them is in memory beside the whole.
+
+    Where they overlap, each counts more in its middle.
 
     Args:
         where: they lie.
@@ -150,15 +145,20 @@ def grey(pixels: Floats) -> Floats:
     return pixels[..., 0] if pixels.shape[-1] == 1 else np.asarray(pixels.mean(axis=-1))
 
 
+def _overlap(side: int) -> int:
+    """How far tiles overlap at least: of small ones a quarter."""
+    return min(OVERLAP, side // 4)
+
+
 def _starts(length: int, side: int) -> list[int]:
-    """Where tiles start along one side: evenly, overlapping by `OVERLAP` at least; the last ends with the picture."""
+    """Where tiles start along one side: evenly, and overlapping; the last ends with the picture."""
     if length <= side:
         return [0]
-    count = -(-(length - OVERLAP) // (side - OVERLAP))
+    count = -(-(length - _overlap(side)) // (side - _overlap(side)))
     return [round(i * (length - side) / (count - 1)) for i in range(count)]
 
 
 def _ramp(length: int) -> Floats:
     """1 in the middle, falling to nearly 0 over the overlap at both ends."""
     from_edge = np.minimum(np.arange(length), np.arange(length)[::-1]) + 0.5
-    return np.asarray(np.minimum(from_edge / OVERLAP, 1), np.float32)
+    return np.asarray(np.minimum(from_edge / _overlap(length), 1), np.float32)

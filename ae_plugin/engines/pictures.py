@@ -39,6 +39,7 @@ class PictureReader:
         files: of one partition, in order; image files or Parquet files (see `list_source`).
         rows: of the largest record batch.
         size: bytes of the largest record batch; only a single picture may be larger.
+        image: the column of pictures, where it is known.
 
     Attributes:
         schema: of the record batches.
@@ -46,11 +47,18 @@ class PictureReader:
         of_files: these are image files, no Parquet.
 
     Raises:
-        DataError: a name that is no text, Parquet files that `Reader` refuses, or in which no column, or more than
-            one, can be the pictures.
+        DataError: a name that is no text, Parquet files that `Reader` refuses, or in which `image`, or without it any
+            column or more than one, cannot be the pictures.
     """
 
-    def __init__(self, files: Sequence[SourceFile], rows: int = BATCH_PICTURES, size: int = BATCH_BYTES) -> None:
+    def __init__(
+        self,
+        files: Sequence[SourceFile],
+        rows: int = BATCH_PICTURES,
+        size: int = BATCH_BYTES,
+        *,
+        image: str | None = None,
+    ) -> None:
         self.files, self.format = list(files), "images"
         self._rows, self._size = rows, size
         self._table: Reader | None = None
@@ -63,7 +71,7 @@ class PictureReader:
             fit = size // max(_row_bytes(file.uri) for file in self.files)
             self._table = Reader(self.files, "parquet", rows=min(max(fit, 1), rows))
         self.schema = FILES if self._table is None else self._table.schema
-        self.image = image_column(self.schema, self.files[0].uri)
+        self.image = image_column(self.schema, self.files[0].uri, image)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Stream all rows in order, whole or some columns of them; image files are opened only if those ask for it."""
@@ -100,12 +108,25 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def image_column(schema: pa.Schema, where: str = "") -> str:
-    """The column that holds pictures: the only one of bytes, or of a struct with `bytes` in it, or else `image`.
+def image_column(schema: pa.Schema, where: str = "", known: str | None = None) -> str:
+    """The column that holds pictures: the one that is known to, or the only one of bytes, or else `image`.
+
+    Structs with `bytes` in them count as such.
 
     Raises:
-        DataError: there is none, or there are several and none is called `image`.
+        DataError: there is none, or there are several and none is called `image`; the known one is missing, or is none.
     """
+    if known is not None:
+        if known not in schema.names:
+            raise DataError(
+                f"column {known!r} is missing, but the model learned with it", where=where, mend="Bring it back"
+            )
+        if not _holds_bytes(schema.field(known).type):
+            kind = schema.field(known).type
+            raise DataError(
+                f"column {known!r} is {kind}, but held pictures", where=where, mend="Write it as bytes again"
+            )
+        return known
     found = [field.name for field in schema if _holds_bytes(field.type)]
     if not found:
         raise DataError(
@@ -117,13 +138,16 @@ def image_column(schema: pa.Schema, where: str = "") -> str:
     return found[0] if len(found) == 1 else "image"
 
 
-def decoded(batches: Iterable[pa.RecordBatch], threads: int = 2, size: int = PIXEL_BYTES) -> Iterator[Decoded]:
+def decoded(
+    batches: Iterable[pa.RecordBatch], threads: int = 2, size: int = PIXEL_BYTES, *, image: str | None = None
+) -> Iterator[Decoded]:
     """Decode the pictures of record batches in threads, in order, a bounded number ahead of whoever uses them.
 
     Args:
         batches: of a `PictureReader`, with the column of pictures.
         threads: that decode.
         size: bytes of the pixels of a record batch, which is cut where it has more; only a single picture may.
+        image: the column of pictures, where it is known.
 
     Yields:
         (record batch, a picture for each of its rows, or why there is none).
@@ -131,22 +155,22 @@ def decoded(batches: Iterable[pa.RecordBatch], threads: int = 2, size: int = PIX
     Raises:
         DataError: what reading raises, or see `image_column`.
     """
-    return prefetch(_decode(batches, threads, size), 1)
+    return prefetch(_decode(batches, threads, size, image), 1)
 
 
-def _decode(batches: Iterable[pa.RecordBatch], threads: int, size: int) -> Iterator[Decoded]:
+def _decode(batches: Iterable[pa.RecordBatch], threads: int, size: int, image: str | None) -> Iterator[Decoded]:
     for batch in prefetch(batches, 1):
-        pictures = parallel(functools.partial(_picture, *_cells(batch)), range(batch.num_rows), threads)
+        pictures = parallel(functools.partial(_picture, *_cells(batch, image)), range(batch.num_rows), threads)
         start = 0
         for group in _grouped(pictures, _pixel_bytes, batch.num_rows, size):
             yield batch.slice(start, len(group)), group
             start += len(group)
 
 
-def _cells(batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array | None]:
+def _cells(batch: pa.RecordBatch, image: str | None) -> tuple[pa.Array, pa.Array | None]:
     """The pictures' bytes, and why there are none where that is known."""
     known = batch.schema.equals(FILES)
-    return _bytes_of(batch, image_column(batch.schema)), batch.column("error") if known else None
+    return _bytes_of(batch, image or image_column(batch.schema)), batch.column("error") if known else None
 
 
 def _picture(images: pa.Array, errors: pa.Array | None, row: int) -> Picture | PictureError:

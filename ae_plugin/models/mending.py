@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ae_plugin.core.defects import spoil
 from ae_plugin.core.picture_scoring import Repairer, run
-from ae_plugin.core.values import Floats
+from ae_plugin.core.values import Floats, evenly_spaced
 from ae_plugin.models.training import validation_rng
 
 WHERE_WEIGHT, SPOILT_WEIGHT = 0.2, 0.2
@@ -28,7 +28,7 @@ class Mending:
     name, number = "", 0
 
     def __init__(self, tiles: Floats, validation: Floats) -> None:
-        self.tiles, self.validation = tiles, validation[:_HELD_OUT]
+        self.tiles, self.validation = tiles, validation[evenly_spaced(len(validation), _HELD_OUT)]
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Floats, ...]:
         """Spoilt tiles, what they were, and where they were spoilt, float32 [count, h, w, 1]."""

@@ -93,7 +93,8 @@ def version_of(pictures: Bytes, work: Path) -> PictureVersion:
 
 def refused(version: PictureVersion, pictures: Bytes) -> bool:
     """Whether a partition of these is unfamiliar."""
-    guard = PictureGuard(version.card.far, version.scorer.reference.kind)
+    reference = version.scorer.reference
+    guard = PictureGuard(reference.far, len(reference.calibration), reference.kind)
     found = list(version.scorer.score([decode(png(picture)) for picture in pictures]))
     guard.watch(np.array([one.distance for one in found], np.float32), np.stack([one.described for one in found]))
     return guard.verdict().verdict == "unfamiliar"

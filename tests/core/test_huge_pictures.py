@@ -37,7 +37,9 @@ def halved(tiles: Floats) -> tuple[Floats, Floats]:
 def scorer() -> PictureScorer:
     tiles = Laid.of(picture(400, 400), (SIDE, SIDE)).tiles(1, slice(None))
     calibration = [picture(70, 70 + number) for number in range(30)]
-    reference, _ = fit_and_judge(halved, tiles[::2], tiles[1::2], calibration, 1, contaminated=False)
+    reference, _ = fit_and_judge(
+        halved, tiles[::2], tiles[1::2], calibration, np.zeros(len(calibration), np.int64), 1, contaminated=False
+    )
     return PictureScorer(halved, reference, (SIDE, SIDE), 1, 0.1, contaminated=False)
 
 

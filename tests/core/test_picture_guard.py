@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ae_plugin.core.picture_guard import FEW, GROUP, LEVELS, MOST, Kind, PictureGuard, off
+from ae_plugin.core.picture_guard import GROUPS, LEVELS, MOST, Kind, PictureGuard, in_common, limits_of, off
 from ae_plugin.core.values import Floats
 
 LIMITS = 1.0, 1.5, 2.0, 2.4
-NO_KIND = Kind(np.zeros(2, np.float32), np.zeros((2, 1), np.float32), np.inf)
+NO_KIND = Kind(np.zeros(2, np.float32), np.zeros((2, 1), np.float32), (np.inf,) * len(GROUPS))
 
 
 def watching(limits: tuple[float, ...] = LIMITS) -> PictureGuard:
     """A guard that asks about distances alone."""
-    return PictureGuard(limits, NO_KIND)
+    return PictureGuard(limits, 100_000, NO_KIND)
 
 
 def blind(distances: Floats) -> tuple[Floats, Floats]:
@@ -38,8 +38,8 @@ def verdict(near: int, far: int) -> str:
         (16, 16, "drifted"),
         (2, 30, "unfamiliar"),
         (0, 32, "unfamiliar"),
-        (0, FEW - 1, "drifted"),
-        (0, FEW, "unfamiliar"),
+        (0, 10, "drifted"),
+        (0, 11, "unfamiliar"),
         (1, 0, "familiar"),
         (0, 1, "familiar"),
     ],
@@ -74,6 +74,9 @@ def test_half_of_them_defective_is_no_other_kind() -> None:
     assert refused <= 8, "2%"
 
 
+Known = tuple[tuple[float, ...], int, Kind]
+
+
 def cloud(rng: np.random.Generator, n: int, aside: float = 0.0, size: float = 1.0) -> tuple[Floats, Floats]:
     """Pictures around a place, in six directions of which one tells little: distances from the middle, descriptors."""
     described = rng.standard_normal((n, 6)) * [3, 2, 1, 1, 0.5, 0] * size + [0, 0, aside, 0, 0, 0]
@@ -81,14 +84,13 @@ def cloud(rng: np.random.Generator, n: int, aside: float = 0.0, size: float = 1.
 
 
 @pytest.fixture(scope="module")
-def known() -> tuple[tuple[float, ...], Kind]:
+def known() -> Known:
     rng = np.random.default_rng(0)
     distances, described = cloud(rng, 300)
-    limits = tuple(np.quantile(distances, LEVELS).tolist())
-    return limits, Kind.fit(cloud(rng, 900)[1], described, distances)
+    return limits_of(distances), 300, Kind.fit(cloud(rng, 900)[1], described, distances, np.zeros(300, np.int64))
 
 
-def share_refused(known: tuple[tuple[float, ...], Kind], parts: list[list[tuple[Floats, Floats]]]) -> float:
+def share_refused(known: Known, parts: list[list[tuple[Floats, Floats]]]) -> float:
     verdicts = []
     for part in parts:
         guard = PictureGuard(*known)
@@ -98,56 +100,86 @@ def share_refused(known: tuple[tuple[float, ...], Kind], parts: list[list[tuple[
     return verdicts.count("unfamiliar") / len(parts)
 
 
-def test_a_kind_that_is_as_near_but_to_one_side_is_refused(known: tuple[tuple[float, ...], Kind]) -> None:
+def test_a_kind_that_is_as_near_but_to_one_side_is_refused(known: Known) -> None:
     rng = np.random.default_rng(1)
     beside = [[cloud(rng, 64, aside=3, size=0.5)] for _ in range(100)]
-    only_distances = known[0], NO_KIND
+    only_distances = known[0], known[1], NO_KIND
     assert share_refused(known, beside) == 1
     assert share_refused(only_distances, [[blind(part[0][0])] for part in beside]) < 0.1
 
 
-def test_the_own_kind_is_not_refused_nor_when_half_of_it_lies_aside(known: tuple[tuple[float, ...], Kind]) -> None:
+def test_the_own_kind_is_not_refused_nor_when_half_of_it_lies_aside(known: Known) -> None:
     rng = np.random.default_rng(2)
     assert share_refused(known, [[cloud(rng, 32)] for _ in range(200)]) <= 0.02
     assert share_refused(known, [[cloud(rng, 32), cloud(rng, 32, aside=9)] for _ in range(200)]) <= 0.02
 
 
-def test_so_few_pictures_are_not_asked_where_they_lie(known: tuple[tuple[float, ...], Kind]) -> None:
+@pytest.mark.parametrize("pictures", [GROUPS[0] - 1, GROUPS[0], GROUPS[1] - 1])
+def test_of_few_pictures_only_what_lies_far_aside_is_refused(known: Known, pictures: int) -> None:
     rng = np.random.default_rng(3)
-    assert share_refused(known, [[cloud(rng, GROUP - 1, aside=3, size=0.5)] for _ in range(50)]) == 0
-    assert share_refused(known, [[cloud(rng, GROUP, aside=3, size=0.5)] for _ in range(50)]) > 0.9
+    far = share_refused(known, [[cloud(rng, pictures, aside=4, size=0.2)] for _ in range(100)])
+    assert far == (0 if pictures < GROUPS[0] else 1)
+    assert share_refused(known, [[cloud(rng, pictures)] for _ in range(300)]) <= 0.01
 
 
 def test_too_few_calibration_pictures_set_no_limit() -> None:
     rng = np.random.default_rng(4)
-    distances, described = cloud(rng, GROUP - 1)
-    assert Kind.fit(cloud(rng, 50)[1], described, distances).limit == np.inf
+    distances, described = cloud(rng, max(GROUPS) - 1)
+    kind = Kind.fit(cloud(rng, 50)[1], described, distances, np.zeros(len(distances), np.int64))
+    assert set(kind.limits) == {np.inf}
 
 
 def test_pictures_that_are_all_the_same_have_no_axes() -> None:
     same = np.full((64, 5), 0.3, np.float32)
-    kind = Kind.fit(same, same, np.zeros(64, np.float32))
-    guard = PictureGuard((0.0,) * 4, kind)
+    kind = Kind.fit(same, same, np.zeros(64, np.float32), np.zeros(64, np.int64))
+    guard = PictureGuard((0.0,) * 4, 64, kind)
     guard.watch(np.zeros(64, np.float32), same)
     assert kind.axes.shape == (5, 0) and guard.verdict().verdict == "familiar"
 
 
-def test_days_that_differ_are_of_one_kind() -> None:
-    """Each day has a light of its own: a group of one day's pictures is off, as a new day's will be."""
+@pytest.mark.parametrize(("days", "of_a_day"), [(40, 32), (10, 100), (200, 8)])
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.2])
+def test_days_that_differ_are_of_one_kind(days: int, of_a_day: int, share: float) -> None:
+    """Each day has a light of its own, which a new day's pictures have in common, as those of each old day had."""
     rng = np.random.default_rng(5)
 
-    def day(n: int) -> tuple[Floats, Floats]:
-        distances, described = cloud(rng, n)
-        return distances, described + np.array([*rng.standard_normal(2), 0, 0, 0, 0], np.float32)
+    def day(pictures: int) -> tuple[Floats, Floats]:
+        described = rng.standard_normal((pictures, 40)) * (1 - share) ** 0.5 + rng.standard_normal(40) * share**0.5
+        return np.linalg.norm(described, axis=1).astype(np.float32), described.astype(np.float32)
 
-    history = [day(64) for _ in range(20)]
+    history = [day(of_a_day) for _ in range(days)]
     distances, described = (np.concatenate(parts) for parts in zip(*history, strict=True))
-    kind = Kind.fit(described, described, distances)
-    limits = tuple(np.quantile(distances, LEVELS).tolist())
-    assert share_refused((limits, kind), [[day(64)] for _ in range(100)]) <= 0.05
+    held_out, number = np.arange(0, len(distances), 5), np.repeat(np.arange(days), of_a_day)
+    kind = Kind.fit(described, described[held_out], distances[held_out], number[held_out])
+    known = limits_of(distances[held_out]), len(held_out), kind
+    assert share_refused(known, [[day(max(of_a_day, 32))] for _ in range(150)]) <= 0.03
 
 
-def test_of_a_long_partition_a_part_tells_however_it_is_cut(known: tuple[tuple[float, ...], Kind]) -> None:
+def test_what_days_have_in_common_is_what_chance_does_not_explain() -> None:
+    rng = np.random.default_rng(7)
+    number = np.repeat(np.arange(50), 8)
+    alike = rng.standard_normal((400, 3))
+    light = rng.standard_normal((50, 3)) * [2, 0, 0]
+    assert np.abs(in_common(alike.astype(np.float32), number)).mean() < 0.15, "their means are off by .28"
+    found = in_common((alike + light[number]).astype(np.float32), number)
+    assert np.corrcoef(found[:, 0], light[:, 0])[0, 1] > 0.95 and found[:, 0].std() == pytest.approx(2, rel=0.2)
+    assert not in_common(alike.astype(np.float32), np.zeros(400, np.int64)).any(), "one day tells nothing of others"
+    assert not in_common(alike.astype(np.float32), np.arange(400)).any(), "nor do days of a picture each"
+
+
+@pytest.mark.parametrize("calibration", [20, 100, 198])
+@pytest.mark.parametrize("pictures", [100, 1_000, 5_000])
+def test_few_calibration_pictures_do_not_make_a_drift_of_chance(calibration: int, pictures: int) -> None:
+    rng = np.random.default_rng(8)
+    found = []
+    for _ in range(300):
+        guard = PictureGuard(limits_of(rng.uniform(size=calibration).astype(np.float32)), calibration, NO_KIND)
+        guard.watch(*blind(rng.uniform(size=pictures)))
+        found.append(guard.verdict().verdict)
+    assert found.count("drifted") <= 3 and "unfamiliar" not in found
+
+
+def test_of_a_long_partition_a_part_tells_however_it_is_cut(known: Known) -> None:
     rng = np.random.default_rng(6)
     distances, described = cloud(rng, 3 * MOST + 5, aside=3, size=0.5)
     whole, parts = PictureGuard(*known), PictureGuard(*known)

@@ -33,10 +33,10 @@ def scored_pictures(
     """
     known = None if labels is None else _Labels.read(labels, label, pipeline)
     for partition, files in groups.items():
-        reader = PictureReader(files)
+        reader = PictureReader(files, image=version.card.image)
         if known is None:
             check_label(label, reader.schema)
-        for batch, pictures in decoded(reader.batches()):
+        for batch, pictures in decoded(reader.batches(), image=reader.image):
             if known is None:
                 truth, said = truths_of(batch.column(batch.schema.get_field_index(label))), np.ones(len(pictures), bool)
             else:

@@ -15,7 +15,7 @@ from ae_plugin.core.defects import KINDS, VISIBLE, spoil_one
 from ae_plugin.core.laid import Laid
 from ae_plugin.core.pca import Pca
 from ae_plugin.core.picture_scoring import PictureScorer, Repairer, heat_of, run
-from ae_plugin.core.values import Floats
+from ae_plugin.core.values import Floats, evenly_spaced
 from ae_plugin.jobs.gate import find_champion, judge, problems
 from ae_plugin.jobs.pictures.history import PictureHistory
 from ae_plugin.jobs.pictures.versions import load_picture_version
@@ -57,7 +57,7 @@ def run_picture_gate(
     scorers: dict[str, Score] = {
         "challenger": _by(scorer.network),
         "untrained": _by(untrained),
-        "pca": _by_pca(history.train[:PCA_TILES]),
+        "pca": _by_pca(history.train[evenly_spaced(len(history.train), PCA_TILES)]),
     }
     champion, rival = find_champion(
         registry, lambda name: load_picture_version(registry, name, scorer.alert_rate), reasons
@@ -75,8 +75,8 @@ def run_picture_gate(
 def _held_out(history: PictureHistory) -> Floats:
     rng = np.random.default_rng(3)
     chosen = []
-    for picture in history.calibration[:GATE_TILES]:
-        laid = Laid.of(picture, history.side)
+    for at in evenly_spaced(len(history.calibration), GATE_TILES):
+        laid = Laid.of(history.calibration[at], history.side)
         place = int(rng.integers(len(laid.where.corners)))
         chosen.append(laid.tiles(history.channels, slice(place, place + 1)))
     return np.concatenate(chosen)

@@ -164,9 +164,9 @@ def _judged(rows: dict[str, int], marks: Mapping[str, Marked]) -> tuple[set[int]
 
 
 def whole_pictures(history: PictureHistory) -> Pca | None:
-    """Principal components of small whole pictures, to complete others by; None where tiles are pieces, or large."""
+    """Principal components of small whole pictures, to complete others by; None where those are large, or pieces."""
     features = history.train[0].size
-    if len(history.train) != history.counts[0] or features > WHOLE_FEATURES:
+    if features > WHOLE_FEATURES:
         return None
     tiles = history.train[evenly_spaced(len(history.train), WHOLE_PICTURES)].reshape(-1, features)
     return Pca.fit(tiles, kept=min(WHOLE_COMPONENTS, len(tiles) - 1, features - 1))

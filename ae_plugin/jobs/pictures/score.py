@@ -71,15 +71,15 @@ class PictureRun(Run):
         clock: float,
     ) -> None:
         super().__init__(pipeline, partition, files, folder, clock)
-        self.version, self.reader = version, PictureReader(files)
+        self.version, self.reader = version, PictureReader(files, image=version.card.image)
         self._folder: FolderWriter | None = None
         self._one_large = threading.Lock()  # what is said of a picture takes many times its memory
         if self.reader.of_files:
             check_layout(files)
         self.model_version, self.schema = version.version, self.reader.schema
         self.calibration_rows = len(version.scorer.reference.calibration)
-        self.guard = PictureGuard(version.card.far, version.scorer.reference.kind)
-        for name in [version.card.image, *version.card.keys]:
+        self.guard = PictureGuard(version.card.far, self.calibration_rows, version.scorer.reference.kind)
+        for name in version.card.keys:
             if name not in self.schema.names:
                 raise DataError(
                     f"column {name!r} is missing, but the model learned with it",
@@ -93,7 +93,9 @@ class PictureRun(Run):
         schemas = {"scores": scores_schema(keys), "denoised": self.schema, "heatmaps": heatmaps_schema(keys)}
         # Files are read and decoded beside this, in threads of their own, and written by this one.
         with self.writers(schemas) as writers:
-            for batch, found, errors in parallel(self._judge, decoded(self._source(), size=_UNIT_BYTES)):
+            for batch, found, errors in parallel(
+                self._judge, decoded(self._source(), size=_UNIT_BYTES, image=self.reader.image)
+            ):
                 self._watch(found)
                 writers["scores"].write(self._scores(batch, found, errors, schemas["scores"]))
                 writers["denoised"].write(self._denoised(batch, found))

@@ -66,6 +66,7 @@ def train_pictures(pipeline: Pipeline, on_progress: Callable[[int, int], None] |
             history.train,
             history.validation,
             history.calibration,
+            np.unique([origin.partition for origin in history.origins], return_inverse=True)[1],
             history.channels,
             contaminated=contaminated,
         )

@@ -18,7 +18,7 @@ from ae_plugin.core.completion import complete
 from ae_plugin.core.denoising import SEEN, Denoiser, quieted
 from ae_plugin.core.descriptors import hog
 from ae_plugin.core.pca import Pca
-from ae_plugin.core.picture_guard import Kind
+from ae_plugin.core.picture_guard import GROUPS, Kind
 from ae_plugin.core.picture_scoring import VIEWS, PictureReference, PictureScorer, ScoredPicture
 from ae_plugin.core.pictures import Picture, Pixels, from_float, to_float
 from ae_plugin.core.repair import mend
@@ -142,7 +142,7 @@ def pack_pictures(
         "hottest": reference.hottest,
         "kind.middle": reference.kind.middle,
         "kind.axes": reference.kind.axes,
-        "kind.limit": np.array([reference.kind.limit]),
+        "kind.limits": np.array(reference.kind.limits),
     }
     if whole is not None:
         arrays |= {"whole.mean": whole.mean, "whole.basis": whole.basis, "whole.variances": whole.variances}
@@ -199,7 +199,11 @@ def _unpack(card: PictureCard, arrays: dict[str, Any]) -> PictureReference:
     described = hog(np.zeros((1, *card.side, card.channels), np.float32)).shape[1]
     rows = arrays["calibration"].size
     wanted = shared_shapes(arrays, described, VIEWS)
-    kind = {"kind.middle": (described,), "kind.axes": (described, arrays["kind.axes"].shape[-1]), "kind.limit": (1,)}
+    kind = {
+        "kind.middle": (described,),
+        "kind.axes": (described, arrays["kind.axes"].shape[-1]),
+        "kind.limits": (len(GROUPS),),
+    }
     check_shapes(arrays, {**wanted, **kind, "calibration": (rows,), "hottest": (rows,)})
     return PictureReference(
         near=near_of(arrays),
@@ -208,5 +212,5 @@ def _unpack(card: PictureCard, arrays: dict[str, Any]) -> PictureReference:
         calibration=arrays["calibration"],
         hottest=arrays["hottest"],
         far=card.far,
-        kind=Kind(arrays["kind.middle"], arrays["kind.axes"], float(arrays["kind.limit"][0])),
+        kind=Kind(arrays["kind.middle"], arrays["kind.axes"], tuple(arrays["kind.limits"].tolist())),
     )
