@@ -291,7 +291,8 @@ def promote(
     from ae_plugin.jobs.promote import promote as job
 
     done = job(config.load(pipeline), version, force=force)
-    _print(done, as_json, [_promotion(done.promoted, done.champion, done.reasons)])
+    forced = ["forced"] if done.forced else []
+    _print(done, as_json, [_promotion(done.promoted, done.champion, [*forced, *done.reasons])])
 
 
 @app.command()

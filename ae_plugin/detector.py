@@ -15,6 +15,7 @@ from ae_plugin.core.explain import Options, ScoredBatch, score_batches
 from ae_plugin.core.features import partition_time
 from ae_plugin.core.scoring import embed
 from ae_plugin.engines.local import batch_rows
+from ae_plugin.engines.threads import BLAS
 from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.schemas import AlertRateOf
@@ -48,6 +49,7 @@ class Detector:
         """The learned columns."""
         return list(self._version.scorer.encoder.names)
 
+    @BLAS.single()
     def score(self, table: Table, *, partition: str = "") -> Any:
         """Score rows.
 
@@ -75,6 +77,7 @@ class Detector:
         ]
         return as_given(table, pa.concat_tables(parts), types=False)
 
+    @BLAS.single()
     def explain(self, table: Table, *, partition: str = "") -> Any:
         """Name the wrong cells of anomalous rows.
 
@@ -92,6 +95,7 @@ class Detector:
             first += batch.source.num_rows
         return as_given(table, pa.concat_tables(parts), index=False)
 
+    @BLAS.single()
     def denoise(self, table: Table, *, partition: str = "", full: bool = False) -> Any:
         """Return the table with wrong cells repaired and nulls filled, in the same schema and order.
 
@@ -106,6 +110,7 @@ class Detector:
         fixed = [batch.denoised for batch in self._scored(table, partition, full=full)]
         return as_given(table, pa.Table.from_batches(fixed))
 
+    @BLAS.single()
     def embed(self, table: Table, *, partition: str = "") -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         """Return each row's latent code, float32 [n, latent_dim].
 
@@ -156,12 +161,14 @@ def as_arrow(table: Table) -> pa.Table:
     """A pandas or Arrow table as an Arrow table.
 
     Raises:
-        DataError: Arrow has no type for a column.
+        DataError: it is no table, or Arrow has no type for a column.
     """
     if isinstance(table, pa.RecordBatch):
         return pa.Table.from_batches([table])
     if isinstance(table, pa.Table):
         return table
+    if not hasattr(table, "columns"):
+        raise DataError(f"a {type(table).__name__} is no table", mend="Give a pandas or Arrow table")
     try:
         return pa.Table.from_pandas(table, preserve_index=False)
     except (pa.ArrowException, ValueError, TypeError) as error:

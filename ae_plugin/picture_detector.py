@@ -19,6 +19,7 @@ from ae_plugin.core.regions import Region, regions
 from ae_plugin.core.values import Bools, Floats
 from ae_plugin.detector import as_arrow, as_given
 from ae_plugin.engines.pictures import BATCH_PICTURES, decoded, image_column
+from ae_plugin.engines.threads import BLAS
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.pictures.versions import PictureVersion
 
@@ -70,6 +71,7 @@ class PictureDetector:
         """The column of pictures."""
         return [self._version.card.image]
 
+    @BLAS.single()
     def score(self, pictures: Pictures) -> Any:
         """Score pictures.
 
@@ -99,6 +101,7 @@ class PictureDetector:
         )
         return as_given(pictures, table, types=False) if _is_table(pictures) else table.to_pandas()
 
+    @BLAS.single()
     def explain(self, pictures: Pictures) -> list[WrongPicture]:
         """Say where anomalous pictures are wrong; one entry for each of them, in order.
 
@@ -112,6 +115,7 @@ class PictureDetector:
                 found.append(WrongPicture(row, regions(mask, heat), heat, mask))
         return found
 
+    @BLAS.single()
     def denoise(self, pictures: Pictures, *, full: bool = False) -> Any:
         """Return pictures with their wrong pixels repaired, in order, size, mode and depth.
 
@@ -167,6 +171,7 @@ class PictureDetector:
             raise DataError("no pixel is known", mend="Give some that are")
         return _in_kind(picture, (self._version.complete(found, known).pixels, found))
 
+    @BLAS.single()
     def embed(self, pictures: Pictures) -> npt.NDArray[np.float32]:
         """Return each picture's latent code, float32 [n, latent_dim]; NaN where it cannot be read.
 

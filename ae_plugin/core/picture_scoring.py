@@ -223,7 +223,8 @@ class _Open:
         self._nats.append(nats[own])
         self._near.append(looked.views["near"][own])
         self._codes.append(looked.codes[own])
-        self._described = self._described + looked.described[own].sum(axis=0)
+        for tile in looked.described[own]:  # one by one: how a sum rounds depends on how it is cut
+            self._described = self._described + tile
 
     @property
     def complete(self) -> bool:

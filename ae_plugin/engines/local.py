@@ -9,7 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ae_plugin.engines.sinks import LocalFile, RemoteFile
@@ -20,6 +23,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 BATCH_ROWS = 32_768
 GROUP_ROWS = 65_536
+GROUP_BYTES = 64 * 2**20
 _BATCH_CELLS = 4 * 2**20
 _CSV_BLOCK = 8 * 2**20
 _READ_AHEAD = 2**16
@@ -234,12 +238,14 @@ class Writer:
         folder: the output.
         name: of the (staged) file.
         schema: exactly what is written.
-        group_rows: rows of a row group; as many are in memory before they are written.
+        group_rows: rows of a row group, of fewer where those hold `GROUP_BYTES` of binary values; as many are in memory
+            before they are written.
     """
 
     def __init__(self, folder: Folder, name: str, schema: pa.Schema, group_rows: int = GROUP_ROWS) -> None:
         self.schema, self.rows, self._group = schema, 0, group_rows
         self._waiting: list[pa.Table] = []
+        self._bytes = 0
         self._where = folder.uri
         with writing(self._where):
             self._file = LocalFile(folder.prepare(name)) if folder.local else RemoteFile(folder.open_write(name))
@@ -251,22 +257,31 @@ class Writer:
         """Add rows; row groups are of one size wherever the stream was cut."""
         self._waiting.append(batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch]))
         self.rows += batch.num_rows
-        if sum(table.num_rows for table in self._waiting) >= self._group:
-            self._flush(self._group)
+        self._bytes += _binary_bytes(batch)
+        if self._bytes >= GROUP_BYTES or sum(table.num_rows for table in self._waiting) >= self._group:
+            self._flush()
 
-    def _flush(self, least: int) -> None:
+    def _flush(self, *, last: bool = False) -> None:
         whole = pa.concat_tables(self._waiting)
         with writing(self._where):
-            while whole.num_rows >= max(least, 1):
-                self._writer.write_table(whole.slice(0, self._group), row_group_size=self._group)
-                whole = whole.slice(self._group)
+            while (rows := self._next_group(whole)) or (last and whole.num_rows):
+                part = whole.slice(0, rows or whole.num_rows)
+                self._writer.write_table(part, row_group_size=self._group)
+                whole = whole.slice(part.num_rows)
             self._file.grown()
-        self._waiting = [whole]
+        self._waiting, self._bytes = [whole], _binary_bytes(whole)
+
+    def _next_group(self, table: pa.Table) -> int:
+        """How many rows make the next row group, whatever follows them; 0: it is not full yet."""
+        fit = self._group
+        for sizes in _binary_sizes(table):
+            fit = min(fit, max(int(np.searchsorted(sizes.cumsum(), GROUP_BYTES, side="right")), 1))
+        return fit if fit < table.num_rows or table.num_rows == self._group else 0
 
     def close(self) -> str:
         """Finish the file; returns its sha256."""
         if self._waiting:
-            self._flush(1)
+            self._flush(last=True)
         with writing(self._where):
             self._writer.close()
             return self._file.close()
@@ -276,6 +291,19 @@ class Writer:
         for end in (self._writer.close, self._file.close):
             with contextlib.suppress(OSError, pa.ArrowException):
                 end()
+
+
+def _binary_sizes(table: pa.Table | pa.RecordBatch) -> Iterator[npt.NDArray[np.int64]]:
+    """Bytes of each row's value, of each column of binary type or of a struct with binary `bytes`."""
+    for field, column in zip(table.schema, table.columns, strict=True):
+        if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
+            column = pc.struct_field(column, "bytes")
+        if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+            yield pc.binary_length(column).fill_null(0).to_numpy().astype(np.int64)
+
+
+def _binary_bytes(table: pa.Table | pa.RecordBatch) -> int:
+    return sum(int(sizes.sum()) for sizes in _binary_sizes(table))
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 from pydantic import BaseModel, ConfigDict
 
 from ae_plugin.config import Pipeline
+from ae_plugin.core.calibration import rows_needed
 from ae_plugin.engines.sample import history_schema
 from ae_plugin.errors import ConfigError, NoChampionError, StoreError
 from ae_plugin.jobs.history import training_partitions
 from ae_plugin.jobs.inputs import open_partition
 from ae_plugin.jobs.score import champion_of
-from ae_plugin.store.files import Folder, list_source, partitions_of
+from ae_plugin.store.files import SUFFIXES, Folder, list_source, partitions_of
 
 
 class CheckRecord(BaseModel):
@@ -47,6 +49,8 @@ def check(pipeline: Pipeline) -> CheckRecord:
     if pipeline.source.format != "images":
         _, later = history_schema(history, pipeline.source.format)
         notes = [f"{field.name} is not learned yet: it is not in all of history" for field in later]
+    else:
+        notes = _too_few(pipeline, sum(len(files) for files in history.values()))
     _writable(pipeline.output)
     try:
         champion: str | None = champion_of(pipeline).version
@@ -63,6 +67,25 @@ def check(pipeline: Pipeline) -> CheckRecord:
         champion=champion,
         notes=notes,
     )
+
+
+def _too_few(pipeline: Pipeline, files: int) -> list[str]:
+    """Say where a folder's pictures are too few to train on, or for alarms. Files of Parquet hold any number."""
+    # Only now: what reads pictures is slow to import.
+    from ae_plugin.jobs.pictures.history import MIN_PICTURES, calibration_pictures
+
+    rate = pipeline.score.alert_rate
+    held, needed = calibration_pictures(files, rate), rows_needed(rate)
+    if not files or list_source(pipeline.source)[0].name.lower().endswith(SUFFIXES["parquet"]):
+        return []
+    if files < MIN_PICTURES:
+        return [f"history holds {files} pictures; at least {MIN_PICTURES} are needed to train"]
+    if held < needed:
+        return [
+            f"of {files} pictures of history {held} calibrate, and an alarm at alert_rate {rate:g} needs {needed}: "
+            f"none can be flagged until there are more, or alert_rate is at least {math.ceil(1000 / (held + 1)) / 1000}"
+        ]
+    return []
 
 
 def _writable(uri: str) -> None:

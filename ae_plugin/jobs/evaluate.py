@@ -14,7 +14,7 @@ from ae_plugin.core.explain import Options, score_batches
 from ae_plugin.core.features import partition_time
 from ae_plugin.core.values import as_strings, decoded
 from ae_plugin.engines.local import Reader, batch_rows
-from ae_plugin.engines.threads import prefetch
+from ae_plugin.engines.threads import BLAS, prefetch
 from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.jobs.score import champion_of
 from ae_plugin.jobs.versions import ModelVersion
@@ -25,6 +25,7 @@ Compared = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
 """Of some rows which are anomalous as labelled, their scores, and which were flagged."""
 
 
+@BLAS.single()
 def evaluate(pipeline: Pipeline, label: str, labels: str | None = None) -> EvaluateRecord:
     """Score every partition that was not trained on (all, when there is no other), and compare with the labels.
 
@@ -54,7 +55,9 @@ def evaluate(pipeline: Pipeline, label: str, labels: str | None = None) -> Evalu
         raise DataError("holds no rows", where=labels or pipeline.source.uri, mend="Nothing to compare")
     if truth.all() or not truth.any():
         raise DataError(
-            f"all labels in {label!r} are of one kind", where=labels or pipeline.source.uri, mend="Nothing to compare"
+            f"all labels in {label!r} are of one kind",
+            where=labels or pipeline.source.uri,
+            mend="Nothing to compare: name normal ones and anomalies",
         )
     return _record(pipeline, version.version, label, truth, score, alarm)
 

@@ -14,9 +14,9 @@ import yaml
 
 from ae_plugin.config import OUTPUT_COLUMNS, PIPELINES_DIR, Format, Source, check_name, root_of
 from ae_plugin.engines.local import Reader
-from ae_plugin.errors import ConfigError, StoreError
+from ae_plugin.errors import ConfigError, DataError, StoreError
 from ae_plugin.places import check_apart, check_uri, fixed_part, has_scheme
-from ae_plugin.store.files import PICTURES, SUFFIXES, Folder, SourceFile, list_files, list_source, writing
+from ae_plugin.store.files import PICTURES, SUFFIXES, Folder, SourceFile, is_there, list_files, list_source, writing
 
 LABELS = {"label", "is_anomaly", "anomaly", "is_fraud", "fraud", "target"}
 _HEADER = "# Written by `ae init`. Every field and its default: docs/configuration.md\n"
@@ -44,7 +44,11 @@ def init(source: str, *, name: str | None = None, path: Path | None = None, forc
     except ValueError as error:
         raise ConfigError(str(error), where="SOURCE") from error
     base, found = list_files(source)
-    kind = _format_of(found or [source])
+    every = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+    if not any(name.lower().endswith(every) for name in found):
+        what = "holds no Parquet, CSV or picture files" if is_there(source) else "does not exist"
+        raise DataError(what, where=source, mend="Check the path")
+    kind = _format_of(found)
     files = list_source(Source(uri=source, format=kind))
     keys, exclude = ([], []) if kind == "images" else _named(files, kind)
     try:

@@ -83,14 +83,22 @@ def list_source(source: Source) -> list[SourceFile]:
         below = _below(name, base, source.partition_by)
         files.append(SourceFile(fs.unstrip_protocol(name), partition, int(info.get("size") or 0), _stamp(info), below))
     if not files:
-        raise DataError(
-            f"no {' or '.join(suffixes)} files here", where=source.uri, mend="Check source.uri and source.format"
-        )
+        what = f"no {' or '.join(suffixes)} files here" if found or is_there(source.uri) else "does not exist"
+        raise DataError(what, where=source.uri, mend="Check source.uri and source.format")
     if source.format == "images" and len({file.name.lower().endswith(PICTURES) for file in files}) > 1:
         raise DataError(
             "holds pictures and Parquet files", where=source.uri, mend="Keep them apart, or name one sort by a glob"
         )
     return sorted(files, key=lambda file: (in_order(file.partition), file.uri))
+
+
+def is_there(uri: str) -> bool:
+    """Whether a file, a folder, or what a glob names begins with, exists; True where the filesystem cannot tell."""
+    fs, path = open_fs(uri)
+    try:
+        return bool(fs.exists(path) or (MAGIC.search(path) is not None and fs.exists(fixed_part(path))))
+    except Exception:  # noqa: BLE001 - each filesystem's package raises what it likes
+        return True
 
 
 def list_files(uri: str) -> tuple[str, dict[str, dict[str, Any]]]:

@@ -202,7 +202,8 @@ class Registry:
         pointer = self.pointer("champion")
         if pointer is None:
             trained = self.versions()
-            mend = "Look at `ae models`, then `ae promote`" if trained else "Run `ae train` first"
+            look = "See in `ae models` what the gate said, then `ae promote`, with `--force` if it said no"
+            mend = look if trained else "Run `ae train` first"
             raise NoChampionError("no champion to score with", where=self.folder.uri, mend=mend)
         return pointer.version
 

@@ -278,8 +278,9 @@ def untrained(history: PictureHistory) -> Repairer:
 
 def gate_of(network: Repairer, untrained: Repairer, history: PictureHistory, output: Path, reported: float) -> Gate:
     """What the gate says of any network in the challenger's place."""
+    calibration, day = history.calibration, np.zeros(len(history.calibration), np.int64)
     reference, _ = fit_and_judge(
-        network, history.train, history.validation, history.calibration, history.channels, contaminated=False
+        network, history.train, history.validation, calibration, day, history.channels, contaminated=False
     )
     scorer = PictureScorer(network, reference, history.side, history.channels, 0.05, contaminated=False)
     return run_picture_gate(scorer, untrained, history, Registry(str(output)), seed=0, reported=reported)

@@ -7,7 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ae_plugin.core.tiles import LEAST, OVERLAP, SIDE, WHOLE, cut, join, side_for, through
+from ae_plugin.core.tiles import LEAST, OVERLAP, SIDE, WHOLE, Cut, Joined, cut, side_for, through
+
+
+def join(tiles: np.ndarray, where: Cut) -> np.ndarray:
+    """All tiles put back together at once."""
+    joined = Joined(where, tiles.shape[-1])
+    joined.add(tiles)
+    return joined.whole
+
+
+@pytest.mark.parametrize("side", range(LEAST, WHOLE + 1))
+def test_tiles_of_any_side_cover_pictures_that_are_larger(side: int) -> None:
+    picture = np.random.default_rng(side).uniform(size=(3 * side + 5, side + 1, 1)).astype(np.float32)
+    tiles, where = cut(picture, (side, side))
+    assert join(tiles, where) == pytest.approx(picture, abs=1e-5)
+    assert len(tiles) <= 16, "tiles of small pictures overlap by a quarter"
 
 
 @settings(deadline=None)

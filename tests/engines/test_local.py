@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ae_plugin.engines.local import BATCH_ROWS, Reader, batch_rows
+from ae_plugin.engines import local
+from ae_plugin.engines.local import BATCH_ROWS, Reader, Writer, batch_rows
 from ae_plugin.errors import DataError
-from ae_plugin.store.files import SourceFile
+from ae_plugin.store.files import Folder, SourceFile
 
 
 def files_of(folder: Path, *columns: Any) -> list[SourceFile]:
@@ -139,3 +140,26 @@ def test_no_record_batch_is_larger_than_asked_for(tmp_path: Path) -> None:
         batches = list(Reader(files_of(tmp_path, column), kind, rows=1000).batches())
         assert max(batch.num_rows for batch in batches) == 1000
         assert np.array_equal(pa.Table.from_batches(batches)["c"], values)
+
+
+@pytest.mark.parametrize("structs", [False, True])
+@pytest.mark.parametrize("cut", [1, 7, 40])
+def test_row_groups_of_large_values_are_small_wherever_the_stream_was_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, structs: bool, cut: int
+) -> None:
+    monkeypatch.setattr(local, "GROUP_BYTES", 1_000)
+    sizes = [10] * 12 + [400, 400, 400, None, 5_000, 999, 2] + [10] * 21
+    cells: list[Any] = [None if size is None else b"x" * size for size in sizes]
+    if structs:
+        cells = [{"bytes": cell, "path": "p"} for cell in cells]
+    table = pa.table({"row": range(40), "image": pa.array(cells)})
+    writer = Writer(Folder(str(tmp_path)), "a.parquet", table.schema, group_rows=16)
+    most = 0
+    for batch in table.to_batches(max_chunksize=cut):
+        writer.write(batch)
+        most = max(most, sum(part.num_rows for part in writer._waiting))
+    writer.close()
+    found = pq.ParquetFile(tmp_path / "a.parquet")
+    assert found.read().equals(table)
+    groups = [found.metadata.row_group(i).num_rows for i in range(found.num_row_groups)]
+    assert groups == [14, 2, 1, 1, 16, 6] and (cut > 1 or most < 16)

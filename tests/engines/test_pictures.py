@@ -297,3 +297,18 @@ def test_whoever_stops_early_leaves_no_thread_behind(tmp_path: Path) -> None:
 def test_what_reading_raises_is_raised_here() -> None:
     with pytest.raises(DataError, match="no column holds pictures"):
         list(decoded([pa.RecordBatch.from_pydict({"a": [1]})]))
+
+
+def test_the_column_that_is_known_to_hold_pictures_is_read_though_another_came(tmp_path: Path) -> None:
+    files = parquet(tmp_path / "a.parquet", photo=pa.array([png(1), png(2)]), image=pa.array([png(8), png(9)]))
+    assert PictureReader(files).image == "image"
+    reader = PictureReader(files, image="photo")
+    assert reader.image == "photo"
+    assert shades(decoded(reader.batches(), image=reader.image)) == [1, 2]
+
+
+@pytest.mark.parametrize(("column", "says"), [("gone", "column 'gone' is missing"), ("name", "'name' is string, but")])
+def test_a_known_column_that_holds_none_is_refused(tmp_path: Path, column: str, says: str) -> None:
+    with pytest.raises(DataError) as refused:
+        PictureReader(parquet(tmp_path / "a.parquet", photo=pa.array([png(1)]), name=pa.array(["a"])), image=column)
+    assert says in str(refused.value)

@@ -241,6 +241,23 @@ def test_nothing_to_read(here: Path, source: str) -> None:
     assert tree(here) == before
 
 
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("nowhere", "nowhere: does not exist"),
+        ("nowhere/*.png", "does not exist"),
+        ("texts", "texts: holds no Parquet, CSV or picture files"),
+        ("texts/*.png", "holds no Parquet, CSV or picture files"),
+    ],
+)
+def test_what_is_missing_is_told_from_what_is_empty(here: Path, source: str, says: str) -> None:
+    (here / "texts").mkdir()
+    (here / "texts/a.txt").write_text("a")
+    with pytest.raises(DataError) as refused:
+        init(source)
+    assert says in str(refused.value)
+
+
 def test_files_that_cannot_be_read(here: Path) -> None:
     (here / "orders").mkdir()
     (here / "orders/a.parquet").write_bytes(b"garbage")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 import json
@@ -355,3 +356,37 @@ def test_pictures_are_scaled_to_the_size_that_was_asked_for(boards: Boards) -> N
         after = np.asarray(Image.open(io.BytesIO(mended[row["file"]])))
         assert mask.shape == before.shape == after.shape == (SIDE, SIDE), "of its own size"
         assert np.array_equal(after[~mask], before[~mask]), "only where it is wrong"
+
+
+def test_partitions_with_pictures_in_another_column_are_refused(tmp_path: Path) -> None:
+    for number, name in enumerate(("photo", "image"), 1):
+        folder = tmp_path / f"source/day={number}"
+        folder.mkdir(parents=True)
+        pq.write_table(pa.table({name: [png(drawn.board(row)) for row in range(20)]}), folder / "a.parquet")
+    with pytest.raises(DataError, match="has pictures in column 'image', and older partitions in 'photo'"):
+        train(pipeline_of(tmp_path))
+
+
+def test_pictures_that_people_know_do_not_keep_whole_ones_from_being_completed(boards: Boards) -> None:
+    learned = history.learn_picture_history(boards.pipeline)
+    small = dataclasses.replace(learned, train=learned.train[:, :20, :20])
+    again = dataclasses.replace(small, train=np.concatenate([small.train, small.train[:3]]))
+    assert history.whole_pictures(small) is not None and history.whole_pictures(again) is not None
+
+
+@pytest.mark.parametrize(
+    ("pictures", "rate", "says"),
+    [
+        (15, 0.5, "history holds 15 pictures; at least 20 are needed to train"),
+        (60, 0.01, "24 calibrate, and an alarm at alert_rate 0.01 needs 99: none can be flagged until there are more"),
+        (60, 0.04, None),
+    ],
+)
+def test_check_says_when_pictures_are_too_few(tmp_path: Path, pictures: int, rate: float, says: str | None) -> None:
+    folder = tmp_path / "source/day=1"
+    folder.mkdir(parents=True)
+    for number in range(pictures):
+        (folder / f"{number}.png").write_bytes(png(drawn.board(number)))
+    notes = check(pipeline_of(tmp_path, score={"alert_rate": rate})).notes
+    told = [note for note in notes if "picture" in note]
+    assert [says in note for note in told] == [True] if says else not told

@@ -90,7 +90,7 @@ def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
     """
     groups = training_partitions(pipeline)
     said = honoured(pipeline, groups)
-    readers = [PictureReader(files) for files in groups.values()]
+    readers = _readers(groups)
     rows = [_rows(reader) for reader in readers]
     total = sum(rows)
     normal, wrong = _judged(dict(zip(groups, rows, strict=True)), said.marks)
@@ -104,13 +104,13 @@ def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
         raise DataError(
             f"history holds {len(found)} pictures that can be read{beside}; at least {MIN_PICTURES} are needed",
             where=pipeline.source.uri,
-            mend="Bring more pictures, or raise train.partitions",
+            mend="Bring more pictures, or let train.partitions and train.until leave more of them",
         )
     pictures = [picture for _, picture in found]
     vouched = np.array([row in normal for row, _ in found], bool)
     places = rng.permutation(len(pictures))
     places = places[np.argsort(vouched[places], kind="stable")]  # the last are trained on
-    held = min(max(len(pictures) // 5, min(2 * rows_needed(pipeline.score.alert_rate), len(pictures) * 2 // 5)), 2_000)
+    held = calibration_pictures(len(pictures), pipeline.score.alert_rate)
     stop = max(len(pictures) // 10, 2)
     parts = [np.sort(part) for part in np.split(places, [held, held + stop])]
     calibration, validation, train = ([pictures[i] for i in part] for part in parts)
@@ -139,6 +139,21 @@ def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
         if pipeline.score.denoise == "full"
         else None,
     )
+
+
+def calibration_pictures(pictures: int, alert_rate: float) -> int:
+    """How many of history's pictures calibrate: a fifth; of a short history as many as alarms need, at most 40%."""
+    return min(max(pictures // 5, min(2 * rows_needed(alert_rate), pictures * 2 // 5)), 2_000)
+
+
+def _readers(groups: dict[str, list[SourceFile]]) -> list[PictureReader]:
+    """What reads each partition; all must have the pictures in one column."""
+    readers = [PictureReader(files) for files in groups.values()]
+    for reader in readers:
+        if reader.image != readers[0].image:
+            what = f"has pictures in column {reader.image!r}, and older partitions in {readers[0].image!r}"
+            raise DataError(what, where=reader.files[0].uri, mend="Call it the same in all partitions")
+    return readers
 
 
 def _origins(readers: dict[str, PictureReader], rows: Sequence[int], places: Sequence[int]) -> list[Origin]:
@@ -215,7 +230,7 @@ def decoded_at(readers: Sequence[PictureReader], wanted: set[int]) -> Iterator[t
                     yield batch.take(pa.array(here))
 
     at = iter(sorted(wanted))
-    for _, pictures in decoded(batches()):
+    for _, pictures in decoded(batches(), image=readers[0].image):
         for picture in pictures:
             yield next(at), picture
 

@@ -180,13 +180,13 @@ def _look(picture: Picture, version: PictureVersion, gallery: Gallery | None) ->
     return Looked(near, far)
 
 
-def _at(batches: Iterator[pa.RecordBatch], wanted: set[int]) -> Iterator[tuple[int, Picture]]:
-    """The pictures at some places of a stream, which is read no further than the last of them."""
+def _at(batches: Iterator[pa.RecordBatch], wanted: set[int], known: str | None = None) -> Iterator[tuple[int, Picture]]:
+    """The pictures at some places of a stream, which is read no further than the last; `known`: their column."""
     first = 0
     for batch in batches:
         if first > max(wanted):
             return
-        image = image_column(batch.schema)
+        image = image_column(batch.schema, known=known)
         for row in sorted(wanted & set(range(first, first + batch.num_rows))):
             cell = batch.column(image)[row - first].as_py()
             try:
