@@ -44,7 +44,8 @@ def show(pipeline: config.Pipeline, root: Path) -> None:
             say(f"{record.partition} was set aside, not scored: {why}")
     (_pictures if pictures else _cells)(root / "sample_data", output)
     kinds, outputs = ("pictures and Parquet", "heatmaps") if pictures else ("Parquet", "cells")
-    say(f"{kinds}: {shown}/scores, {shown}/{outputs}, {shown}/denoised, {shown}/quarantine; runs: {shown}/_runs")
+    written = [name for name in ("scores", outputs, "denoised", "quarantine") if (output / name).exists()]
+    say(f"{kinds}: {', '.join(f'{shown}/{name}' for name in written)}; runs: {shown}/_runs")
     report(pipeline)
     say(f"{'contact sheet' if pictures else 'report'}: {shown}/report.html")
 

@@ -124,7 +124,7 @@ def _beside_promise(run: RunRecord, loud: bool) -> Markup:
     rate = percent(run.alert_rate)
     if run.alert_rate_of == "alarms":
         return Markup("; at most {} of these are normal, on average").format(rate) if run.anomalies else Markup("")
-    told = Markup('<b class="alarm">more than chance explains</b>') if loud else "no more than chance explains"
+    told = Markup('<b class="alarm">more than chance explains</b>') if loud else "so few may be chance"
     return Markup(" where {} was chosen: {}").format(rate, told)
 
 
