@@ -8,7 +8,7 @@ Two views of a tile, each turned into nats of surprise (minus log upper-tail pro
 
 Where history's pictures have a right way up, as shirts have, the first view counts up to three times; where they have
 none, as pieces of circuit boards, down to a third. A pixel is called wrong beyond the heat that all but `alert_rate` of
-good pictures stay below everywhere.
+good pictures stay within everywhere, and so is what hangs together with it and is half as hot.
 """
 
 from __future__ import annotations
@@ -259,16 +259,16 @@ def _at_size(maps: Floats, size: tuple[int, int]) -> Floats:
     return out
 
 
-def look(network: Repairer, near: Neighbours, tiles: Floats, own: Indices | None = None) -> Looked:
-    """Look at tiles float32 [n, h, w, C]; `own`: which points of `near` they are, [n], -1 for none."""
+def look(network: Repairer, near: Neighbours, tiles: Floats) -> Looked:
+    """Look at tiles float32 [n, h, w, C]."""
     maps, codes = run(network, tiles)
     heat, described = heat_of(maps, tiles), hog(tiles)
-    views = {"near": distance(near, described, own), "wrong": heat.max(axis=(1, 2))}
+    views = {"near": distance(near, described), "wrong": heat.max(axis=(1, 2))}
     return Looked(views, maps[..., :-1], heat[..., None], codes, described)
 
 
 def distance(near: Neighbours, described: Floats, own: Indices | None = None) -> Floats:
-    """How far tiles, by their descriptors, are from those of history, float32 [n]."""
+    """How far tiles, by their descriptors, are from those of history, float32 [n]; `own`: which of those they are."""
     return near.distance(described, described[:, :0], own, ASKED)
 
 
@@ -337,7 +337,7 @@ def fit_and_judge(
     described = hog(points)
     near = Neighbours.of(described, max(FEWEST, len(points) // SHARE) if contaminated else FEWEST)
     measured = distance(near, described, np.arange(len(points)))
-    views = {"near": measured, "wrong": look(network, near, validation).views["wrong"]}
+    views = {"near": measured, "wrong": _hottest(network, validation)}
     tails = {name: Tail.fit(views[name]) for name in VIEWS}
     upright = 3 ** (2 * _upright(near, validation) - 1)
     none = np.zeros(1, np.float32)
@@ -357,6 +357,12 @@ def fit_and_judge(
         kind=Kind.fit(described, np.stack([one.described for one in told]), distances, partitions),
     )
     return reference, told
+
+
+def _hottest(network: Repairer, tiles: Floats) -> Floats:
+    """Each tile's hottest pixel, float32 [n]; some at a time, since their maps are as large as they are."""
+    pieces = [tiles[start : start + PIECE] for start in range(0, len(tiles), PIECE)]
+    return np.concatenate([heat_of(run(network, piece)[0], piece).max(axis=(1, 2)) for piece in pieces])
 
 
 def _upright(near: Neighbours, tiles: Floats) -> float:
