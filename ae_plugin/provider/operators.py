@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from ae_plugin.errors import NoChampionError, UnfamiliarError, UserError
@@ -30,6 +30,13 @@ def one_line() -> Iterator[None]:
     except (UserError, UnfamiliarError, NoChampionError) as error:
         log.error("%s", error)
         raise (AirflowException if error.transient else AirflowFailException)(str(error)) from None
+
+
+def announce(context: Any, operator: BaseOperator, extra: dict[str, Any]) -> None:
+    """Say in the events of an operator's outlets what happened, for whoever is scheduled on them."""
+    for outlet in operator.outlets:
+        if isinstance(outlet, Asset):
+            context["outlet_events"][outlet].extra.update(extra)
 
 
 class _PipelineOperator(BaseOperator):
@@ -78,6 +85,8 @@ class TrainAutoencoderOperator(_PipelineOperator):
 class PromoteModelOperator(_PipelineOperator):
     """Make the challenger (or `version`) champion when its gate passed; skipped, with the reasons, when it did not.
 
+    The events of its outlets say `model_version`, `previous` and `forced`.
+
     Args:
         pipeline: a YAML's path, or its name in dags/pipelines/.
         version: a version instead of the challenger.
@@ -90,7 +99,7 @@ class PromoteModelOperator(_PipelineOperator):
         super().__init__(pipeline=pipeline, **kwargs)
         self.version, self.force = version, force
 
-    def execute(self, context: Any) -> dict[str, Any]:  # noqa: ARG002, D102
+    def execute(self, context: Any) -> dict[str, Any]:  # noqa: D102
         from ae_plugin.jobs.promote import promote
 
         with one_line():
@@ -100,6 +109,8 @@ class PromoteModelOperator(_PipelineOperator):
         if not record.promoted:
             # Skipped, so that no asset event wakes the score DAG.
             raise AirflowSkipException(f"not promoted (champion: {record.champion or 'none'})")
+        told = {"model_version": record.champion, "previous": record.previous, "forced": record.forced}
+        announce(context, self, told)
         return record.model_dump(mode="json")
 
 
@@ -124,7 +135,8 @@ class ScorePartitionOperator(_PipelineOperator):
 
     What the guard refuses does not succeed: the task is skipped when all of its rows went into quarantine/ (so nothing
     downstream is told of new scores), and fails under `on_unfamiliar: fail`. A partition that fails does not stop the
-    others; the task fails after them. The XCom `outcomes` says what became of each.
+    others; the task fails after them. The XCom `outcomes` says what became of each. The events of its outlets have
+    `model_version` and, in `partitions`, `rows`, `anomalies` and `verdict` of each partition that was scored.
 
     Args:
         pipeline: a YAML's path, or its name in dags/pipelines/.
@@ -153,7 +165,17 @@ class ScorePartitionOperator(_PipelineOperator):
                 raise refused[0]
         if not done.scored:
             raise AirflowSkipException(str(refused[0]))
+        announce(context, self, _told(done))
         return [record.model_dump(mode="json", exclude={"outputs"}) for record in done.scored.values()]
+
+
+def _told(done: Several) -> dict[str, Any]:
+    """What was scored, for the events of assets."""
+    scored = {
+        name: {"rows": run.rows, "anomalies": run.anomalies, "verdict": run.guard.verdict}
+        for name, run in done.scored.items()
+    }
+    return {"model_version": next(iter(done.scored.values())).model_version, "partitions": scored}
 
 
 def _outcomes(done: Several, refusal: str) -> dict[str, dict[str, Any]]:

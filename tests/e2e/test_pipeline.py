@@ -61,6 +61,21 @@ def test_the_blizzard_is_set_aside_with_its_rows(first: House) -> None:
     assert not (first.output / "denoised" / BLIZZARD).exists()
 
 
+def test_the_events_of_assets_say_what_became_of_each_partition(first: House) -> None:
+    events = first.airflow.call("GET", "/assets/events?limit=100")["asset_events"]
+    (promoted,) = (event["extra"] for event in events if event["name"] == "flights.model")
+    assert promoted["model_version"] == "v0001" and not promoted["forced"]
+    for asset in ("flights.scores", "flights.denoised"):
+        told = [event["extra"] for event in events if event["name"] == asset]
+        assert {one["model_version"] for one in told} == {"v0001"}
+        partitions = {name: said for one in told for name, said in one["partitions"].items()}
+        assert partitions.keys() == set(SCORED) - {BLIZZARD}, "what was set aside is no event"
+        for name, said in partitions.items():
+            flagged = pd.read_parquet(first.output / f"scores/{name}/part-0.parquet")["is_anomaly"]
+            assert (said["rows"], said["anomalies"]) == (len(flagged), flagged.sum())
+            assert said["verdict"] in ("familiar", "drifted")
+
+
 def alarms(house: House, names: list[str]) -> float:
     """Share of flagged rows on some days."""
     flagged = [pd.read_parquet(house.output / f"scores/{name}/part-0.parquet")["is_anomaly"] for name in names]
