@@ -12,11 +12,17 @@ import pytest
 from PIL import Image
 
 from ae_plugin.config import Pipeline
+from ae_plugin.core.denoising import SEEN, Denoiser
+from ae_plugin.core.noise import Noise
 from ae_plugin.core.values import Floats
+from ae_plugin.jobs.pictures.denoising import fit_denoiser
+from ae_plugin.jobs.pictures.history import learn_picture_history
 from ae_plugin.jobs.pictures.versions import DENOISER, PictureVersion, load_picture_version
 from ae_plugin.jobs.promote import promote
 from ae_plugin.jobs.score import score
 from ae_plugin.jobs.train import train
+from ae_plugin.models.denoising import Denoising
+from ae_plugin.runtime.litert import LiteDenoiser
 from ae_plugin.schemas import TrainReport
 from ae_plugin.store.registry import Registry
 from tests.core.scenes import noisy, psnr
@@ -63,10 +69,11 @@ def pipeline_of(root: Path, output: str = "out", denoise: str = "full", steps: i
     )
 
 
-def write(folder: Path, seeds: range, level: float) -> None:
+def write(folder: Path, seeds: range, level: float, size: tuple[int, int] = (SIDE, SIDE)) -> None:
     folder.mkdir(parents=True)
     for seed in seeds:
-        pixels = np.rint(noisy(bars(seed), level, seed) * 255).astype(np.uint8)
+        whole = np.tile(bars(seed), (2, 2))[: size[0], : size[1]]
+        pixels = np.rint(noisy(whole, level, seed) * 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{seed:04d}.png")
 
 
@@ -84,6 +91,25 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Noisy]:
 def written(output: Path) -> dict[str, bytes]:
     """The denoised files of an output, by name."""
     return {path.name: path.read_bytes() for path in sorted((output / "denoised").iterdir())}
+
+
+@pytest.mark.parametrize(("size", "wanted"), [((8, 13), (16, 16)), ((30, 45), (32, 48))])
+def test_pictures_of_any_one_size_can_be_learned_from(
+    size: tuple[int, int], wanted: tuple[int, int], tmp_path: Path
+) -> None:
+    height, width = size
+    write(tmp_path / "source", range(30), LEVEL, size)
+    pipeline = pipeline_of(tmp_path, steps=4)
+    history = learn_picture_history(pipeline)
+    assert history.side == size and history.planes is not None
+    assert history.planes.train[0].shape[1:] == wanted
+    seen, _, weights = Denoising(history.planes.train, history.planes.validation, 1.0).draw(np.random.default_rng(0), 4)
+    assert seen.shape[1:3] == wanted and weights.max() > 0
+    found = fit_denoiser(pipeline, history.planes, history.side, tmp_path / "checkpoint", None)
+    network = LiteDenoiser(found.flat, side=wanted, seen=SEEN)
+    denoiser = Denoiser(network, found.side, frozenset(range(7)))
+    spoilt = noisy(np.tile(bars(500), (2, 2))[:height, :width], LEVEL, 500)[..., None]
+    assert denoiser(spoilt, Noise(LEVEL**2, 0.0)).shape == (height, width, 1)
 
 
 def pixels(path: Path) -> Floats:

@@ -19,6 +19,8 @@ from ae_plugin.core.values import Floats, evenly_spaced
 log = logging.getLogger(__name__)
 MOST_PICTURES = 512
 TILE_BYTES = 128 * 2**20
+EVEN, FEWEST = 8, 16
+"""Sides of its tiles are multiples of the first, and no less than the second."""
 LARGE = 128
 """Side of the tiles it sees when scoring pictures that are not one tile each: the overlap costs less."""
 
@@ -58,9 +60,16 @@ class TrainedDenoiser:
 def learn_planes(
     train: Sequence[Picture], validation: Sequence[Picture], side: tuple[int, int], channels: int
 ) -> Planes:
-    """Make planes of pictures, as many tiles of each as fit the budget together."""
-    rng = np.random.default_rng(13)
-    learn, held = (_planes(pictures, side, channels, rng) for pictures in (train, validation))
+    """Make planes of pictures, as many tiles of each as fit the budget together.
+
+    Args:
+        train: pictures to learn from.
+        validation: others.
+        side: (h, w) of the tiles of the first lesson.
+        channels: 1 or 3.
+    """
+    rng, own = np.random.default_rng(13), _own(side)
+    learn, held = (_planes(pictures, own, channels, rng) for pictures in (train, validation))
     return Planes(learn, held, float(1 / np.sqrt(channels)))
 
 
@@ -71,18 +80,27 @@ def fit_denoiser(
     checkpoint: Path,
     on_progress: Callable[[int, int], None] | None,
 ) -> TrainedDenoiser:
-    """Train the network, export it, and find out where it is better than shrinkage alone."""
+    """Train the network, export it, and find out where it is better than shrinkage alone.
+
+    Args:
+        pipeline: its seed and steps.
+        planes: to learn from.
+        side: (h, w) of the tiles of the first lesson.
+        checkpoint: folder.
+        on_progress: called with (step, steps).
+    """
     from ae_plugin.models import denoising
     from ae_plugin.models.export import export
     from ae_plugin.models.training import train
     from ae_plugin.runtime.litert import LiteDenoiser
 
     seed = pipeline.model.seed
-    model, lesson = denoising.build(side, seed), denoising.Denoising(planes.train, planes.validation, planes.spread)
-    budget = denoising.budget(side, pipeline.train.steps)
+    own = _own(side)
+    model, lesson = denoising.build(own, seed), denoising.Denoising(planes.train, planes.validation, planes.spread)
+    budget = denoising.budget(own, pipeline.train.steps)
     log.info("training to denoise on %d tiles, %d steps", len(planes.train[0]), budget.steps)
     train(model, lesson, budget, seed, checkpoint, on_progress)
-    large = (LARGE, LARGE) if side == (SIDE, SIDE) else side
+    large = (LARGE, LARGE) if side == (SIDE, SIDE) else own
     whole = denoising.build(large, seed)
     whole.set_weights(model.get_weights())
 
@@ -91,11 +109,17 @@ def fit_denoiser(
 
     tried = list(lesson.trials(np.random.default_rng([seed, 17])))
     shown, wanted = (np.concatenate(parts) for parts in zip(*tried, strict=True))
-    times = (1, large[0] // side[0], large[1] // side[1], 1)
+    times = (1, large[0] // own[0], large[1] // own[1], 1)
     flat, _, _ = export(whole, load, np.tile(shown[:BLOCK], times))
     better = gains(lambda some: (np.asarray(model(some, training=False)),), shown, wanted)
     log.info("denoising: better than shrinkage by %s dB, at octaves of noise", better)
     return TrainedDenoiser(flat, large, better)
+
+
+def _own(side: tuple[int, int]) -> tuple[int, int]:
+    """The (h, w) of its tiles: the network halves them twice, and its lesson leaves out what is near their edges."""
+    height, width = (max(-(-length // EVEN) * EVEN, FEWEST) for length in side)
+    return height, width
 
 
 def _planes(
