@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 from ae_plugin.config import Pipeline
-from ae_plugin.core.denoising import SEEN, Denoiser
+from ae_plugin.core.denoising import SEEN, Denoiser, quieted
 from ae_plugin.core.noise import Noise
+from ae_plugin.core.pictures import decode
+from ae_plugin.core.repair import mend
 from ae_plugin.core.values import Floats
 from ae_plugin.jobs.pictures.denoising import fit_denoiser
 from ae_plugin.jobs.pictures.history import learn_picture_history
@@ -140,6 +142,23 @@ def test_the_network_is_kept_where_it_is_better_and_said_to_be(bench: Noisy) -> 
     denoiser.network = None
     without = [psnr(denoiser(one), good) for one, good in zip(spoilt, true, strict=True)]
     assert np.mean(with_it) > np.mean(without) + 0.3
+
+
+def test_what_is_repaired_is_what_the_mask_says_of_the_picture_as_it_came(bench: Noisy) -> None:
+    version = load_picture_version(Registry(bench.pipeline.output), bench.report.model_version, 0.3)
+    pictures = [decode((bench.root / "new" / f"{seed:04d}.png").read_bytes()) for seed in range(500, 512)]
+    spoilt = pictures[0].pixels.copy()
+    spoilt[10:20, 10:20] = 255
+    pictures[0] = replace(pictures[0], pixels=spoilt)
+    repaired = 0
+    for picture, scored in zip(pictures, version.scorer.score(pictures), strict=True):
+        wrong, quiet = version.scorer.mask(scored.heat), quieted(picture, version.denoiser)
+        found = version.mended(picture, scored, full=True)
+        assert np.array_equal(found[~wrong], quiet.pixels[~wrong])
+        repaired += bool((found != quiet.pixels).any())
+        (again,) = version.scorer.score([quiet])
+        assert np.array_equal(found, mend(quiet, again.repaired, wrong)), "by what there is without the noise"
+    assert 0 < repaired < 12
 
 
 def test_the_same_bytes_each_time(bench: Noisy) -> None:

@@ -101,14 +101,15 @@ class PictureVersion:
 
         Args:
             picture: as it came.
-            scored: what came of it.
-            full: take the noise out of the whole picture first, and repair what is wrong without it.
+            scored: what came of it; it says which pixels are wrong, since the limit is one of pictures as they come.
+            full: take the noise out of the whole picture too.
         """
-        quiet = quieted(picture, self.denoiser) if full else picture
-        if quiet is not picture:
+        quiet, wrong = quieted(picture, self.denoiser) if full else picture, self.scorer.mask(scored.heat)
+        if not wrong.any():
+            return quiet.pixels
+        if quiet is not picture:  # what the network makes of noise is not as smooth as what is around it
             (scored,) = self.scorer.score([quiet])
-        mask = self.scorer.mask(scored.heat)
-        return mend(quiet, scored.repaired, mask) if mask.any() else quiet.pixels
+        return mend(quiet, scored.repaired, wrong)
 
     def complete(self, picture: Picture, known: Bools) -> Picture:
         """The whole picture from some of its pixels; those, and alpha, stay as they are.
