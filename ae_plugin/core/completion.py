@@ -38,26 +38,31 @@ def complete(pixels: Floats, known: Bools, whole: Pca | None = None, side: tuple
     return np.where(known[..., None], pixels, np.clip(guess, 0, 1)).astype(np.float32)
 
 
-def fill(channel: Floats, known: Bools, rounds: int = ROUNDS) -> Floats:
-    """Complete a channel float32 [H, W] from the pixels that are known, bool [H, W]; those stay as they are.
+def fill(channel: Floats, known: Bools, rounds: int = ROUNDS, widest: float | None = None) -> Floats:
+    """Complete a channel from the pixels that are known; those stay as they are.
 
     What is missing starts as the mean of what is near. Then, time after time, what cosine transforms of windows do not
     need is dropped, less each time, and the known pixels are put back (Guleryuz 2006).
+
+    Args:
+        channel: float32 [H, W].
+        known: bool [H, W].
+        rounds: times that they are put back.
+        widest: pixels, as a standard deviation, of the widest mean; None: half of the longer side.
     """
     if known.all() or not known.any():
         return channel
-    filled = np.where(known, channel, _near(channel, known))
+    filled = np.where(known, channel, _near(channel, known, widest or max(channel.shape) / 2))
     for level in np.geomspace(_FIRST, _LAST, rounds):
         guess = drop(filled[None], np.array([level], np.float32))[0]
         filled = np.where(known, channel, guess)
     return filled
 
 
-def _near(channel: Floats, known: Bools) -> Floats:
-    """For each pixel the weighted mean of known pixels, from as near as there are some."""
+def _near(channel: Floats, known: Bools, sigma: float) -> Floats:
+    """For each pixel the weighted mean of known pixels, from as near as there are some, from `sigma` on."""
     weights, values = known.astype(np.float32), np.where(known, channel, np.float32(0))
     found = np.full(channel.shape, values.sum() / weights.sum(), np.float32)
-    sigma = max(channel.shape) / 2
     while sigma >= 0.5:
         share = gaussian_filter(weights, sigma, mode="reflect", truncate=3)
         mean = gaussian_filter(values, sigma, mode="reflect", truncate=3) / np.maximum(share, 1e-6)

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.ndimage import median_filter
 from scipy.stats import norm
 
+from ae_plugin.core.pictures import bands
 from ae_plugin.core.values import Bools, Doubles, Floats
 
 _WINDOW, _SMALL, _BINNED = 8, 5, 6
@@ -28,6 +29,8 @@ _CUT_OFF = 2.0
 _RARE, _TOGETHER, _APART, _SPREADS = 0.002, 2.0, 0.1, 3.0
 """Impulses: least share of pixels at each end; how much more often than by chance they touch; how far they stand out,
 of the range and of the spread of other pixels."""
+_AROUND = 5
+"""Side of the window around a pixel that it may stand out from."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +108,13 @@ def impulses(channels: Floats) -> Bools:
 
     They fall anywhere, so that they touch no more often than by chance; what is drawn black on white does.
     """
-    ends = (channels <= 0) | (channels >= 1)
-    lost = np.zeros_like(ends)
-    for channel, end, out in zip(channels, ends, lost, strict=True):
-        grey = np.where(end, np.float32(0.5), channel)
-        apart = np.abs(channel - median_filter(grey, 5))
-        spread = 1.48 * float(np.median(apart[~end])) if not end.all() else 1.0
+    lost = np.zeros(channels.shape, bool)
+    for channel, out in zip(channels, lost, strict=True):
+        if min((channel == side).mean() for side in (0, 1)) < _RARE:
+            continue
+        end = (channel <= 0) | (channel >= 1)
+        apart = _apart(channel, end)
+        spread = 1.48 * float(np.median(apart[~end], overwrite_input=True)) if not end.all() else 1.0
         alone = end & (apart > max(_APART, _SPREADS * spread))
         share = [float((alone & (channel == side)).mean()) for side in (0, 1)]
         if min(share) < _RARE:
@@ -119,6 +123,17 @@ def impulses(channels: Floats) -> Bools:
         if max(touching) <= _TOGETHER * sum(share) ** 2:
             out[:] = alone
     return lost
+
+
+def _apart(channel: Floats, end: Bools) -> Floats:
+    """How far each pixel is from the middle one of those around it, float32 [H, W]; those at an end count as grey."""
+    apart, beside = np.empty(channel.shape, np.float32), _AROUND // 2
+    for rows in bands(len(channel)):
+        top = max(rows.start - beside, 0)
+        seen, own = slice(top, rows.stop + beside), slice(rows.start - top, rows.stop - top)
+        grey = np.where(end[seen], np.float32(0.5), channel[seen])
+        apart[rows] = np.abs(channel[rows] - median_filter(grey, _AROUND)[own])
+    return apart
 
 
 def uncut(pixels: Floats, level: float) -> Floats:

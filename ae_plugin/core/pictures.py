@@ -297,7 +297,7 @@ def bands(height: int) -> Iterator[slice]:
 
 def to_float(picture: Picture) -> Floats:
     """Pixels as float32 from 0 to 1, [height, width, channels]."""
-    return picture.pixels.astype(np.float32) / np.float32(_top(picture))
+    return np.asarray(np.divide(picture.pixels, np.float32(_top(picture)), dtype=np.float32))  # without a copy
 
 
 def from_float(array: npt.NDArray[Any], like: Picture) -> Pixels:

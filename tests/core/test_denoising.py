@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from ae_plugin.core.denoising import SEEN, Denoiser, features, gains, octave, quieted
+from ae_plugin.core import denoising, noise
+from ae_plugin.core.denoising import SEEN, Denoiser, features, gains, octave, prepare, quieted
 from ae_plugin.core.noise import Noise
 from ae_plugin.core.pictures import Picture, to_float
 from ae_plugin.core.values import Floats
@@ -56,14 +59,62 @@ def test_the_network_is_asked_only_where_it_proved_better() -> None:
         assert np.isfinite(seen).all()
         return (np.full((*seen.shape[:3], 1), 0.5, np.float32),)
 
-    spoilt, noise = true + np.float32(0), Noise(0.1**2, 0.0)
-    plain = Denoiser()(spoilt, noise)
-    elsewhere = Denoiser(network, (64, 64), frozenset({octave(0.1) + 1}))(spoilt, noise)
+    spoilt, known = true + np.float32(0), Noise(0.1**2, 0.0)
+    plain = Denoiser()(spoilt, known)
+    elsewhere = Denoiser(network, (64, 64), frozenset({octave(0.1) + 1}))(spoilt, known)
     assert np.array_equal(elsewhere, plain) and not asked
-    corrected = Denoiser(network, (64, 64), frozenset({octave(0.1)}))(spoilt, noise)
+    corrected = Denoiser(network, (64, 64), frozenset({octave(0.1)}))(spoilt, known)
     assert set(asked) == {(4, 64, 64, SEEN)}, "always as many tiles"
     inside = (plain > 0.3) & (plain < 0.7)
     assert (corrected - plain)[inside] == pytest.approx(0.05, abs=5e-3)
+
+
+def by_tile(seen: Floats) -> tuple[Floats]:
+    """A network whose answer depends on all of a tile, so that it counts where tiles lie."""
+    return (np.tanh(seen[..., :1]) + seen[..., 1:2].mean(axis=(1, 2), keepdims=True),)
+
+
+def picture_of(kind: str) -> Floats:
+    true, rng = scene(2, 330, 150)[..., None], np.random.default_rng(0)
+    if kind == "counted":
+        return filed((rng.poisson(true * 30) / 30).astype(np.float32))
+    pixels = noisy(np.concatenate([true, np.float32(0.9) * true, 1 - true], axis=2) if kind == "colour" else true, 0.1)
+    where = rng.uniform(size=true.shape)
+    lost = np.where(where < 0.05, 0, np.where(where > 0.95, 1, pixels)).astype(np.float32)
+    return lost if kind == "salt and pepper" else pixels
+
+
+@pytest.mark.parametrize("kind", ["even", "counted", "colour", "salt and pepper"])
+@pytest.mark.parametrize("side", [None, (64, 64), (400, 160)])
+def test_bands_of_a_picture_are_denoised_as_the_whole(
+    kind: str, side: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = picture_of(kind)
+    denoiser = Denoiser(by_tile, side, frozenset(range(7))) if side else Denoiser()
+    whole = denoiser(pixels)
+    assert [rows for rows, _ in denoiser.bands(prepare(np.moveaxis(pixels, 2, 0)))] == [slice(0, 330)]
+    monkeypatch.setattr(denoising, "PIXELS", 60 * 150)
+    bands = [rows for rows, _ in denoiser.bands(prepare(np.moveaxis(pixels, 2, 0)))]
+    assert len(bands) > 2 or side == (400, 160), "one tile is one band"
+    assert [rows.start for rows in bands[1:]] == [rows.stop for rows in bands[:-1]]
+    assert denoiser(pixels) == pytest.approx(whole, abs=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_memory_is_the_picture_in_numbers_and_a_band(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(denoising, "PIXELS", 2**13)
+    monkeypatch.setattr(noise, "_MOST", 6_000)
+    denoiser, peaks, sizes = Denoiser(by_tile, (64, 64), frozenset(range(7))), [], ((400, 150), (1_400, 150))
+    for height, width in sizes:
+        pixels = np.repeat(noisy(scene(1, height, width)[..., None], 0.1), channels, axis=2)
+        picture = Picture(np.rint(pixels * 255).astype(np.uint8), "L" if channels == 1 else "RGB")
+        tracemalloc.start()
+        quiet = quieted(picture, denoiser)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert quiet is not picture
+    each = (peaks[1] - peaks[0]) / (1_000 * 150)
+    assert each < 5 * channels + 1, f"{each:.1f} bytes a pixel"
 
 
 def test_octaves() -> None:

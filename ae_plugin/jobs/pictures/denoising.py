@@ -131,7 +131,7 @@ def _planes(
     parts, levels = [], []
     for picture in chosen:
         ready = prepare(np.moveaxis(seen(picture, channels), 2, 0))
-        planes = np.moveaxis(ready.planes, 0, 2)
+        planes = np.moveaxis(ready.planes(), 0, 2)
         shifted = planes[side[0] // 3 :, side[1] // 3 :]
         fits = shifted.shape[0] >= side[0] and shifted.shape[1] >= side[1]
         tiles = np.concatenate([cut(part, side)[0] for part in ([planes, shifted] if fits else [planes])])
