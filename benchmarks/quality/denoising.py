@@ -135,8 +135,8 @@ def train_on(data: Path, work: Path, level: int) -> Denoiser:
         pipeline = Pipeline.model_validate(
             {"name": "kodak", "source": {"uri": "kodak", "format": "images"}, "output": "out"}
         )
-        planes = learn_planes(learnt, held, (64, 64), 1)
-        found = fit_denoiser(pipeline, planes, (64, 64), kept / "checkpoint", None)
+        shown = [(one, part is held) for part in (learnt, held) for one in part]
+        found = fit_denoiser(pipeline, learn_planes(shown, len(shown), 1), kept / "checkpoint", None)
         print(f"noise of {level}: {time.perf_counter() - started:.0f} s; {found.notes}", flush=True)
         (kept / "network.tflite").write_bytes(found.flat)
         (kept / "card.json").write_text(json.dumps({"side": found.side, "gains": found.gains}))

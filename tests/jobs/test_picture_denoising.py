@@ -14,10 +14,11 @@ from PIL import Image
 from ae_plugin.config import Pipeline
 from ae_plugin.core.denoising import SEEN, Denoiser, quieted
 from ae_plugin.core.noise import Noise
-from ae_plugin.core.pictures import decode
+from ae_plugin.core.pictures import Picture, decode
 from ae_plugin.core.repair import mend
 from ae_plugin.core.values import Floats
-from ae_plugin.jobs.pictures.denoising import fit_denoiser
+from ae_plugin.jobs.pictures import denoising
+from ae_plugin.jobs.pictures.denoising import fit_denoiser, learn_planes
 from ae_plugin.jobs.pictures.history import learn_picture_history
 from ae_plugin.jobs.pictures.versions import DENOISER, PictureVersion, load_picture_version
 from ae_plugin.jobs.promote import promote
@@ -27,7 +28,7 @@ from ae_plugin.models.denoising import Denoising
 from ae_plugin.runtime.litert import LiteDenoiser
 from ae_plugin.schemas import TrainReport
 from ae_plugin.store.registry import Registry
-from tests.core.scenes import noisy, psnr
+from tests.core.scenes import noisy, psnr, scene
 
 SIDE, LEVEL = 40, 0.14
 
@@ -107,11 +108,35 @@ def test_pictures_of_any_one_size_can_be_learned_from(
     assert history.planes.train[0].shape[1:] == wanted
     seen, _, weights = Denoising(history.planes.train, history.planes.validation, 1.0).draw(np.random.default_rng(0), 4)
     assert seen.shape[1:3] == wanted and weights.max() > 0
-    found = fit_denoiser(pipeline, history.planes, history.side, tmp_path / "checkpoint", None)
+    found = fit_denoiser(pipeline, history.planes, tmp_path / "checkpoint", None)
     network = LiteDenoiser(found.flat, side=wanted, seen=SEEN)
     denoiser = Denoiser(network, found.side, frozenset(range(7)))
     spoilt = noisy(np.tile(bars(500), (2, 2))[:height, :width], LEVEL, 500)[..., None]
     assert denoiser(spoilt, Noise(LEVEL**2, 0.0)).shape == (height, width, 1)
+
+
+def test_noise_is_learned_from_pictures_as_they_came_whatever_they_are_scaled_to(bench: Noisy) -> None:
+    as_it_is = bench.pipeline
+    history = learn_picture_history(as_it_is)
+    scaled = as_it_is.model_copy(update={"model": as_it_is.model.model_copy(update={"image_size": 20})})
+    smaller = learn_picture_history(scaled)
+    assert history.side == (SIDE, SIDE) and smaller.side == (20, 20) and smaller.train.shape[1:3] == (20, 20)
+    assert history.planes is not None and smaller.planes is not None
+    assert np.median(history.planes.train[1]) == pytest.approx(LEVEL, rel=0.2)
+    for one, other in (
+        (history.planes.train, smaller.planes.train),
+        (history.planes.validation, smaller.planes.validation),
+    ):
+        assert all(np.array_equal(*both) for both in zip(one, other, strict=True))
+
+
+def test_of_large_pictures_a_piece_is_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(denoising, "PIECE", 128)
+    large = Picture(np.rint(noisy(scene(0, 300, 400), LEVEL) * 255).astype(np.uint8)[..., None], "L")
+    found = learn_planes([(large, False), (large, False), (large, True)], 3, 1)
+    assert found.train[0].shape == (2 * 13, 64, 64) and found.validation[0].shape == (13, 64, 64) and not found.whole
+    assert not np.array_equal(found.train[0][:13], found.train[0][13:]), "from anywhere in it"
+    assert found.train[1] == pytest.approx(LEVEL, rel=0.2)
 
 
 def pixels(path: Path) -> Floats:
@@ -183,7 +208,6 @@ def test_a_version_trained_to_repair_has_no_such_network_and_shrinks_alone(bench
 
 def test_a_picture_is_completed_by_what_history_holds(bench: Noisy) -> None:
     from ae_plugin.core.completion import complete
-    from ae_plugin.core.pictures import Picture
 
     true = bars(700)[..., None]
     known = np.random.default_rng(0).uniform(size=(SIDE, SIDE)) < 0.1
@@ -192,3 +216,8 @@ def test_a_picture_is_completed_by_what_history_holds(bench: Noisy) -> None:
     assert np.array_equal(found.pixels[known], picture.pixels[known])
     smooth = complete(true, known)
     assert psnr(found.pixels.astype(np.float32) / 255, true) > psnr(smooth, true) + 2
+    scaled = replace(bench.version, card=bench.version.card.model_copy(update={"image_size": 2 * SIDE}))
+    alone = np.rint(complete(picture.pixels.astype(np.float32) / 255, known) * 255)
+    assert np.array_equal(scaled.complete(picture, known).pixels, alone), (
+        "of scaled pictures history knows another size"
+    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,14 @@ from ae_plugin.config import Pipeline
 from ae_plugin.core.denoising import BLOCK, SEEN, gains, prepare
 from ae_plugin.core.laid import seen
 from ae_plugin.core.pictures import Picture
-from ae_plugin.core.tiles import SIDE, cut
-from ae_plugin.core.values import Floats, evenly_spaced
+from ae_plugin.core.tiles import cut, side_for
+from ae_plugin.core.values import Floats
 
 log = logging.getLogger(__name__)
 MOST_PICTURES = 512
+"""To learn from, and as many to validate with."""
+PIXELS, PIECE = 2**26, 1_024
+"""Pixels of all of them, and of a piece's side."""
 TILE_BYTES = 128 * 2**20
 EVEN, FEWEST = 8, 16
 """Sides of its tiles are multiples of the first, and no less than the second."""
@@ -33,11 +37,19 @@ class Planes:
         train: float32 [n, h, w], and the level of the noise in each, [n].
         validation: the same of other pictures.
         spread: what noise of a picture is multiplied by in its planes.
+        whole: whether each is one of a whole picture.
     """
 
     train: tuple[Floats, Floats]
     validation: tuple[Floats, Floats]
     spread: float
+    whole: bool
+
+    @property
+    def side(self) -> tuple[int, int]:
+        """(h, w) of the tiles."""
+        _, height, width = self.train[0].shape
+        return height, width
 
 
 @dataclass(frozen=True)
@@ -57,26 +69,27 @@ class TrainedDenoiser:
         return [f"denoising: on held-out tiles the network is better than shrinkage, by noise level: {each}"]
 
 
-def learn_planes(
-    train: Sequence[Picture], validation: Sequence[Picture], side: tuple[int, int], channels: int
-) -> Planes:
+def learn_planes(pictures: Iterable[tuple[Picture, bool]], count: int, channels: int) -> Planes:
     """Make planes of pictures, as many tiles of each as fit the budget together.
 
     Args:
-        train: pictures to learn from.
-        validation: others.
-        side: (h, w) of the tiles of the first lesson.
+        pictures: as they came, and whether each is held out to validate with.
+        count: how many they are at most; of large ones a piece is enough.
         channels: 1 or 3.
     """
-    rng, own = np.random.default_rng(13), _own(side)
-    learn, held = (_planes(pictures, own, channels, rng) for pictures in (train, validation))
-    return Planes(learn, held, float(1 / np.sqrt(channels)))
+    rng, longest = np.random.default_rng(13), min(isqrt(PIXELS // count), PIECE)
+    parts: tuple[list[Picture], list[Picture]] = [], []
+    for picture, held_out in pictures:
+        parts[held_out].append(_piece(picture, longest, rng))
+    sizes = {(picture.pixels.shape[0], picture.pixels.shape[1]) for part in parts for picture in part}
+    side = side_for(sizes)
+    learn, held = (_planes(part, _own(side), channels, rng) for part in parts)
+    return Planes(learn, held, float(1 / np.sqrt(channels)), whole=sizes == {side})
 
 
 def fit_denoiser(
     pipeline: Pipeline,
     planes: Planes,
-    side: tuple[int, int],
     checkpoint: Path,
     on_progress: Callable[[int, int], None] | None,
 ) -> TrainedDenoiser:
@@ -85,7 +98,6 @@ def fit_denoiser(
     Args:
         pipeline: its seed and steps.
         planes: to learn from.
-        side: (h, w) of the tiles of the first lesson.
         checkpoint: folder.
         on_progress: called with (step, steps).
     """
@@ -95,12 +107,12 @@ def fit_denoiser(
     from ae_plugin.runtime.litert import LiteDenoiser
 
     seed = pipeline.model.seed
-    own = _own(side)
+    own = planes.side
     model, lesson = denoising.build(own, seed), denoising.Denoising(planes.train, planes.validation, planes.spread)
     budget = denoising.budget(own, pipeline.train.steps)
     log.info("training to denoise on %d tiles, %d steps", len(planes.train[0]), budget.steps)
     train(model, lesson, budget, seed, checkpoint, on_progress)
-    large = (LARGE, LARGE) if side == (SIDE, SIDE) else own
+    large = own if planes.whole else (LARGE, LARGE)
     whole = denoising.build(large, seed)
     whole.set_weights(model.get_weights())
 
@@ -116,17 +128,29 @@ def fit_denoiser(
     return TrainedDenoiser(flat, large, better)
 
 
+def _piece(picture: Picture, longest: int, rng: np.random.Generator) -> Picture:
+    """A piece from anywhere in a picture, of so many pixels a side; the picture itself where it is not larger."""
+    height, width, _ = picture.pixels.shape
+    if height <= longest and width <= longest:
+        return picture
+    top, left = (int(rng.integers(0, max(length - longest, 0) + 1)) for length in (height, width))
+    return replace(picture, pixels=picture.pixels[top : top + longest, left : left + longest].copy())
+
+
 def _own(side: tuple[int, int]) -> tuple[int, int]:
-    """The (h, w) of its tiles: the network halves them twice, and its lesson leaves out what is near their edges."""
+    """The (h, w) of its tiles: the network halves them twice, and its lesson leaves out what is near their edges.
+
+    Args:
+        side: (h, w) of the tiles that such pictures are cut into by other networks.
+    """
     height, width = (max(-(-length // EVEN) * EVEN, FEWEST) for length in side)
     return height, width
 
 
 def _planes(
-    pictures: Sequence[Picture], side: tuple[int, int], channels: int, rng: np.random.Generator
+    chosen: Sequence[Picture], side: tuple[int, int], channels: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
     most = max(TILE_BYTES // (side[0] * side[1] * 4), 1)
-    chosen = [pictures[i] for i in evenly_spaced(len(pictures), MOST_PICTURES)]
     each = max(most // len(chosen), 1)
     parts, levels = [], []
     for picture in chosen:

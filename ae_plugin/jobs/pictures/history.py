@@ -12,6 +12,7 @@ import pyarrow as pa
 from ae_plugin.config import Pipeline
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.laid import Laid
+from ae_plugin.core.neighbours import Indices
 from ae_plugin.core.pca import Pca
 from ae_plugin.core.pictures import Picture, scaled
 from ae_plugin.core.tiles import side_for
@@ -21,7 +22,7 @@ from ae_plugin.engines.sample import Marked
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.feedback import honoured
 from ae_plugin.jobs.history import beyond, copies_of, training_partitions
-from ae_plugin.jobs.pictures.denoising import Planes, learn_planes
+from ae_plugin.jobs.pictures.denoising import MOST_PICTURES, Planes, learn_planes
 from ae_plugin.schemas import FeedbackUse
 from ae_plugin.store.files import SourceFile
 
@@ -135,9 +136,7 @@ def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
         counts=(len(train), len(validation), len(calibration)),
         feedback=said.use.model_copy(update={"false_alarms": trained, "copies": copies}),
         notes=beyond(said.use, trained),
-        planes=learn_planes(train + calibration, validation, side, channels)
-        if pipeline.score.denoise == "full"
-        else None,
+        planes=_planes(pipeline, readers, found, parts, channels) if pipeline.score.denoise == "full" else None,
     )
 
 
@@ -154,6 +153,24 @@ def _readers(groups: dict[str, list[SourceFile]]) -> list[PictureReader]:
             what = f"has pictures in column {reader.image!r}, and older partitions in {readers[0].image!r}"
             raise DataError(what, where=reader.files[0].uri, mend="Call it the same in all partitions")
     return readers
+
+
+def _planes(
+    pipeline: Pipeline,
+    readers: Sequence[PictureReader],
+    found: Sequence[tuple[int, Picture]],
+    parts: Sequence[Indices],
+    channels: int,
+) -> Planes:
+    """To learn denoising from. Noise is taken out of pictures as they come, so that scaled ones are read anew."""
+    calibration, validation, train = parts
+    learn, held = (part[evenly_spaced(len(part), MOST_PICTURES)] for part in (np.r_[train, calibration], validation))
+    held_out = {found[i][0]: own is held for own in (learn, held) for i in own}
+    came = decoded_at(readers, set(held_out)) if pipeline.model.longest else found
+    chosen = (
+        (picture, held_out[place]) for place, picture in came if place in held_out and isinstance(picture, Picture)
+    )
+    return learn_planes(chosen, len(held_out), channels)
 
 
 def _origins(readers: dict[str, PictureReader], rows: Sequence[int], places: Sequence[int]) -> list[Origin]:

@@ -59,7 +59,7 @@ def train_pictures(pipeline: Pipeline, on_progress: Callable[[int, int], None] |
         job = _fit(pipeline, history, checkpoint, on_progress)
         denoiser = None
         if history.planes is not None:
-            denoiser = fit_denoiser(pipeline, history.planes, history.side, checkpoint / "denoiser", on_progress)
+            denoiser = fit_denoiser(pipeline, history.planes, checkpoint / "denoiser", on_progress)
         contaminated = pipeline.train.contamination != 0
         reference, verdicts = fit_and_judge(
             job.network,

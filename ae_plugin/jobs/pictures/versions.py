@@ -118,8 +118,9 @@ class PictureVersion:
             picture: of any size and mode; what it holds where nothing is known does not matter.
             known: bool [H, W].
         """
-        pixels = to_float(picture)
-        pixels[..., :3] = complete(pixels[..., :3], known, self.whole, self.card.side)
+        pixels, longest = to_float(picture), self.card.image_size
+        whole = self.whole if longest in (None, max(known.shape)) else None  # scaled pictures tell nothing of others
+        pixels[..., :3] = complete(pixels[..., :3], known, whole, self.card.side)
         return replace(picture, pixels=from_float(pixels, picture))
 
 
