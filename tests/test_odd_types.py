@@ -278,3 +278,9 @@ def test_a_path_names_a_model_as_text_does(shop: Shop) -> None:
 def test_a_frame_that_arrow_cannot_hold_is_one_line(shop: Shop, frame: pd.DataFrame) -> None:
     with pytest.raises(DataError, match="not a table that Arrow can hold"):
         ae_plugin.load(shop.output).score(frame)
+
+
+@pytest.mark.parametrize("given", [["a.png", "b.png"], "orders.parquet", {"quantity": [1]}])
+def test_what_is_no_table_is_one_line(shop: Shop, given: object) -> None:
+    with pytest.raises(DataError, match=f"a {type(given).__name__} is no table"):
+        ae_plugin.load(shop.output).score(given)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from ae_plugin.core.regions import Region, regions
 from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.jobs.score import score
 from ae_plugin.picture_detector import PictureDetector
-from tests.boards import BROKEN, SIDE, as_table, board, good, put_day, scratched, written
+from tests.boards import BROKEN, SIDE, as_table, board, good, png, put_day, scratched, written
 from tests.conftest import Trained
 from tests.shop import FRESH, day
 
@@ -158,6 +158,15 @@ def test_denoised_tables_keep_their_schema(detector: PictureDetector, files: dic
     pd.testing.assert_frame_equal(frame, before)
     assert list(again["image"]) == [cell["bytes"] for cell in found["image"].to_pylist()]
     assert list(again["image"]) != list(frame["image"])
+
+
+def test_pictures_of_several_frames_are_passed_on_as_they_are(detector: PictureDetector) -> None:
+    frames = [Image.fromarray(board(seed, scratched=True)) for seed in range(3)]
+    stream = io.BytesIO()
+    frames[0].save(stream, "TIFF", save_all=True, append_images=frames[1:])
+    single = png(board(0, scratched=True))
+    assert detector.denoise([stream.getvalue(), single]) == [stream.getvalue(), detector.denoise([single])[0]]
+    assert detector.denoise([single]) != [single], "it is the frames that make the difference"
 
 
 def test_a_picture_is_completed_in_kind(detector: PictureDetector, files: dict[str, bytes], tmp_path: Path) -> None:

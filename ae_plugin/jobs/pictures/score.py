@@ -135,9 +135,7 @@ class PictureRun(Run):
         return found
 
     def _repaired(self, picture: Picture, scored: ScoredPicture) -> bytes | None:
-        """The picture, repaired; None where nothing is to be changed, or further frames would be lost."""
-        if not picture.single:
-            return None
+        """The picture, repaired; None where nothing is to be changed."""
         pixels = self.version.mended(picture, scored, full=self.pipeline.score.denoise == "full")
         if np.array_equal(pixels, picture.pixels):
             return None

@@ -97,13 +97,15 @@ class PictureVersion:
     schema: pa.Schema
 
     def mended(self, picture: Picture, scored: ScoredPicture, *, full: bool) -> Pixels:
-        """A picture's pixels with wrong ones repaired.
+        """A picture's pixels with wrong ones repaired; as they are where there are further frames, which would be lost.
 
         Args:
             picture: as it came.
             scored: what came of it; it says which pixels are wrong, since the limit is one of pictures as they come.
             full: take the noise out of the whole picture too.
         """
+        if not picture.single:
+            return picture.pixels
         quiet, wrong = quieted(picture, self.denoiser) if full else picture, self.scorer.mask(scored.heat)
         if not wrong.any():
             return quiet.pixels
