@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ae_plugin.core.picture_guard import FEW
+from ae_plugin.core.picture_guard import GROUPS
 from ae_plugin.errors import UnfamiliarError
 from ae_plugin.jobs.due import due, runs
 from ae_plugin.jobs.score import score
@@ -284,7 +284,7 @@ def of_boards(shop: Shop, files: dict[str, bytes]) -> RunRecord:
 
 
 @pytest.mark.parametrize("make", [lying, checks], ids=["of equal size and colours", "of equal size"])
-@pytest.mark.parametrize("count", [FEW, 32, 100])
+@pytest.mark.parametrize("count", [GROUPS[0], GROUPS[1], 100])
 def test_another_kind_of_picture_is_refused_with_its_reason(
     boards: Trained, tmp_path: Path, make: Callable[[int], np.ndarray], count: int
 ) -> None:
