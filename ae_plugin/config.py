@@ -117,7 +117,19 @@ class Model(_Section):
         return None if self.image_size == "auto" else self.image_size
 
 
-class Train(_Section):
+class _Work(_Section):
+    """Where the tasks that take long run."""
+
+    queue: str | None = Field(None, min_length=1, description="Airflow queue of the task; absent: the default one.")
+    pool: str | None = Field(None, min_length=1, description="Airflow pool of the task; absent: the default one.")
+
+    @property
+    def where(self) -> dict[str, str]:
+        """Arguments of an operator: queue and pool, where they are given."""
+        return self.model_dump(include={"queue", "pool"}, exclude_none=True)
+
+
+class Train(_Work):
     """When to train, and on what."""
 
     schedule: str | None = Field(None, description="Cron expression of the train DAG; absent: by hand only.")
@@ -160,7 +172,7 @@ class Train(_Section):
         return value if value is None else str(value)
 
 
-class Score(_Section):
+class Score(_Work):
     """When to score, how many false alarms to accept, and what to write."""
 
     schedule: str | None = Field(

@@ -88,7 +88,9 @@ def train_dag(pipeline: Pipeline, path: str) -> DAG:
     """Train -> (approve ->) promote."""
     doc = f"Trains on `{pipeline.source.uri}`, then promotes the new version when it passes the gate."
     with _dag(pipeline, "train", pipeline.train.schedule, doc) as dag:
-        last: Any = TrainAutoencoderOperator(task_id="train", pipeline=path, execution_timeout=TRAIN_TIMEOUT)
+        last: Any = TrainAutoencoderOperator(
+            task_id="train", pipeline=path, execution_timeout=TRAIN_TIMEOUT, **pipeline.train.where
+        )
         if pipeline.promote == "approval":
             last = last >> _approval(pipeline)
         if pipeline.promote != "never":
@@ -126,6 +128,7 @@ def score_dag(pipeline: Pipeline, path: str) -> DAG:
             map_index_template="{{ task.partition | join(', ') | truncate(60) }}",
             max_active_tis_per_dag=4,
             outlets=[scores_asset(name), denoised_asset(name)],
+            **pipeline.score.where,
         ).expand(partition=discover.output)
         summary = SummarizeRunsOperator(
             task_id="summary",

@@ -270,6 +270,7 @@ def test_models_are_listed_with_their_pointers(shop: Shop, registry: Registry) -
 
 PROMOTES = """
 import sys
+from collections import defaultdict
 from types import SimpleNamespace
 from ae_plugin import config
 from ae_plugin.provider.dag_factory import train_dag
@@ -278,7 +279,10 @@ dag = train_dag(config.load(sys.argv[1]), sys.argv[1])
 reports = {"train": {"model_version": sys.argv[2]}}
 task = dag.get_task("promote")
 task.render_template_fields({"ti": SimpleNamespace(xcom_pull=lambda task_ids: reports[task_ids])})
-print(task.execute({})["champion"])
+events = defaultdict(lambda: SimpleNamespace(extra={}))
+print(task.execute({"outlet_events": events})["champion"])
+(event,) = events.values()
+assert event.extra["model_version"] == sys.argv[2] and event.extra["forced"] is False, event
 """
 
 
