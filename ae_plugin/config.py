@@ -7,7 +7,7 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -207,6 +207,28 @@ class Score(_Work):
         return value if value in (None, "asset") else check_cron(str(value))
 
 
+AlertEvent: TypeAlias = Literal["anomalies_above", "unfamiliar", "not_promoted"]
+
+
+class Alert(_Section):
+    """Whom Airflow tells of what."""
+
+    when: list[AlertEvent] = Field(min_length=1, description="Of what: see the guide.")
+    above: float | None = Field(
+        None, gt=0, lt=1, description="`anomalies_above`: the share of a partition's rows from which on."
+    )
+    notifier: str = Field(
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$", description="Import path of a notifier of Airflow's."
+    )
+    args: dict[str, Any] = Field(default_factory=dict, description="Its arguments.")
+
+    @model_validator(mode="after")
+    def _share(self) -> Alert:
+        if ("anomalies_above" in self.when) != (self.above is not None):
+            raise ValueError("above goes with anomalies_above: give both or none")
+        return self
+
+
 class Pipeline(_Section):
     """One pipeline: a source, a model, a schedule, an output."""
 
@@ -221,6 +243,7 @@ class Pipeline(_Section):
         "auto",
         description="`auto`: promote when the gate passes. `approval`: wait for a person. `never`: only by hand.",
     )
+    alerts: list[Alert] = Field(default_factory=list, description="Whom Airflow tells of what.")
     output: str = Field(description="Folder (or URI) for every output of this pipeline, its models included.")
 
     _uri = field_validator("output")(check_uri)

@@ -44,6 +44,7 @@ DEFAULTS = {
     "score.cells": "flagged",
     "score.denoise": "repair",
     "promote": "auto",
+    "alerts": [],
 }
 
 GOOD: dict[str, list[Any]] = {
@@ -74,6 +75,11 @@ GOOD: dict[str, list[Any]] = {
     "score.cells": ["flagged", "all"],
     "score.denoise": ["repair", "full"],
     "promote": ["auto", "approval", "never"],
+    "alerts": [
+        [],
+        [{"when": ["unfamiliar"], "notifier": "a.B"}],
+        [{"when": ["anomalies_above", "not_promoted"], "above": 0.1, "notifier": "a.b.C", "args": {"to": "x"}}],
+    ],
     "output": ["out", "s3://lake/out", "/abs/out"],
 }
 
@@ -106,6 +112,18 @@ BAD: dict[str, list[Any]] = {
     "score.cells": ["some", "", None, True],
     "score.denoise": ["both", "", None, True],
     "promote": ["always", "", None, True],
+    "alerts": [
+        "unfamiliar",
+        [{"when": ["unfamiliar"]}],
+        [{"when": [], "notifier": "a.B"}],
+        [{"when": ["late"], "notifier": "a.B"}],
+        [{"when": ["unfamiliar"], "notifier": "B"}],
+        [{"when": ["unfamiliar"], "notifier": "a.B; import os"}],
+        [{"when": ["anomalies_above"], "notifier": "a.B"}],
+        [{"when": ["anomalies_above"], "above": 1.5, "notifier": "a.B"}],
+        [{"when": ["unfamiliar"], "above": 0.1, "notifier": "a.B"}],
+        [{"when": ["unfamiliar"], "notifier": "a.B", "to": "x"}],
+    ],
     "output": ["", "  ", "../out", "orders", "orders/", "orders/out", "./orders", ".", None, 3],
 }
 
@@ -160,6 +178,8 @@ def test_defaults(key: str) -> None:
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in GOOD.items() for value in values])
 def test_values_that_are_allowed(key: str, value: Any) -> None:
     found = value_of(Pipeline.model_validate(changed(key, value)), key)
+    if key == "alerts":
+        found = [alert.model_dump(exclude_unset=True) for alert in found]
     listed = key in ("source.partition_by", "source.keys", "source.exclude") and isinstance(value, str)
     assert found == ([value] if listed else value)
 

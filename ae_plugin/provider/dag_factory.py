@@ -13,6 +13,7 @@ from airflow.sdk import DAG, AssetAny, TriggerRule, XComArg
 from ae_plugin import config
 from ae_plugin.config import Pipeline
 from ae_plugin.errors import ConfigError
+from ae_plugin.provider.alerts import check_alerts
 from ae_plugin.provider.assets import denoised_asset, model_asset, scores_asset, source_asset
 from ae_plugin.provider.operators import (
     OUTCOMES,
@@ -55,7 +56,11 @@ def pipeline_dags(pipeline: Pipeline, path: str) -> dict[str, DAG]:
     Args:
         pipeline: from `config.load`.
         path: of its YAML; tasks read it anew when they run.
+
+    Raises:
+        ConfigError: an alert names no notifier.
     """
+    check_alerts(pipeline)
     built = (train_dag(pipeline, path), score_dag(pipeline, path))
     return {dag.dag_id: dag for dag in built}
 
@@ -132,6 +137,7 @@ def score_dag(pipeline: Pipeline, path: str) -> DAG:
         ).expand(partition=discover.output)
         summary = SummarizeRunsOperator(
             task_id="summary",
+            pipeline=path,
             groups=discover.output,
             outcomes=XComArg(score, key=OUTCOMES),
             trigger_rule=TriggerRule.ALL_DONE,

@@ -11,6 +11,7 @@ from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from ae_plugin.errors import NoChampionError, UnfamiliarError, UserError
+from ae_plugin.provider.alerts import tell
 
 if TYPE_CHECKING:
     from ae_plugin.jobs.several import Several
@@ -103,10 +104,12 @@ class PromoteModelOperator(_PipelineOperator):
         from ae_plugin.jobs.promote import promote
 
         with one_line():
-            record = promote(self._loaded(), self.version, force=self.force, by="airflow")
+            pipeline = self._loaded()
+            record = promote(pipeline, self.version, force=self.force, by="airflow")
         for reason in record.reasons:
             self.log.info("%s", reason)
         if not record.promoted:
+            tell(pipeline, context, "not_promoted", {self.version or "the challenger": "; ".join(record.reasons)})
             # Skipped, so that no asset event wakes the score DAG.
             raise AirflowSkipException(f"not promoted (champion: {record.champion or 'none'})")
         told = {"model_version": record.champion, "previous": record.previous, "forced": record.forced}
@@ -185,7 +188,8 @@ def _outcomes(done: Several, refusal: str) -> dict[str, dict[str, Any]]:
     outcomes: dict[str, dict[str, Any]] = {}
     for name, run in done.scored.items():
         says = f"{run.rows} {unit(run)}s, {run.anomalies} anomalies, {mended(run)}, {run.guard.verdict}"
-        outcomes[name] = {"outcome": "scored", "says": says, "rows": run.rows, "anomalies": run.anomalies}
+        counts = {"rows": run.rows, "anomalies": run.anomalies, "verdict": run.guard.verdict}
+        outcomes[name] = {"outcome": "scored", "says": says, **counts}
     outcomes |= {name: {"outcome": refusal, "says": str(error)} for name, error in done.refused.items()}
     return outcomes | {name: {"outcome": "failed", "says": str(error)} for name, error in done.failed.items()}
 
@@ -193,21 +197,23 @@ def _outcomes(done: Several, refusal: str) -> dict[str, dict[str, Any]]:
 class SummarizeRunsOperator(BaseOperator):
     """Say what the score tasks of this run did; fails when a partition was not scored, unless it was set aside.
 
-    It goes by what those tasks did, not by what is due now: a partition that changes meanwhile is for the next run.
+    It goes by what those tasks did, not by what is due now: a partition that changes meanwhile is for the next run. The
+    pipeline's alerts are told of partitions that are unfamiliar or hold many anomalies.
 
     Args:
         groups: lists of partitions, from `DiscoverPartitionsOperator`.
         outcomes: `.output["outcomes"]` of the `ScorePartitionOperator`, mapped or not.
+        pipeline: a YAML's path, or its name in dags/pipelines/; without it nobody is alerted.
     """
 
-    template_fields: Sequence[str] = ("groups", "outcomes")
+    template_fields: Sequence[str] = ("groups", "outcomes", "pipeline")
     ui_color = _PipelineOperator.ui_color
 
-    def __init__(self, *, groups: Any, outcomes: Any, **kwargs: Any) -> None:
+    def __init__(self, *, groups: Any, outcomes: Any, pipeline: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.groups, self.outcomes = groups, outcomes
+        self.groups, self.outcomes, self.pipeline = groups, outcomes, pipeline
 
-    def execute(self, context: Any) -> dict[str, Any]:  # noqa: ARG002, D102
+    def execute(self, context: Any) -> dict[str, Any]:  # noqa: D102
         if self.groups is None:
             raise AirflowFailException("the partitions could not be listed: see the task discover")
         wanted = [partition for group in self.groups for partition in group]
@@ -220,9 +226,31 @@ class SummarizeRunsOperator(BaseOperator):
             found = known.get(name, lost)
             by_outcome[found["outcome"]].append(name or "the source")
             self.log.info("%s: %s, %s", name or "the source", found["outcome"], found["says"])
+        self._alert(context, {name or "the source": known.get(name, lost) for name in wanted})
         for outcome in ("failed", "refused"):
             if names := by_outcome[outcome]:
                 raise AirflowFailException(f"{outcome}: {', '.join(names)}; the rest was scored or set aside")
         scored = [known[name] for name in wanted if known[name]["outcome"] == "scored"]
         counts = {figure: sum(run[figure] for run in scored) for figure in ("rows", "anomalies")}
         return {"partitions": len(scored), "quarantined": len(by_outcome["quarantined"]), **counts}
+
+    def _alert(self, context: Any, found: dict[str, dict[str, Any]]) -> None:
+        if self.pipeline is None:
+            return
+        with one_line():
+            from ae_plugin import config
+
+            pipeline = config.load(self.pipeline)
+        strange = {
+            name: one["says"]
+            for name, one in found.items()
+            if one["outcome"] in ("quarantined", "refused") or one.get("verdict") == "unfamiliar"
+        }
+        tell(pipeline, context, "unfamiliar", strange)
+        for share in {alert.above for alert in pipeline.alerts if alert.above is not None}:
+            many = {
+                name: one["says"]
+                for name, one in found.items()
+                if one["outcome"] == "scored" and one["anomalies"] > share * one["rows"]
+            }
+            tell(pipeline, context, "anomalies_above", many, above=share)

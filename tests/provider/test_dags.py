@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 
 from ae_plugin.jobs.due import due
 from tests.conftest import Trained
 from tests.running import ROOT
-from tests.shop import FRESH, Shop, day
+from tests.shop import FRESH, Shop, day, make_orders, spoil, write_day
 
 DAGS = '''
 import datetime
@@ -26,7 +27,7 @@ import json
 import os
 
 import fsspec
-from airflow.sdk import task
+from airflow.sdk import BaseNotifier, task
 from fsspec.implementations.local import LocalFileSystem
 
 from ae_plugin import config
@@ -55,6 +56,23 @@ class Flaky(LocalFileSystem):
 
 
 fsspec.register_implementation("flaky", Flaky, clobber=True)
+
+
+class Told(BaseNotifier):
+    """Writes what it is told to a file."""
+
+    template_fields = ("text",)
+
+    def __init__(self, path, text):
+        super().__init__()
+        self.path, self.text = path, text
+
+    def notify(self, context):
+        if self.path == "nowhere":
+            raise OSError("nobody listens")
+        with open(self.path, "a") as file:
+            file.write(self.text + chr(10))
+
 
 
 @task(trigger_rule="all_done")
@@ -89,7 +107,7 @@ initdb()
 import dags
 
 found = {}
-for name in ("broken", "changing", "flaky"):
+for name in ("broken", "changing", "flaky", "alerted"):
     print(f"RUN {name}", flush=True)
     run = getattr(dags, f"{name}__score").test()
     tasks = {(t.task_id, t.map_index): (str(t.state), t.try_number) for t in run.get_task_instances()}
@@ -113,18 +131,39 @@ def file_of(shop: Shop, number: int) -> Path:
     return next((shop.source / f"date={day(number)}").iterdir())
 
 
+def tell_all(shop: Shop, path: Path) -> None:
+    """One day with many anomalies and one of another kind; a file is told of both, and nobody of more than 90%."""
+    write_day(shop.source, FRESH, spoil(make_orders(300, day(FRESH))))
+    strange = make_orders(300, day(FRESH + 1))
+    for name in ("quantity", "weight", "rating"):
+        column = pc.add(strange[name].cast("float64"), 1e6).cast(strange.schema.field(name).type, safe=False)
+        strange = strange.set_column(strange.schema.get_field_index(name), strange.schema.field(name), column)
+    write_day(shop.source, FRESH + 1, strange)
+    text = "{{ alert.event }} of {{ alert.pipeline }} in {{ ti.task_id }}: {{ alert.says }} {{ alert.about }}"
+    alerts: list[dict[str, Any]] = [
+        {"when": ["unfamiliar"], "notifier": "dags.Told", "args": {"path": "nowhere", "text": "x"}},
+        {"when": ["unfamiliar"], "notifier": "dags.Told", "args": {"path": str(path), "text": text}},
+    ]
+    for above in (0.05, 0.9):
+        args = {"path": str(path), "text": f"{above}: {text}"}
+        alerts.append({"when": ["anomalies_above"], "above": above, "notifier": "dags.Told", "args": args})
+    shop.set(alerts=alerts)
+
+
 @pytest.fixture(scope="module")
 def answers(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Three score runs: one partition is broken; the source changes meanwhile; the store fails once."""
     root = tmp_path_factory.mktemp("dags")
-    shops = {name: trained.shop.copy(root / name).set(name=name) for name in ("broken", "changing", "flaky")}
+    shops = {name: trained.shop.copy(root / name).set(name=name) for name in ("broken", "changing", "flaky", "alerted")}
     file_of(shops["broken"], FRESH).write_bytes(b"PAR1 this is no Parquet file PAR1")
     shops["flaky"].set(source={"uri": f"flaky://{shops['flaky'].source}"}, output=str(shops["flaky"].output))
+    tell_all(shops["alerted"], root / "told")
     touched = [str(file_of(shops["changing"], number)) for number in (FRESH, FRESH + 1)]
     plan = [
         [str(shops["broken"].yaml), [], BOTH],
         [str(shops["changing"].yaml), touched, None],
         [str(shops["flaky"].yaml), [], None],
+        [str(shops["alerted"].yaml), [], None],
     ]
     (root / "dags").mkdir()
     (root / "dags/dags.py").write_text(DAGS)
@@ -173,6 +212,15 @@ def test_a_store_that_does_not_answer_is_tried_again(answers: dict[str, Any]) ->
     assert sorted(tries) == [["success", 1], ["success", 2]], "which of the two comes first is Airflow's choice"
     assert ran.tasks["summary"] == ["success", 1]
     assert "cannot be read (no answer within 60 s). Try again" in ran.log
+
+
+def test_notifiers_are_told_once_of_what_they_want_to_hear(answers: dict[str, Any]) -> None:
+    ran: Ran = answers["alerted"]
+    unfamiliar, many = (ran.shop.root.parent / "told").read_text().splitlines()
+    assert unfamiliar.startswith(f"unfamiliar of alerted in summary: {BOTH[1]}: ") and f"['{BOTH[1]}']" in unfamiliar
+    assert many.startswith(f"0.05: anomalies_above of alerted in summary: {BOTH[0]}: 300 rows, ")
+    assert "dags.Told could not tell of unfamiliar (nobody listens)" in ran.log
+    assert ran.tasks["summary"] == ["success", 1], "an alert that nobody hears undoes nothing"
 
 
 def test_a_training_that_hangs_is_ended(answers: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Where in Airflow a pipeline's tasks run."""
+"""What a pipeline's YAML says of its DAGs: where tasks run, and whom they alert."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.running import ROOT
 from tests.shop import ORDERS, Shop
@@ -22,19 +25,53 @@ print(json.dumps({task.task_id: [task.queue, task.pool] for task in tasks}))
 """
 
 
-def places(shop: Shop, root: Path) -> dict[str, list[str]]:
+BROKEN = """
+import json, sys
+from pathlib import Path
+from ae_plugin.provider.dag_factory import build_dags
+
+dags = build_dags(Path(sys.argv[1]).parent)
+print(json.dumps({name: dag.doc_md for name, dag in dags.items()}))
+"""
+
+
+def told(code: str, shop: Shop, root: Path) -> dict[str, Any]:
+    """What code says of a pipeline in a process of its own: Airflow reads its home when it is imported."""
     env = {**os.environ, "AIRFLOW_HOME": str(root / "airflow"), "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-c", PLACES, str(shop.yaml)]
-    ran = subprocess.run(words, env=env, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(shop.yaml)], env=env, capture_output=True, text=True, timeout=120
+    )
     assert ran.returncode == 0, ran.stderr[-2000:]
-    found: dict[str, list[str]] = json.loads(ran.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
     return found
 
 
 def test_long_tasks_run_where_the_pipeline_says_and_short_ones_anywhere(tmp_path: Path) -> None:
     shop = Shop(tmp_path / "shop", ORDERS).write()
-    usual = places(shop, tmp_path)
+    usual = told(PLACES, shop, tmp_path)
     assert len({tuple(place) for place in usual.values()}) == 1
     shop.set(train={"queue": "large", "pool": "few"}, score={"queue": "small", "pool": "many"})
     wanted = usual | {"train": ["large", "few"], "score": ["small", "many"]}
-    assert places(shop, tmp_path) == wanted
+    assert told(PLACES, shop, tmp_path) == wanted
+
+
+@pytest.mark.parametrize(
+    ("notifier", "args", "says"),
+    [
+        ("nowhere.Notifier", {}, "alerts[0]: nowhere.Notifier cannot be made (ModuleNotFoundError"),
+        ("airflow.sdk.Nobody", {}, "alerts[0]: airflow.sdk.Nobody cannot be made (AttributeError"),
+        ("airflow.sdk.BaseNotifier", {"to": "x"}, "alerts[0]: airflow.sdk.BaseNotifier cannot be made (TypeError"),
+        ("airflow.sdk.BaseNotifier", {}, None),
+    ],
+)
+def test_a_notifier_that_cannot_be_made_shows_when_the_dag_is_read(
+    tmp_path: Path, notifier: str, args: dict[str, str], says: str | None
+) -> None:
+    alert = {"when": ["unfamiliar"], "notifier": notifier, "args": args}
+    shop = Shop(tmp_path / "shop", ORDERS).write().set(alerts=[alert])
+    found = told(BROKEN, shop, tmp_path)
+    if says is None:
+        assert not any(name.endswith("__broken") for name in found)
+    else:
+        ((name, doc),) = found.items()
+        assert name.endswith("__broken") and says in doc
