@@ -7,7 +7,7 @@ a defect of two pixels stays one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,32 +112,6 @@ class Joined:
         for band in (self._total, self._weights):
             band[: len(band) - done] = band[done:].copy()
             band[len(band) - done :] = 0
-
-
-def through(run: Callable[[Floats], Floats], pixels: Floats, side: tuple[int, int], count: int) -> Floats:
-    """Cut a picture, run its tiles, always `count` at a time, and put what comes back together.
-
-    Args:
-        run: tiles [count, h, w, C] -> [count, h, w, D].
-        pixels: float32 [H, W, C].
-        side: (height, width) of a tile.
-        count: tiles at a time; no more of them are in memory. The last ones are filled up with zeros.
-
-    Returns:
-        float32 [H, W, D].
-    """
-    filled, where = lay(pixels, side)
-    joined: Joined | None = None
-    for start in range(0, len(where.corners), count):
-        corners = where.corners[start : start + count]
-        tiles = np.zeros((count, *side, pixels.shape[2]), np.float32)
-        for tile, (top, left) in zip(tiles, corners, strict=False):
-            tile[:] = filled[top : top + side[0], left : left + side[1]]
-        found = run(tiles)[: len(corners)]
-        joined = joined or Joined(where, found.shape[-1])
-        joined.add(found)
-    assert joined is not None
-    return joined.whole
 
 
 def grey(pixels: Floats) -> Floats:

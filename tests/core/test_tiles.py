@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ae_plugin.core.tiles import LEAST, OVERLAP, SIDE, WHOLE, Cut, Joined, cut, side_for, through
+from ae_plugin.core.tiles import LEAST, OVERLAP, SIDE, WHOLE, Cut, Joined, cut, side_for
 
 
 def join(tiles: np.ndarray, where: Cut) -> np.ndarray:
@@ -55,16 +55,3 @@ def test_where_tiles_disagree_the_middle_of_each_counts_most() -> None:
     tiles[0], tiles[1] = 0, 1
     row = join(tiles, where)[32, :, 0]
     assert row[0] == 0 and row[-1] == 1 and (np.diff(row) >= 0).all()
-
-
-@settings(deadline=None, max_examples=25)
-@given(st.integers(1, 150), st.integers(1, 150), st.integers(1, 5))
-def test_going_through_tiles_a_few_at_a_time_is_cutting_and_joining(height: int, width: int, count: int) -> None:
-    picture = np.random.default_rng(height * 1000 + width).uniform(size=(height, width, 2)).astype(np.float32)
-
-    def run(tiles: np.ndarray) -> np.ndarray:
-        assert tiles.shape == (count, 32, 32, 2)
-        return tiles.sum(axis=3, keepdims=True)
-
-    tiles, where = cut(picture, (32, 32))
-    assert np.array_equal(through(run, picture, (32, 32), count), join(tiles.sum(axis=3, keepdims=True), where))
