@@ -48,7 +48,7 @@ def export(model: keras.Model, load: Callable[[bytes], N], *arrays: Floats) -> t
     gap = max(float(np.max(np.abs(a - b) / (1 + np.abs(b)))) for a, b in zip(ours, theirs, strict=True))
     if not gap <= TOLERANCE:
         raise AeError(f"the LiteRT export differs from Keras by {gap:g}", mend="Please report this")
-    log.info("exported %d kB; LiteRT and Keras differ by at most %.1e", len(flat) // 1024, gap)
+    log.debug("exported %d kB; LiteRT and Keras differ by at most %.1e", len(flat) // 1024, gap)
     return flat, gap, network
 
 

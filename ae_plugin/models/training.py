@@ -83,6 +83,8 @@ def train(
     if checkpoint is not None and (resumed := Checkpoint.load(checkpoint)) is not None and state.fits(resumed):
         state.restore(resumed)
         log.info("resuming at step %d of %d", state.step, budget.steps)
+    else:
+        log.info("%sstep 0/%d  the first steps are compiled, and take longer", lesson.name, budget.steps)
     fixed = lesson.held_out(validation_rng(seed))
     every = max(CHUNK, budget.steps // 30 // CHUNK * CHUNK)
     start, first, saved = time.perf_counter(), state.step, time.perf_counter()
