@@ -180,6 +180,7 @@ def _card(
         partitions={name: fingerprint(files) for name, files in history.groups.items()},
         upright=scorer.reference.upright,
         far=scorer.reference.far,
+        axes=scorer.reference.kind.axes.shape[1],
         whole=whole.basis.shape[1] if whole else 0,
         denoiser=card_of(denoiser),
         versions={name: package_version(name) for name in PACKAGES},

@@ -78,6 +78,7 @@ class PictureCard(BaseModel):
     far: tuple[float, float, float, float] = Field(
         description="Distances that 25, 50, 75 and 95% of the calibration pictures' middle tiles stay within."
     )
+    axes: int = Field(ge=0, description="Directions along which it is told where pictures lie; for the guard.")
     whole: int = Field(ge=0, description="Principal components of whole pictures, to complete others by; 0: none.")
     denoiser: DenoiserCard | None = Field(None, description="None: noise is shrunk, and nothing corrects it.")
     versions: dict[str, str] = Field(description="Package -> version it was trained with.")
@@ -205,7 +206,7 @@ def _unpack(card: PictureCard, arrays: dict[str, Any]) -> PictureReference:
     wanted = shared_shapes(arrays, described, VIEWS)
     kind = {
         "kind.middle": (described,),
-        "kind.axes": (described, arrays["kind.axes"].shape[-1]),
+        "kind.axes": (described, card.axes),
         "kind.limits": (len(GROUPS),),
     }
     check_shapes(arrays, {**wanted, **kind, "calibration": (rows,), "hottest": (rows,)})
