@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -114,6 +114,16 @@ def train(
     )
 
 
+def falls(curve: Sequence[tuple[int, float, float]], fall: float) -> list[int]:
+    """Steps at which the validation loss was more than so many times the best before."""
+    found, best = [], float("inf")
+    for step, _, loss in curve:
+        if loss > fall * best:
+            found.append(step)
+        best = min(best, loss)
+    return found
+
+
 def validation_rng(seed: int) -> np.random.Generator:
     """What the held-out rows of a training are drawn with, whatever the lesson."""
     return np.random.default_rng([seed, 2**32 - 1])
@@ -154,8 +164,9 @@ class _State:
         return float(self._steps(tf.constant(rates), *stacked))
 
     def _rate(self, step: int) -> float:
-        warm = min(1.0, (step + 1) / WARM_UP)
-        return float(LEARNING_RATE * warm * 0.5 * (1 + np.cos(np.pi * step / self.budget.steps)))
+        fell = falls(self.curve, self.budget.fall)
+        warm = min(1.0, (step - (fell[-1] if fell else 0) + 1) / WARM_UP)
+        return float(LEARNING_RATE / 2 ** len(fell) * warm * 0.5 * (1 + np.cos(np.pi * step / self.budget.steps)))
 
     def _run_steps(self, rates: Any, *arrays: Any) -> Any:
         total = tf.constant(0.0)
@@ -182,8 +193,13 @@ class _State:
         self.curve.append((self.step, round(train_loss, 6), round(loss, 6)))
         if loss < self.best_loss * (1 - 1e-4):
             self.best_loss, self.best, self.patience = loss, self.model.get_weights(), 0
-        else:
-            self.patience += 1
+            return
+        self.patience += 1
+        if falls(self.curve, self.budget.fall)[-1:] == [self.step]:
+            log.info("step %d: much worse than before, back to the best so far at half the pace", self.step)
+            self.model.set_weights(self.best)
+            for variable in self.optimizer.variables:
+                variable.assign(np.zeros(variable.shape))
 
     def snapshot(self) -> Checkpoint:
         """Everything needed to go on from here."""

@@ -1,12 +1,18 @@
-"""The two lessons: what is hidden, what counts, and that each starts and goes on by itself."""
+"""The two lessons, and what training does when it falls."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ae_plugin.core.columns import NumberSpec
 from ae_plugin.core.features import Encoded, TableEncoder
+from ae_plugin.core.values import Floats
 from ae_plugin.models.budget import Budget
 from ae_plugin.models.masking import FEW_HIDDEN, VISIBLE_WEIGHT, Rows
 
@@ -43,3 +49,55 @@ def test_the_second_lesson_of_a_long_table_is_shorter() -> None:
     assert Budget.auto(1000).second == Budget.auto(1000)
     assert Budget.auto(50_000).second == Budget(1500, 256)
     assert Budget(20, 128).second.steps == 20
+
+
+class Jolted:
+    """A lesson, to predict a sum, that tells lies for a while."""
+
+    name, number = "", 0
+
+    def __init__(self, lies: range) -> None:
+        self.lies, self.drawn = lies, 0
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[Floats, ...]:
+        x, total = self.held_out(rng, count)
+        self.drawn += 1
+        return x, -9 * total if self.drawn - 1 in self.lies else total
+
+    def held_out(self, rng: np.random.Generator, count: int = 64) -> tuple[Floats, ...]:
+        x = 30 * rng.standard_normal((count, 4)).astype(np.float32)
+        return x, x.sum(axis=1, keepdims=True)
+
+    def loss(self, model: Callable[..., Any], *arrays: Any, training: bool) -> Any:
+        import keras
+
+        return keras.ops.mean(keras.ops.abs(model(arrays[0], training=training) - arrays[1]))
+
+
+def fitted(lies: range, checkpoint: Path | None = None) -> tuple[Any, Any]:
+    import keras
+
+    from ae_plugin.models.training import train
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, kernel_initializer="ones")])
+    return model, train(model, Jolted(lies), Budget(240, 16, patience=1_000, fall=3), 3, checkpoint)
+
+
+def test_a_training_that_falls_goes_back_to_the_best_and_on_at_half_the_pace() -> None:
+    from ae_plugin.models.training import falls
+
+    model, done = fitted(range(120, 140))
+    assert falls(done.curve, 3) == [140]
+    before = min(loss for step, _, loss in done.curve if step < 140)
+    after = [loss for step, _, loss in done.curve if step > 140]
+    assert after[0] < 3 * before, "at once"
+    assert done.validation_loss == pytest.approx(min(before, *after), abs=1e-5)
+    assert falls(fitted(range(0))[1].curve, 3) == []
+
+
+def test_falls_are_told_by_the_best_before() -> None:
+    from ae_plugin.models.training import falls
+
+    curve = [(20, 0.0, 1.0), (40, 0.0, 1.2), (60, 0.0, 0.5), (80, 0.0, 0.7), (100, 0.0, 0.6), (120, 0.0, 9.0)]
+    assert falls(curve, 1.25) == [80, 120]
+    assert falls([], 1.25) == falls(curve, math.inf) == []
