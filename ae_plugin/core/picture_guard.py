@@ -1,8 +1,10 @@
-"""Is this the kind of picture that the model knows? Asked of a partition, in two ways; either may refuse it.
+"""Is this the kind of picture that the model knows? Asked of a partition, in three ways; each may refuse it.
 
 A defect is a small thing: the middle one of a picture's tiles is as near to history as ever. Even if half of a
 partition were defective and far, its other half would lie among the calibration pictures: a quarter of it nearer than
 the nearest quarter of those, half nearer than half. Where significantly fewer are, it is another kind of picture.
+
+If significantly more than half are anomalous, they are not defective ones, but another kind, however near.
 
 Kinds that look alike are as near to history as its own pictures are. But they all lie to one side of it, where the good
 half of a partition lies around its middle, whatever the other half is: so the mean place of the nearer half is asked
@@ -18,7 +20,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ae_plugin.core.values import Floats, Longs
+from ae_plugin.core.values import Doubles, Floats, Longs
 from ae_plugin.schemas import GuardVerdict, Verdict
 
 LEVELS = (0.25, 0.5, 0.75, 0.95)
@@ -131,16 +133,18 @@ class PictureGuard:
         limits: of the calibration pictures, see `limits_of`.
         calibration: how many those are.
         kind: where history's pictures lie.
+        alert_rate: share of good pictures that are flagged.
     """
 
-    def __init__(self, limits: Sequence[float], calibration: int, kind: Kind) -> None:
-        self._calibration = calibration
+    def __init__(self, limits: Sequence[float], calibration: int, kind: Kind, alert_rate: float) -> None:
+        self._calibration, self._alert_rate, self._anomalies = calibration, alert_rate, 0
         self._limits, self.pictures, self._far = np.asarray(limits, np.float32), 0, np.zeros(len(LEVELS), np.int64)
         self._kind, self._every = kind, 1
         self._distances, self._places = np.zeros(0, np.float32), np.zeros((0, kind.axes.shape[1]), np.float32)
 
-    def watch(self, distances: Floats, described: Floats) -> None:
-        """Take note of pictures: their distances, float32 [n], and descriptors, [n, F]."""
+    def watch(self, distances: Floats, described: Floats, anomalies: int) -> None:
+        """Take note of pictures: their distances, float32 [n], descriptors, [n, F], and how many are flagged."""
+        self._anomalies += anomalies
         kept = np.arange(-self.pictures % self._every, len(distances), self._every)
         self.pictures += len(distances)
         self._far += (distances[:, None] > self._limits).sum(axis=0)
@@ -161,6 +165,9 @@ class PictureGuard:
         if self._luck(-1, 0) <= SURE:
             word, reasons = "drifted", [self._said(len(LEVELS) - 1)]
         others = [self._said(least)] if luck[least] <= SURE else []
+        flagged = 1 - (1 - DEFECTIVE) * (1 - self._alert_rate)
+        if binomial_tail(self._anomalies, self.pictures, flagged) <= SURE:
+            others.append(f"{self._anomalies / self.pictures:.0%} of pictures are anomalous")
         limit = max(
             (pair for pair in zip(GROUPS, self._kind.limits, strict=True) if pair[0] <= self.pictures), default=None
         )
@@ -181,10 +188,15 @@ class PictureGuard:
         How much of history stays within a limit is not known, but what calibration pictures say of it: it is a draw
         from the beta distribution of an order statistic, here its mean over `SHARES` of those.
         """
-        from scipy.special import betainc, betaincinv
+        from scipy.special import betaincinv
 
-        far, rank = int(self._far[at]), _ranks(self._calibration)[at]
-        if not far:
-            return 1.0
+        rank = _ranks(self._calibration)[at]
         within = betaincinv(rank, self._calibration + 1 - rank, (np.arange(SHARES) + 0.5) / SHARES)
-        return float(betainc(far, self.pictures - far + 1, 1 - within * (1 - defective)).mean())
+        return binomial_tail(int(self._far[at]), self.pictures, 1 - within * (1 - defective))
+
+
+def binomial_tail(count: int, pictures: int, share: Doubles | float) -> float:
+    """How likely at least so many of the pictures are something that this share of all is; its mean over shares."""
+    from scipy.special import betainc
+
+    return float(np.mean(betainc(count, pictures - count + 1, share))) if count else 1.0

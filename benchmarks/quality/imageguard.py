@@ -94,9 +94,11 @@ def version_of(pictures: Bytes, work: Path) -> PictureVersion:
 def refused(version: PictureVersion, pictures: Bytes) -> bool:
     """Whether a partition of these is unfamiliar."""
     reference = version.scorer.reference
-    guard = PictureGuard(reference.far, len(reference.calibration), reference.kind)
+    guard = PictureGuard(reference.far, len(reference.calibration), reference.kind, version.scorer.alert_rate)
     found = list(version.scorer.score([decode(png(picture)) for picture in pictures]))
-    guard.watch(np.array([one.distance for one in found], np.float32), np.stack([one.described for one in found]))
+    flagged = version.scorer.flag(np.array([one.score for one in found], np.float32))[1]
+    distances, described = np.array([one.distance for one in found]), np.stack([one.described for one in found])
+    guard.watch(distances, described, int(flagged.sum()))
     return guard.verdict().verdict == "unfamiliar"
 
 

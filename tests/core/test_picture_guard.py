@@ -9,17 +9,18 @@ from ae_plugin.core.picture_guard import GROUPS, LEVELS, MOST, Kind, PictureGuar
 from ae_plugin.core.values import Floats
 
 LIMITS = 1.0, 1.5, 2.0, 2.4
+RATE = 0.01
 NO_KIND = Kind(np.zeros(2, np.float32), np.zeros((2, 1), np.float32), (np.inf,) * len(GROUPS))
 
 
 def watching(limits: tuple[float, ...] = LIMITS) -> PictureGuard:
     """A guard that asks about distances alone."""
-    return PictureGuard(limits, 100_000, NO_KIND)
+    return PictureGuard(limits, 100_000, NO_KIND, RATE)
 
 
-def blind(distances: Floats) -> tuple[Floats, Floats]:
-    """Pictures at these distances, and no matter where."""
-    return np.asarray(distances, np.float32), np.zeros((len(distances), 2), np.float32)
+def blind(distances: Floats) -> tuple[Floats, Floats, int]:
+    """Pictures at these distances, and no matter where; none is anomalous."""
+    return np.asarray(distances, np.float32), np.zeros((len(distances), 2), np.float32), 0
 
 
 def verdict(near: int, far: int) -> str:
@@ -93,9 +94,9 @@ def known() -> Known:
 def share_refused(known: Known, parts: list[list[tuple[Floats, Floats]]]) -> float:
     verdicts = []
     for part in parts:
-        guard = PictureGuard(*known)
+        guard = PictureGuard(*known, RATE)
         for distances, described in part:
-            guard.watch(distances, described)
+            guard.watch(distances, described, 0)
         verdicts.append(guard.verdict().verdict)
     return verdicts.count("unfamiliar") / len(parts)
 
@@ -105,7 +106,7 @@ def test_a_kind_that_is_as_near_but_to_one_side_is_refused(known: Known) -> None
     beside = [[cloud(rng, 64, aside=3, size=0.5)] for _ in range(100)]
     only_distances = known[0], known[1], NO_KIND
     assert share_refused(known, beside) == 1
-    assert share_refused(only_distances, [[blind(part[0][0])] for part in beside]) < 0.1
+    assert share_refused(only_distances, [[blind(part[0][0])[:2]] for part in beside]) < 0.1
 
 
 def test_the_own_kind_is_not_refused_nor_when_half_of_it_lies_aside(known: Known) -> None:
@@ -132,8 +133,8 @@ def test_too_few_calibration_pictures_set_no_limit() -> None:
 def test_pictures_that_are_all_the_same_have_no_axes() -> None:
     same = np.full((64, 5), 0.3, np.float32)
     kind = Kind.fit(same, same, np.zeros(64, np.float32), np.zeros(64, np.int64))
-    guard = PictureGuard((0.0,) * 4, 64, kind)
-    guard.watch(np.zeros(64, np.float32), same)
+    guard = PictureGuard((0.0,) * 4, 64, kind, RATE)
+    guard.watch(np.zeros(64, np.float32), same, 0)
     assert kind.axes.shape == (5, 0) and guard.verdict().verdict == "familiar"
 
 
@@ -173,7 +174,7 @@ def test_few_calibration_pictures_do_not_make_a_drift_of_chance(calibration: int
     rng = np.random.default_rng(8)
     found = []
     for _ in range(300):
-        guard = PictureGuard(limits_of(rng.uniform(size=calibration).astype(np.float32)), calibration, NO_KIND)
+        guard = PictureGuard(limits_of(rng.uniform(size=calibration).astype(np.float32)), calibration, NO_KIND, RATE)
         guard.watch(*blind(rng.uniform(size=pictures)))
         found.append(guard.verdict().verdict)
     assert found.count("drifted") <= 3 and "unfamiliar" not in found
@@ -182,10 +183,10 @@ def test_few_calibration_pictures_do_not_make_a_drift_of_chance(calibration: int
 def test_of_a_long_partition_a_part_tells_however_it_is_cut(known: Known) -> None:
     rng = np.random.default_rng(6)
     distances, described = cloud(rng, 3 * MOST + 5, aside=3, size=0.5)
-    whole, parts = PictureGuard(*known), PictureGuard(*known)
-    whole.watch(distances, described)
+    whole, parts = PictureGuard(*known, RATE), PictureGuard(*known, RATE)
+    whole.watch(distances, described, 0)
     for at in np.array_split(np.arange(len(distances)), 41):
-        parts.watch(distances[at], described[at])
+        parts.watch(distances[at], described[at], 0)
         assert parts._places.shape[0] <= MOST
     assert whole.verdict() == parts.verdict() and whole.verdict().verdict == "unfamiliar"
 
@@ -194,3 +195,24 @@ def test_the_nearer_half_is_what_is_asked() -> None:
     places = np.array([[1, 0], [1, 0], [9, 9]], np.float32)
     assert off(places, np.array([0.1, 0.2, 5], np.float32)) == 1
     assert off(places, np.zeros(3, np.float32), nearer=False) > 4
+
+
+@pytest.mark.parametrize(
+    ("anomalies", "pictures", "wanted"),
+    [
+        (10, 10, "familiar"),
+        (11, 11, "unfamiliar"),
+        (16, 32, "familiar"),
+        (26, 32, "unfamiliar"),
+        (560, 1_000, "unfamiliar"),
+    ],
+)
+def test_significantly_more_than_half_of_them_anomalous_is_another_kind_however_near(
+    anomalies: int, pictures: int, wanted: str
+) -> None:
+    guard = watching()
+    distances, described, _ = blind(np.linspace(0.5, 2.3, pictures))
+    guard.watch(distances, described, anomalies)
+    found = guard.verdict()
+    assert found.verdict == wanted
+    assert wanted == "familiar" or f"{anomalies / pictures:.0%} of pictures are anomalous" in found.reasons[0]

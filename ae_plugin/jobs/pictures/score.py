@@ -78,7 +78,8 @@ class PictureRun(Run):
             check_layout(files)
         self.model_version, self.schema = version.version, self.reader.schema
         self.calibration_rows = len(version.scorer.reference.calibration)
-        self.guard = PictureGuard(version.card.far, self.calibration_rows, version.scorer.reference.kind)
+        reference, rate = version.scorer.reference, version.scorer.alert_rate
+        self.guard = PictureGuard(reference.far, self.calibration_rows, reference.kind, rate)
         for name in version.card.keys:
             if name not in self.schema.names:
                 raise DataError(
@@ -105,7 +106,8 @@ class PictureRun(Run):
     def _watch(self, found: dict[int, _Found]) -> None:
         if found:
             distances = np.array([one.distance for one in found.values()], np.float32)
-            self.guard.watch(distances, np.stack([one.described for one in found.values()]))
+            described = np.stack([one.described for one in found.values()])
+            self.guard.watch(distances, described, sum(one.flagged for one in found.values()))
 
     def _judge(self, unit: Decoded) -> tuple[pa.RecordBatch, dict[int, _Found], list[str | None]]:
         """A record batch, what was found of its pictures, by row, and why there is nothing of those not read."""
