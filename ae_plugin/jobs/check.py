@@ -14,7 +14,7 @@ from ae_plugin.errors import ConfigError, NoChampionError, StoreError
 from ae_plugin.jobs.history import training_partitions
 from ae_plugin.jobs.inputs import open_partition
 from ae_plugin.jobs.score import champion_of
-from ae_plugin.store.files import SUFFIXES, Folder, list_source, partitions_of
+from ae_plugin.store.files import SUFFIXES, Folder, SourceFile, list_source, partitions_of
 
 
 class CheckRecord(BaseModel):
@@ -50,7 +50,7 @@ def check(pipeline: Pipeline) -> CheckRecord:
         _, later = history_schema(history, pipeline.source.format)
         notes = [f"{field.name} is not learned yet: it is not in all of history" for field in later]
     else:
-        notes = _too_few(pipeline, sum(len(files) for files in history.values()))
+        notes = _too_few([file for group in history.values() for file in group], pipeline.score.alert_rate)
     _writable(pipeline.output)
     try:
         champion: str | None = champion_of(pipeline).version
@@ -69,15 +69,15 @@ def check(pipeline: Pipeline) -> CheckRecord:
     )
 
 
-def _too_few(pipeline: Pipeline, files: int) -> list[str]:
+def _too_few(history: list[SourceFile], rate: float) -> list[str]:
     """Say where a folder's pictures are too few to train on, or for alarms. Files of Parquet hold any number."""
     # Only now: what reads pictures is slow to import.
     from ae_plugin.jobs.pictures.history import MIN_PICTURES, calibration_pictures
 
-    rate = pipeline.score.alert_rate
-    held, needed = calibration_pictures(files, rate), rows_needed(rate)
-    if not files or list_source(pipeline.source)[0].name.lower().endswith(SUFFIXES["parquet"]):
+    files = len(history)
+    if history[0].name.lower().endswith(SUFFIXES["parquet"]):
         return []
+    held, needed = calibration_pictures(files, rate), rows_needed(rate)
     if files < MIN_PICTURES:
         return [f"history holds {files} pictures; at least {MIN_PICTURES} are needed to train"]
     if held < needed:

@@ -256,7 +256,7 @@ def checkpoint_folder(pipeline: Pipeline, history: History) -> Path:
     The rows themselves are in the name: weights that saw a row must never be calibrated with it.
     """
     specs = [spec.model_dump(mode="json") for spec in history.encoder.specs]
-    config = pipeline.model_dump(mode="json", include={"model", "train"})
+    config = pipeline.model_dump(mode="json", include={"model", "train"}, exclude={"train": {"queue", "pool"}})
     about = [config, specs, __version__, {name: package_version(name) for name in ("keras", "tensorflow")}]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     split, encoded = history.split, history.encoded

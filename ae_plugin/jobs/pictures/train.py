@@ -149,7 +149,7 @@ def _fit(
 
 def _digest(pipeline: Pipeline, history: PictureHistory) -> str:
     """Of exactly this network on exactly these tiles: weights that saw a picture are never calibrated with it."""
-    config = pipeline.model_dump(mode="json", include={"model", "train"})
+    config = pipeline.model_dump(mode="json", include={"model", "train"}, exclude={"train": {"queue", "pool"}})
     about = [config, history.side, history.channels, __version__, [package_version(name) for name in PACKAGES]]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for array in (history.train, history.validation, *(picture.pixels for picture in history.calibration)):

@@ -137,7 +137,8 @@ class Sheet:
             if not files or fingerprint(files) != run.input_fingerprint:
                 problems.append("No originals: its source changed since it was scored, or is gone")
             else:
-                for place, picture in _at(PictureReader(files).batches(), wanted):
+                known = None if isinstance(version, str) else version[0].card.image
+                for place, picture in _at(PictureReader(files, image=known).batches(), wanted, known):
                     looked = None if isinstance(version, str) else _look(picture, *version)
                     originals[place] = _uri(small(picture, LARGEST)), _grey(picture), looked
         except UserError as error:
