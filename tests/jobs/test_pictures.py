@@ -390,3 +390,26 @@ def test_check_says_when_pictures_are_too_few(tmp_path: Path, pictures: int, rat
     notes = check(pipeline_of(tmp_path, score={"alert_rate": rate})).notes
     told = [note for note in notes if "picture" in note]
     assert [says in note for note in told] == [True] if says else not told
+
+
+def test_the_sheet_shows_the_pictures_that_the_model_learned_from(tmp_path: Path) -> None:
+    """A column called `image` came to be there later; the model knows another one."""
+    root = tmp_path / "later"
+    shown = []
+    for extra in (False, True):
+        folder = root / f"{extra}/source"
+        for number in range(1, 4):
+            columns = {"photo": [png(drawn.board(100 * number + row)) for row in range(20)]}
+            (folder / f"day={number}").mkdir(parents=True)
+            pq.write_table(pa.table(columns), folder / f"day={number}/a.parquet")
+        pipeline = pipeline_of(root / str(extra), train={"until": "3", "steps": 20}, score={"alert_rate": 0.2})
+        promote(pipeline, train(pipeline).model_version, force=True)
+        fresh = {"photo": [png(drawn.board(row, scratched=row % 4 == 0)) for row in range(20)]}
+        if extra:
+            fresh["image"] = [png(drawn.checks(row)) for row in range(20)]
+        (folder / "day=4").mkdir()
+        pq.write_table(pa.table(fresh), folder / "day=4/a.parquet")
+        assert score(pipeline, "4").anomalies > 0
+        page = Path(report(pipeline)).read_text(encoding="utf-8")
+        shown.append(re.findall(r"data:image/png[^\"')]+", page))
+    assert shown[0] and shown[0] == shown[1]

@@ -125,9 +125,10 @@ class Sheet:
     def _strip(self, run: RunRecord, rows: list[WorstRow]) -> Strip:
         wanted, problems = {row.row for row in rows}, list[str]()
         heats = dict(_heats(batches_of(self._folder, run, "heatmaps", run.rows), wanted))
-        denoised = {row: (_uri(small(one, LARGEST)), _grey(one)) for row, one in self._denoised(run, rows)}
         originals: dict[int, tuple[str, str, Looked | None]] = {}
         version = self._version(run.model_version)
+        known = None if isinstance(version, str) else version[0].card.image
+        denoised = {row: (_uri(small(one, LARGEST)), _grey(one)) for row, one in self._denoised(run, rows, known)}
         if isinstance(version, str):
             problems.append(f"No pictures of history: the model that scored it is gone ({version})")
         elif version[1] is None:
@@ -137,7 +138,6 @@ class Sheet:
             if not files or fingerprint(files) != run.input_fingerprint:
                 problems.append("No originals: its source changed since it was scored, or is gone")
             else:
-                known = None if isinstance(version, str) else version[0].card.image
                 for place, picture in _at(PictureReader(files, image=known).batches(), wanted, known):
                     looked = None if isinstance(version, str) else _look(picture, *version)
                     originals[place] = _uri(small(picture, LARGEST)), _grey(picture), looked
@@ -150,11 +150,11 @@ class Sheet:
             prints.append(Print(row, old, new, grey, heats.get(row.row), looked))
         return Strip(run, prints, problems)
 
-    def _denoised(self, run: RunRecord, rows: list[WorstRow]) -> Iterator[tuple[int, Picture]]:
+    def _denoised(self, run: RunRecord, rows: list[WorstRow], known: str | None) -> Iterator[tuple[int, Picture]]:
         """The pictures of some rows as they were written: out of a Parquet file, or files by themselves."""
         where = next((name for name in run.outputs if name.startswith("denoised/")), "")
         if not where.endswith("/"):
-            yield from _at(batches_of(self._folder, run, "denoised", run.rows), {row.row for row in rows})
+            yield from _at(batches_of(self._folder, run, "denoised", run.rows), {row.row for row in rows}, known)
             return
         for row in rows:
             name = dict(row.keys).get("file") or ""
