@@ -32,6 +32,7 @@ OUTPUT_COLUMNS = frozenset(
     ]
 )
 Format = Literal["parquet", "csv", "images"]
+SHARD_ROWS = 4_000_000
 PIPELINES_DIR = Path("dags/pipelines")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
@@ -194,6 +195,13 @@ class Score(_Work):
         description="Whose numbers are judged by the rest of their row. `flagged`: those of flagged rows. `all`: "
         "those of every row, to clean a table once; slower.",
     )
+    at_once: int = Field(4, ge=1, description="Tasks of this pipeline that score at the same time, at most.")
+    shard_rows: int = Field(
+        SHARD_ROWS,
+        ge=1_000,
+        description="A Parquet partition of at least twice as many rows is cut into shards of about so many, between "
+        "row groups; each is a task, and a file of every dataset.",
+    )
     on_unfamiliar: Literal["score", "quarantine", "fail"] = Field(
         "quarantine", description="What to do with a partition that the model does not know."
     )
@@ -273,6 +281,7 @@ class Pipeline(_Section):
             ("score.method", self.score.method, "combined"),
             ("score.alert_rate_of", self.score.alert_rate_of, "rows"),
             ("score.cells", self.score.cells, "flagged"),
+            ("score.shard_rows", self.score.shard_rows, SHARD_ROWS),
         ):
             if chosen != wanted:
                 raise ValueError(f"{place}: {chosen!r} is for tables; pictures know only {wanted!r}")

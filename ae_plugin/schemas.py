@@ -110,6 +110,7 @@ class RunRecord(_Record):
     model_version: str
     method: Method = "combined"
     partition: str = Field(description="Hive path of the partition, as `date=2013-01-29`; empty for a whole source.")
+    shards: int = Field(1, description="Parts that it was scored in, each a file of every dataset.")
     outcome: Literal["scored", "quarantined", "refused"]
     rows: int
     anomalies: int

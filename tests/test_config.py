@@ -43,6 +43,8 @@ DEFAULTS = {
     "score.on_unfamiliar": "quarantine",
     "score.cells": "flagged",
     "score.denoise": "repair",
+    "score.at_once": 4,
+    "score.shard_rows": 4_000_000,
     "promote": "auto",
     "alerts": [],
 }
@@ -74,6 +76,8 @@ GOOD: dict[str, list[Any]] = {
     "score.on_unfamiliar": ["score", "quarantine", "fail"],
     "score.cells": ["flagged", "all"],
     "score.denoise": ["repair", "full"],
+    "score.at_once": [1, 500],
+    "score.shard_rows": [1_000, 10**12],
     "promote": ["auto", "approval", "never"],
     "alerts": [
         [],
@@ -111,6 +115,8 @@ BAD: dict[str, list[Any]] = {
     "score.on_unfamiliar": ["refuse", "", None, True],
     "score.cells": ["some", "", None, True],
     "score.denoise": ["both", "", None, True],
+    "score.at_once": [0, -1, 1.5, "all", None],
+    "score.shard_rows": [999, 0, 2_000.5, "many", None],
     "promote": ["always", "", None, True],
     "alerts": [
         "unfamiliar",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,8 @@ from ae_plugin.engines.sinks import LocalFile, RemoteFile
 from ae_plugin.errors import DataError, is_io, is_transient
 from ae_plugin.store.files import Folder, SourceFile, open_fs, writing
 
-T = TypeVar("T")
-R = TypeVar("R")
+Part: TypeAlias = tuple[SourceFile, Sequence[int] | None]
+"""A file, and which of its row groups; None: all."""
 BATCH_ROWS = 32_768
 GROUP_ROWS = 65_536
 GROUP_BYTES = 64 * 2**20
@@ -70,14 +70,16 @@ class Reader:
                 )
         self.schema = unify(found)
 
-    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Stream all rows in order, whole or some columns of them."""
+    def batches(
+        self, columns: Sequence[str] | None = None, parts: Iterable[Part] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Stream rows in order, whole or some columns of them: all, or those of files' row groups (None: of all)."""
         narrow = self.schema
         if columns is not None and self.format != "csv":
             # CSV is parsed whole: the types of all columns must be known, also of those that are not wanted.
             narrow = pa.schema([self.schema.field(name) for name in columns])
-        for file in self.files:
-            for batch in read_file(file.uri, self.format, narrow, self._rows):
+        for file, groups in ((file, None) for file in self.files) if parts is None else parts:
+            for batch in read_file(file.uri, self.format, narrow, self._rows, groups):
                 yield batch if columns is None else batch.select(list(columns))
 
 
@@ -157,9 +159,9 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def read_file(
-    uri: str, format: str, schema: pa.Schema, rows: int = BATCH_ROWS, group: int | None = None
+    uri: str, format: str, schema: pa.Schema, rows: int = BATCH_ROWS, groups: Sequence[int] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Stream a file, or one row group of it, as record batches of at most `rows` rows in a schema (see `unify`)."""
+    """Stream a file, or some row groups of it, as record batches of at most `rows` rows in a schema (see `unify`)."""
     with reading(uri):
         if format == "csv":
             with _open_csv(uri, {field.name: field.type for field in schema}) as stream:
@@ -170,7 +172,6 @@ def read_file(
         with open_input(uri) as handle:
             # pre_buffer would hold every row group's column chunks, and without a buffer whole ones: both grow.
             file = pq.ParquetFile(handle, pre_buffer=False, buffer_size=_READ_AHEAD)
-            groups = None if group is None else [group]
             for batch in file.iter_batches(batch_size=rows, row_groups=groups, columns=schema.names):
                 yield _conform(batch, schema)
 

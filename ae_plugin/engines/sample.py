@@ -136,7 +136,8 @@ def sample(
             share = min(1.0, (1.2 * wanted + 5) / max(sum(unit.rows for unit in drawn), 1))
         for unit in drawn:
             rng, first = unit.generator(seed), unit.first
-            for batch in read_file(unit.file.uri, format, schema, group=unit.group):
+            only = None if unit.group is None else [unit.group]
+            for batch in read_file(unit.file.uri, format, schema, groups=only):
                 odds, lots = rng.random((batch.num_rows, 2)).T
                 odds = _judged(odds / share, first, marked)
                 kept.add(batch, partition, odds, lots)

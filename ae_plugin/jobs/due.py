@@ -8,7 +8,7 @@ from ae_plugin.config import Pipeline
 from ae_plugin.errors import ConfigError, StoreError
 from ae_plugin.schemas import RunRecord
 from ae_plugin.store.commit import recover
-from ae_plugin.store.files import Folder, fingerprint, in_order, list_source, partitions_of
+from ae_plugin.store.files import Folder, SourceFile, fingerprint, in_order, list_source, partitions_of
 from ae_plugin.store.registry import Registry
 from ae_plugin.store.runs import latest
 
@@ -21,7 +21,12 @@ def runs(pipeline: Pipeline) -> list[RunRecord]:
 
 
 def due(pipeline: Pipeline) -> list[str]:
-    """Partitions that are new or changed since they were last scored, in order.
+    """Partitions that are new or changed since they were last scored, in order; see `due_files`."""
+    return list(due_files(pipeline))
+
+
+def due_files(pipeline: Pipeline) -> dict[str, list[SourceFile]]:
+    """Partitions that are new or changed since they were last scored, in order, and their files.
 
     A partition is due when it was never scored, its files changed, or another champion refused it. Partitions that
     the first champion of all was trained on, or that are older than those, are due only when they changed since.
@@ -36,7 +41,7 @@ def due(pipeline: Pipeline) -> list[str]:
     first = _first_history(registry)
     oldest = in_order(min(first, key=in_order, default=""))
     done = latest(registry.folder)
-    out = []
+    out = {}
     for partition, files in partitions_of(list_source(pipeline.source)).items():
         now = fingerprint(files)
         run = done.get(partition)
@@ -44,12 +49,12 @@ def due(pipeline: Pipeline) -> list[str]:
             fresh = run.input_fingerprint == now
             refused = run.outcome != "scored" and run.model_version != champion
             if not fresh or refused:
-                out.append(partition)
+                out[partition] = files
         elif partition in first:
             if first[partition] != now or not pipeline.source.partition_by:
-                out.append(partition)
+                out[partition] = files
         elif in_order(partition) >= oldest:
-            out.append(partition)
+            out[partition] = files
     return out
 
 

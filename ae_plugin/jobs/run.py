@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -17,6 +18,7 @@ import pyarrow as pa
 from ae_plugin.config import Pipeline
 from ae_plugin.core.alarms import few_calibration_rows
 from ae_plugin.core.calibration import rows_needed
+from ae_plugin.engines.cuts import WHOLE, Shard
 from ae_plugin.engines.local import GROUP_ROWS, Writer
 from ae_plugin.engines.threads import prefetch
 from ae_plugin.errors import StoreError, UnfamiliarError
@@ -25,15 +27,16 @@ from ae_plugin.jobs.summary import mended
 from ae_plugin.schemas import GuardVerdict, Method, RunRecord
 from ae_plugin.store.commit import Commit, recover
 from ae_plugin.store.files import Folder, SourceFile, fingerprint
-from ae_plugin.store.runs import LATEST, RUNS, slug_of
+from ae_plugin.store.runs import LATEST, RUNS, read_latest, slug_of
 from ae_plugin.store.staging import sweep
 
 log = logging.getLogger(__name__)
+PART = re.compile(r"part-\d+\.parquet")
 
 
 @dataclass
 class Tally:
-    """What was counted as the partition went by."""
+    """What was counted as the partition went by; `seconds` and `peak_memory_mb` are of other processes' part in it."""
 
     rows: int = 0
     anomalies: int = 0
@@ -41,6 +44,8 @@ class Tally:
     flagged: int = 0
     repaired: int = 0
     imputed: int = 0
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
 
 
 class Sink(Protocol):
@@ -70,6 +75,7 @@ class Run(ABC):
         datasets: what a scored partition is made of, by name.
         unit: what a row is.
         group_rows: rows of a row group of what is written.
+        shards: parts that the partition is scored in.
         model_version: what scores it.
         method: how.
         calibration_rows: rows that its p-values are made of.
@@ -79,6 +85,7 @@ class Run(ABC):
     datasets: ClassVar[tuple[str, ...]]
     unit: ClassVar[Literal["row", "picture"]] = "row"
     group_rows: ClassVar[int] = GROUP_ROWS
+    shards: Sequence[Shard] = (WHOLE,)
     model_version: str
     method: Method
     calibration_rows: int
@@ -97,6 +104,21 @@ class Run(ABC):
     def scored_before(self) -> bool:
         """Whether a run of this partition wrote to the output before: its folders there are ours, then."""
         return self.folder.exists(f"{LATEST}/{slug_of(self.partition)}.json")
+
+    def _stale(self, outputs: dict[str, str]) -> list[str]:
+        """What an earlier run of this partition wrote, and this one does not: files, and folders (they end in `/`)."""
+        if not self.scored_before:
+            return []
+        # The record too: a store may be slow to list what it holds. And the listing: a refusal's record names no files.
+        before = read_latest(self.folder, self.partition)
+        found = {*(before.outputs if before else ())}
+        for dataset in (*self.datasets, "quarantine"):
+            folder, _, name = self.path(dataset).rpartition("/")
+            if not name:
+                found.add(f"{folder}/")
+            else:
+                found |= {f"{folder}/{other}" for other in self.folder.names(folder) if PART.fullmatch(other)}
+        return sorted(name for name in found if name not in outputs)
 
     def check_ours(self, name: str) -> None:
         """See that a folder, which will be replaced as a whole, holds nothing that is not ours.
@@ -142,34 +164,36 @@ class Run(ABC):
             raise
         self._story(record)
         if refused:
-            raise self._refusal(record)
+            raise self.refusal(record)
         return record
 
     @contextmanager
-    def writers(self, schemas: dict[str, pa.Schema]) -> Iterator[dict[str, Sink]]:
+    def writers(self, schemas: dict[str, pa.Schema], part: int = 0) -> Iterator[dict[str, Sink]]:
         """One staged file or folder for each dataset; finished at the end, let go of when anything fails."""
         found: dict[str, Sink] = {}
         try:
             for name, schema in schemas.items():
-                found[name] = self._sink(name, schema)
+                found[name] = self._sink(name, schema, part)
             yield found
             for name in schemas:
-                self.written[self.path(name)] = found[name].close()
+                self.written[self.path(name, part)] = found[name].close()
                 del found[name]
         except BaseException:
             for sink in found.values():
                 sink.abort()
             raise
 
-    def _sink(self, dataset: str, schema: pa.Schema) -> Sink:
-        return Writer(self.folder, self.commit.staged(self.path(dataset)), schema, self.group_rows)
+    def _sink(self, dataset: str, schema: pa.Schema, part: int) -> Sink:
+        return Writer(self.folder, self.commit.staged(self.path(dataset, part)), schema, self.group_rows)
 
-    def path(self, dataset: str) -> str:
-        """Where the partition's file of a dataset lies, relative to the output; its folder, if it ends in `/`."""
-        return "/".join(part for part in (dataset, self.partition, "part-0.parquet") if part)
+    def path(self, dataset: str, part: int = 0) -> str:
+        """Where the partition's n-th file of a dataset lies, relative to the output; its folder, if it ends in `/`."""
+        # In this way names come in order, and the first has the same name whether others follow or not.
+        name = f"part-{part:04d}.parquet" if part else "part-0.parquet"
+        return "/".join(piece for piece in (dataset, self.partition, name) if piece)
 
     def _accept(self, verdict: GuardVerdict) -> RunRecord:
-        return self._commit(verdict, "scored", self.written, [self.path("quarantine")])
+        return self._commit(verdict, "scored", self.written, self._stale(self.written))
 
     def _refuse(self, verdict: GuardVerdict) -> RunRecord:
         """Write nothing but the refusal, or the source rows into quarantine; what was scored before is withdrawn."""
@@ -181,11 +205,12 @@ class Run(ABC):
         with self.writers({"quarantine": self.schema}) as writers:
             for batch in prefetch(self._source()):
                 writers["quarantine"].write(batch)
-        return self._commit(verdict, "quarantined", self.written, [self.path(name) for name in self.datasets])
+        return self._commit(verdict, "quarantined", self.written, self._stale(self.written))
 
     def _commit(self, verdict: GuardVerdict, outcome: str, outputs: dict[str, str], removals: list[str]) -> RunRecord:
-        slug, seconds = slug_of(self.partition), time.perf_counter() - self.clock
-        tally, digest = self.tally, fingerprint(self.files)
+        tally, slug = self.tally, slug_of(self.partition)
+        seconds = time.perf_counter() - self.clock + tally.seconds
+        digest = fingerprint(self.files)
         counted, tables = outcome == "scored", self.unit == "row"
         record = RunRecord(
             run_id=f"{self.started:%Y%m%dT%H%M%S}-{slug}-{uuid.uuid4().hex[:6]}",
@@ -193,6 +218,7 @@ class Run(ABC):
             model_version=self.model_version,
             method=self.method,
             partition=self.partition,
+            shards=len(self.shards),
             outcome=outcome,
             rows=tally.rows,
             anomalies=tally.anomalies,
@@ -209,7 +235,7 @@ class Run(ABC):
             notes=self._notes(),
             seconds=round(seconds, 3),
             rows_per_second=round(tally.rows / max(seconds, 1e-9), 1),
-            peak_memory_mb=peak_memory_mb(),
+            peak_memory_mb=max(peak_memory_mb(), tally.peak_memory_mb),
             started_at=self.started.isoformat(timespec="seconds"),
             input_fingerprint=digest,
             outputs=outputs,
@@ -217,7 +243,7 @@ class Run(ABC):
         text = record.model_dump_json(indent=1).encode()
         for name in (f"{RUNS}/{record.run_id}.json", f"{LATEST}/{slug}.json"):
             self.folder.write(self.commit.staged(name), text)
-        self.commit.removals = [name for name in removals if self.scored_before or not name.endswith("/")]
+        self.commit.removals = removals
         self.commit.apply()
         return record
 
@@ -248,7 +274,8 @@ class Run(ABC):
         seconds, speed = record.seconds, record.rows_per_second
         log.info("%.2f s, %.0f %ss/s, peak %.0f MB", seconds, speed, self.unit, record.peak_memory_mb)
 
-    def _refusal(self, record: RunRecord) -> UnfamiliarError:
+    def refusal(self, record: RunRecord) -> UnfamiliarError:
+        """What to raise of a partition that the guard refused."""
         kept = next(iter(record.outputs), None)
         mend = (
             f"Its {self.unit}s are in {self.folder.uri}/{kept}" if kept else "What was scored before is left as it is"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ae_plugin.config import Pipeline
@@ -28,6 +29,18 @@ class Several:
         transient = any(error.transient for error in errors)
         return UserError(f"{len(errors)} partitions failed; the first: {errors[0]}", transient=transient)
 
+    @contextmanager
+    def noted(self, name: str, tell: Callable[[AeError], None] = lambda _: None) -> Iterator[None]:
+        """Note what keeps a partition from being scored, and tell of it, instead of raising it."""
+        try:
+            yield
+        except UnfamiliarError as error:
+            tell(error)
+            self.refused[name] = error
+        except UserError as error:
+            tell(error)
+            self.failed[name] = error
+
 
 def score_several(
     pipeline: Pipeline,
@@ -52,12 +65,6 @@ def score_several(
     for partition in partitions:
         name = partition or ""
         version = version or champion_of(pipeline)
-        try:
+        with done.noted(name, tell):
             done.scored[name] = score(pipeline, partition or None, output=output, version=version)
-        except UnfamiliarError as error:
-            tell(error)
-            done.refused[name] = error
-        except UserError as error:
-            tell(error)
-            done.failed[name] = error
     return done

@@ -17,10 +17,14 @@ from ae_plugin.provider.alerts import check_alerts
 from ae_plugin.provider.assets import denoised_asset, model_asset, scores_asset, source_asset
 from ae_plugin.provider.operators import (
     OUTCOMES,
+    PLANS,
     BrokenPipelineOperator,
+    CommitShardsOperator,
+    CutPartitionsOperator,
     DiscoverPartitionsOperator,
     PromoteModelOperator,
     ScorePartitionOperator,
+    ScoreShardsOperator,
     SummarizeRunsOperator,
     TrainAutoencoderOperator,
 )
@@ -121,9 +125,10 @@ def _approval(pipeline: Pipeline) -> Any:
 
 
 def score_dag(pipeline: Pipeline, path: str) -> DAG:
-    """Discover -> score (one mapped task a partition) -> summary."""
+    """Discover -> score (one mapped task a partition) -> summary; of large ones: cut -> shard (mapped) -> commit."""
     name, schedule = pipeline.name, pipeline.score.schedule
     when = AssetAny(source_asset(name), model_asset(name)) if schedule == "asset" else schedule
+    outlets = [scores_asset(name), denoised_asset(name)]
     doc = f"Scores the partitions of `{pipeline.source.uri}` that are new or changed; writes to `{pipeline.output}`."
     with _dag(pipeline, "score", when, doc) as dag:
         discover = DiscoverPartitionsOperator(task_id="discover", pipeline=path)
@@ -131,17 +136,36 @@ def score_dag(pipeline: Pipeline, path: str) -> DAG:
             task_id="score",
             pipeline=path,
             map_index_template="{{ task.partition | join(', ') | truncate(60) }}",
-            max_active_tis_per_dag=4,
-            outlets=[scores_asset(name), denoised_asset(name)],
+            max_active_tis_per_dag=pipeline.score.at_once,
+            outlets=outlets,
             **pipeline.score.where,
         ).expand(partition=discover.output)
+        plans = XComArg(discover, key=PLANS)
+        cut = CutPartitionsOperator(task_id="cut", plans=plans)
+        shard = ScoreShardsOperator.partial(
+            task_id="shard",
+            pipeline=path,
+            map_index_template="{{ task.names | join(', ') | truncate(60) }}",
+            max_active_tis_per_dag=pipeline.score.at_once,
+            **pipeline.score.where,
+        ).expand(shards=cut.output)
+        commit = CommitShardsOperator(
+            task_id="commit",
+            pipeline=path,
+            plans=plans,
+            outlets=outlets,
+            trigger_rule=TriggerRule.ALL_DONE,  # a shard that failed is of one partition only
+        )
         summary = SummarizeRunsOperator(
             task_id="summary",
             pipeline=path,
             groups=discover.output,
+            plans=plans,
+            commit=commit.task_id,
             outcomes=XComArg(score, key=OUTCOMES),
             trigger_rule=TriggerRule.ALL_DONE,
             retries=0,
         )
         discover >> score >> summary
+        discover >> cut >> shard >> commit >> summary
     return dag

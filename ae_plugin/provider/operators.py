@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
@@ -14,13 +14,17 @@ from ae_plugin.errors import NoChampionError, UnfamiliarError, UserError
 from ae_plugin.provider.alerts import tell
 
 if TYPE_CHECKING:
+    from ae_plugin.config import Pipeline
     from ae_plugin.jobs.several import Several
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 GROUPS = 500
 """Partitions beyond this many share mapped tasks: Airflow maps at most 1024."""
 OUTCOMES = "outcomes"
 """XCom key of what a score task did with each of its partitions, also when it is skipped or fails then."""
+PLANS = "plans"
+"""XCom key of how large partitions are cut."""
 
 
 @contextmanager
@@ -54,7 +58,7 @@ class _PipelineOperator(BaseOperator):
         super().__init__(**kwargs)
         self.pipeline = pipeline
 
-    def _loaded(self) -> Any:
+    def _loaded(self) -> Pipeline:
         from ae_plugin import config
 
         return config.load(self.pipeline)
@@ -118,22 +122,78 @@ class PromoteModelOperator(_PipelineOperator):
 
 
 class DiscoverPartitionsOperator(_PipelineOperator):
-    """List what is new or changed since it was last scored, in groups for mapped tasks."""
+    """List what is new or changed since it was last scored, in groups for mapped tasks.
 
-    def execute(self, context: Any) -> list[list[str]]:  # noqa: ARG002, D102
-        from ae_plugin.jobs.due import due
+    What is large enough to be cut into shards is not among what it returns: the XCom `plans` has a plan of each.
+    """
+
+    def execute(self, context: Any) -> list[list[str]]:  # noqa: D102
+        from ae_plugin.jobs.due import due_files
+        from ae_plugin.jobs.shards import plans
 
         with one_line():
-            found = due(self._loaded())
+            pipeline = self._loaded()
+            found = due_files(pipeline)
+            made = plans(pipeline, found)
         if not found:
             self.log.info("nothing to do: no partition is new or changed")
-            return []
-        self.log.info("%d partitions are new or changed: %s", len(found), ", ".join(found[:20]))
-        size = -(-len(found) // GROUPS)
-        return [found[start : start + size] for start in range(0, len(found), size)]
+        else:
+            self.log.info("%d partitions are new or changed: %s", len(found), ", ".join([*found][:20]))
+        for plan in made:
+            self.log.info("%s is cut into %d shards", plan.partition or "the source", plan.shards)
+        context["ti"].xcom_push(PLANS, [plan.model_dump() for plan in made])
+        return _grouped([name for name in found if name not in {plan.partition for plan in made}])
 
 
-class ScorePartitionOperator(_PipelineOperator):
+def _grouped(items: list[T]) -> list[list[T]]:
+    size = max(-(-len(items) // GROUPS), 1)
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+class CutPartitionsOperator(BaseOperator):
+    """List the shards of large partitions, in groups for mapped tasks; skipped when there are none.
+
+    Args:
+        plans: the XCom `plans` of `DiscoverPartitionsOperator`.
+    """
+
+    template_fields: Sequence[str] = ("plans",)
+    ui_color = _PipelineOperator.ui_color
+
+    def __init__(self, *, plans: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plans = plans
+
+    def execute(self, context: Any) -> list[list[dict[str, Any]]]:  # noqa: ARG002, D102
+        if not self.plans:
+            raise AirflowSkipException("no partition is so large that it is cut")
+        return _grouped([{"plan": plan, "number": number} for plan in self.plans for number in range(plan["shards"])])
+
+
+class _ScoringOperator(_PipelineOperator):
+    """An operator that ends partitions: scored, refused or failed, and says so."""
+
+    def _settle(self, context: Any, pipeline: Pipeline, done: Several) -> list[dict[str, Any]]:
+        """Push outcomes, fail or skip, tell the assets; returns the records of what was scored.
+
+        Raises:
+            UserError: a partition failed.
+            UnfamiliarError: one was refused, under `on_unfamiliar: fail`.
+            AirflowSkipException: all were quarantined.
+        """
+        refused, failing = list(done.refused.values()), pipeline.score.on_unfamiliar == "fail"
+        context["ti"].xcom_push(OUTCOMES, _outcomes(done, "refused" if failing else "quarantined"))
+        if done.error:
+            raise done.error
+        if refused and failing:
+            raise refused[0]
+        if not done.scored:
+            raise AirflowSkipException(str(refused[0]))
+        announce(context, self, _told(done))
+        return [record.model_dump(mode="json", exclude={"outputs"}) for record in done.scored.values()]
+
+
+class ScorePartitionOperator(_ScoringOperator):
     """Score one partition, or several one after the other; returns their runs' figures.
 
     What the guard refuses does not succeed: the task is skipped when all of its rows went into quarantine/ (so nothing
@@ -159,17 +219,70 @@ class ScorePartitionOperator(_PipelineOperator):
             pipeline = self._loaded()
             named = self.partition if isinstance(self.partition, list) else [self.partition]
             done = score_several(pipeline, named, tell=lambda error: self.log.warning("%s", error))
-            refused = list(done.refused.values())
-            failing = pipeline.score.on_unfamiliar == "fail"
-            context["ti"].xcom_push(OUTCOMES, _outcomes(done, "refused" if failing else "quarantined"))
-            if done.error:
-                raise done.error
-            if refused and failing:
-                raise refused[0]
-        if not done.scored:
-            raise AirflowSkipException(str(refused[0]))
-        announce(context, self, _told(done))
-        return [record.model_dump(mode="json", exclude={"outputs"}) for record in done.scored.values()]
+            return self._settle(context, pipeline, done)
+
+
+class ScoreShardsOperator(_PipelineOperator):
+    """Score shards of large partitions; nothing is to be seen of them before `CommitShardsOperator`.
+
+    A shard that is scored is not scored again when its task is tried again.
+
+    Args:
+        pipeline: a YAML's path, or its name in dags/pipelines/.
+        shards: one of the groups that `CutPartitionsOperator` returned.
+    """
+
+    template_fields: Sequence[str] = ("pipeline", "shards")
+
+    def __init__(self, *, pipeline: str, shards: list[dict[str, Any]], **kwargs: Any) -> None:
+        super().__init__(pipeline=pipeline, **kwargs)
+        self.shards = shards
+
+    @property
+    def names(self) -> list[str]:
+        """Partition and place of each shard, for people."""
+        from ae_plugin.jobs.shards import ShardPlan
+
+        return [ShardPlan.model_validate(one["plan"]).names[one["number"]] for one in self.shards]
+
+    def execute(self, context: Any) -> None:  # noqa: ARG002, D102
+        from ae_plugin.jobs.shards import ShardPlan, score_shard
+
+        with one_line():
+            pipeline = self._loaded()
+            for one in self.shards:
+                score_shard(pipeline, ShardPlan.model_validate(one["plan"]), one["number"])
+
+
+class CommitShardsOperator(_ScoringOperator):
+    """Move all shards of a partition into place at once, or refuse it as a whole, one partition after the other.
+
+    Skipped when there are none. All else is as of `ScorePartitionOperator`.
+
+    Args:
+        pipeline: a YAML's path, or its name in dags/pipelines/.
+        plans: the XCom `plans` of `DiscoverPartitionsOperator`.
+    """
+
+    template_fields: Sequence[str] = ("pipeline", "plans")
+
+    def __init__(self, *, pipeline: str, plans: Any, **kwargs: Any) -> None:
+        super().__init__(pipeline=pipeline, **kwargs)
+        self.plans = plans
+
+    def execute(self, context: Any) -> list[dict[str, Any]]:  # noqa: D102
+        from ae_plugin.jobs.several import Several
+        from ae_plugin.jobs.shards import ShardPlan, commit_shards
+
+        if not self.plans:
+            raise AirflowSkipException("no partition was cut")
+        done = Several()
+        with one_line():
+            pipeline = self._loaded()
+            for plan in map(ShardPlan.model_validate, self.plans):
+                with done.noted(plan.partition, lambda error: self.log.warning("%s", error)):
+                    done.scored[plan.partition] = commit_shards(pipeline, plan)
+            return self._settle(context, pipeline, done)
 
 
 def _told(done: Several) -> dict[str, Any]:
@@ -203,22 +316,37 @@ class SummarizeRunsOperator(BaseOperator):
     Args:
         groups: lists of partitions, from `DiscoverPartitionsOperator`.
         outcomes: `.output["outcomes"]` of the `ScorePartitionOperator`, mapped or not.
+        plans: the XCom `plans` of `DiscoverPartitionsOperator`.
+        commit: task id of the `CommitShardsOperator` of these plans.
         pipeline: a YAML's path, or its name in dags/pipelines/; without it nobody is alerted.
     """
 
-    template_fields: Sequence[str] = ("groups", "outcomes", "pipeline")
+    template_fields: Sequence[str] = ("groups", "outcomes", "plans", "pipeline")
     ui_color = _PipelineOperator.ui_color
 
-    def __init__(self, *, groups: Any, outcomes: Any, pipeline: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        groups: Any,
+        outcomes: Any,
+        plans: Any = (),
+        commit: str | None = None,
+        pipeline: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.groups, self.outcomes, self.pipeline = groups, outcomes, pipeline
+        self.plans, self.commit = plans, commit
 
     def execute(self, context: Any) -> dict[str, Any]:  # noqa: D102
         if self.groups is None:
             raise AirflowFailException("the partitions could not be listed: see the task discover")
         wanted = [partition for group in self.groups for partition in group]
+        wanted += [plan["partition"] for plan in self.plans or ()]
         # A slice, since a mapped task's XComs are fetched one by one else.
         told = [self.outcomes] if isinstance(self.outcomes, dict) else self.outcomes[:]
+        if self.commit:
+            told.append(context["ti"].xcom_pull(task_ids=self.commit, key=OUTCOMES) or {})
         known = {name: outcome for outcomes in told for name, outcome in outcomes.items()}
         lost = {"outcome": "failed", "says": "its task ended early: see its log"}
         by_outcome: dict[str, list[str]] = {name: [] for name in ("scored", "quarantined", "refused", "failed")}

@@ -35,11 +35,14 @@ class Commit:
     Args:
         folder: the pipeline's output.
         slug: names the partition.
+        stage: where to stage them; absent: in a stage of its own.
+        below: folder of the stage to stage them in.
     """
 
-    def __init__(self, folder: Folder, slug: str) -> None:
+    def __init__(self, folder: Folder, slug: str, stage: Stage | None = None, below: str = "") -> None:
         self.folder, self.slug = folder, slug
-        self.stage = Stage(folder, slug)
+        self.stage = stage or Stage(folder, slug)
+        self._at = f"{self.stage.name}/{below}".rstrip("/")
         self.moves: dict[str, str] = {}
         self.removals: list[str] = []
 
@@ -47,7 +50,7 @@ class Commit:
         """Name to write a file or folder under until the commit; `target` is where it will be."""
         if not self.moves:
             self.stage.open()
-        name = f"{self.stage.name}/{len(self.moves):03d}"
+        name = f"{self._at}/{len(self.moves):03d}"
         self.moves[target] = name
         return name
 

@@ -21,6 +21,14 @@ def slug_of(partition: str) -> str:
     return plain if plain == partition else f"{plain}-{zlib.crc32(partition.encode()):08x}"
 
 
+def read_latest(folder: Folder, partition: str) -> RunRecord | None:
+    """A partition's newest run; None when it has none, or one of another version of this package."""
+    try:
+        return RunRecord.model_validate_json(folder.read(f"{LATEST}/{slug_of(partition)}.json"))
+    except (ValidationError, FileNotFoundError):
+        return None
+
+
 def latest(folder: Folder) -> dict[str, RunRecord]:
     """The newest run of each partition, in partition order."""
     records = {}

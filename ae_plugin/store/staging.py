@@ -1,7 +1,9 @@
 """Where a writer keeps what is not finished: a folder of its own, which others leave alone while it lives.
 
 On a disk it lives as long as it holds its lock: the kernel takes that back from a killed process, on whichever host or
-in whichever container. Object stores have no locks: there a stage is left behind when it is older than a day.
+in whichever container. Object stores have no locks: there a stage is left behind when it is older than a day. What
+several processes write one after the other, or at once, is in a shared stage: it outlives each of them, and is left
+behind when none has come to it for a day.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from ae_plugin.store.owner import age_of, hold, mark
 
 STAGING, JOURNALS, LOCK = "_staging", "_runs/_journal", ".lock"
 LEFT_SECONDS = 86400.0
+_SHARED, _SINCE = ".shared", ".since"
 _THREADS = 8
 
 
@@ -80,6 +83,28 @@ class Stage:
             self._handle = None
 
 
+class SharedStage(Stage):
+    """A stage that every process finds again that gives the same label; it is kept until it is committed.
+
+    Args:
+        folder: the pipeline's output.
+        label: what is being written.
+        what: tells it from others of this label; without dots.
+    """
+
+    def __init__(self, folder: Folder, label: str, what: str) -> None:
+        super().__init__(folder, label)
+        self.id = f"{label}.{what}{_SHARED}"
+        self.name = f"{STAGING}/{self.id}"
+
+    def open(self) -> None:
+        """Make it, or say that it is still wanted."""
+        self.folder.write(f"{self.name}/{_SINCE}", b"")
+
+    def close(self) -> None:
+        """Leave it to those who come next."""
+
+
 def journalled(folder: Folder) -> list[str]:
     """Stages whose files are being moved into place, or were when their writer was stopped; oldest journal first."""
     return [name.removesuffix(".json") for name in folder.names(JOURNALS) if name.endswith(".json")]
@@ -116,6 +141,11 @@ def sweep(folder: Folder) -> None:
 
 
 def _is_left(folder: Folder, name: str) -> bool:
+    if name.endswith(_SHARED):
+        try:
+            return folder.age(f"{STAGING}/{name}/{_SINCE}") > LEFT_SECONDS
+        except FileNotFoundError:
+            return True
     if not folder.local:
         return age_of(name) > LEFT_SECONDS
     try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from ae_plugin.jobs.due import due
@@ -107,7 +108,7 @@ initdb()
 import dags
 
 found = {}
-for name in ("broken", "changing", "flaky", "alerted"):
+for name in ("broken", "changing", "flaky", "alerted", "sharded"):
     print(f"RUN {name}", flush=True)
     run = getattr(dags, f"{name}__score").test()
     tasks = {(t.task_id, t.map_index): (str(t.state), t.try_number) for t in run.get_task_instances()}
@@ -150,20 +151,35 @@ def tell_all(shop: Shop, path: Path) -> None:
     shop.set(alerts=alerts)
 
 
+def cut(shop: Shop) -> Shop:
+    """Two more days that are cut into shards; the data of the second one's last row groups is broken."""
+    for number in (FRESH + 2, FRESH + 3):
+        write_day(shop.source, number, make_orders(4_000, day(number)), row_group_size=500)
+    path = file_of(shop, FRESH + 3)
+    raw = bytearray(path.read_bytes())
+    middle = pq.ParquetFile(path).metadata.row_group(6).column(0).data_page_offset
+    raw[middle : middle + 4_000] = b"\xff" * 4_000
+    path.write_bytes(raw)
+    return shop.set(score={"shard_rows": 1_000})
+
+
 @pytest.fixture(scope="module")
 def answers(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Three score runs: one partition is broken; the source changes meanwhile; the store fails once."""
     root = tmp_path_factory.mktemp("dags")
-    shops = {name: trained.shop.copy(root / name).set(name=name) for name in ("broken", "changing", "flaky", "alerted")}
+    names = ("broken", "changing", "flaky", "alerted", "sharded")
+    shops = {name: trained.shop.copy(root / name).set(name=name) for name in names}
     file_of(shops["broken"], FRESH).write_bytes(b"PAR1 this is no Parquet file PAR1")
     shops["flaky"].set(source={"uri": f"flaky://{shops['flaky'].source}"}, output=str(shops["flaky"].output))
     tell_all(shops["alerted"], root / "told")
+    shops["sharded"] = cut(shops["sharded"])
     touched = [str(file_of(shops["changing"], number)) for number in (FRESH, FRESH + 1)]
     plan = [
         [str(shops["broken"].yaml), [], BOTH],
         [str(shops["changing"].yaml), touched, None],
         [str(shops["flaky"].yaml), [], None],
         [str(shops["alerted"].yaml), [], None],
+        [str(shops["sharded"].yaml), [], None],
     ]
     (root / "dags").mkdir()
     (root / "dags/dags.py").write_text(DAGS)
@@ -201,7 +217,9 @@ def test_partitions_that_share_a_task_do_not_stop_one_another(answers: dict[str,
 
 def test_a_source_that_changes_meanwhile_is_for_the_next_run(answers: dict[str, Any]) -> None:
     ran: Ran = answers["changing"]
-    assert set(map(tuple, ran.tasks.values())) == {("success", 1)}
+    uncut = {"cut": ["skipped", 1], "shard": ["skipped", 0], "commit": ["skipped", 1]}
+    assert {name: ran.tasks[name] for name in uncut} == uncut
+    assert {tuple(state) for name, state in ran.tasks.items() if name not in uncut} == {("success", 1)}
     assert due(ran.shop.pipeline) == BOTH
     assert ran.log.count("scored, 300 rows") == 2
 
@@ -221,6 +239,19 @@ def test_notifiers_are_told_once_of_what_they_want_to_hear(answers: dict[str, An
     assert many.startswith(f"0.05: anomalies_above of alerted in summary: {BOTH[0]}: 300 rows, ")
     assert "dags.Told could not tell of unfamiliar (nobody listens)" in ran.log
     assert ran.tasks["summary"] == ["success", 1], "an alert that nobody hears undoes nothing"
+
+
+def test_a_large_partition_is_cut_and_committed_as_one(answers: dict[str, Any]) -> None:
+    ran: Ran = answers["sharded"]
+    good, bad = (f"date={day(FRESH + n)}" for n in (2, 3))
+    assert [ran.tasks[f"score {at}"] for at in (0, 1)] == [["success", 1]] * 2, "small ones as ever"
+    assert [ran.tasks[f"shard {at}"] for at in range(8)] == [["success", 1]] * 7 + [["failed", 1]]
+    assert ran.tasks["cut"] == ["success", 1] and ran.tasks["commit"] == ["failed", 1]
+    assert sorted(path.name for path in (ran.shop.output / f"scores/{good}").iterdir())[-1] == "part-0003.parquet"
+    assert not (ran.shop.output / f"scores/{bad}").exists()
+    assert "1 of 4 shards are not scored (4)" in ran.log
+    assert f"failed: {bad}; the rest was scored" in ran.log
+    assert due(ran.shop.pipeline) == [bad]
 
 
 def test_a_training_that_hangs_is_ended(answers: dict[str, Any]) -> None:

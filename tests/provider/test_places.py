@@ -51,7 +51,7 @@ def test_long_tasks_run_where_the_pipeline_says_and_short_ones_anywhere(tmp_path
     usual = told(PLACES, shop, tmp_path)
     assert len({tuple(place) for place in usual.values()}) == 1
     shop.set(train={"queue": "large", "pool": "few"}, score={"queue": "small", "pool": "many"})
-    wanted = usual | {"train": ["large", "few"], "score": ["small", "many"]}
+    wanted = usual | {"train": ["large", "few"], "score": ["small", "many"], "shard": ["small", "many"]}
     assert told(PLACES, shop, tmp_path) == wanted
 
 

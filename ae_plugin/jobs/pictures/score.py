@@ -190,17 +190,17 @@ class PictureRun(Run):
     def _keys(self, batch: pa.RecordBatch) -> list[pa.Array]:
         return [batch.column(batch.schema.get_field_index(name)) for name in self.keys]
 
-    def _sink(self, dataset: str, schema: pa.Schema) -> Sink:
+    def _sink(self, dataset: str, schema: pa.Schema, part: int) -> Sink:
         if not self.path(dataset).endswith("/"):
-            return super()._sink(dataset, schema)
+            return super()._sink(dataset, schema, part)
         self.check_ours(self.path(dataset))
         self._folder = FolderWriter(self.folder, self.commit.staged(self.path(dataset)), self.files)
         return self._folder
 
-    def path(self, dataset: str) -> str:
+    def path(self, dataset: str, part: int = 0) -> str:
         """Where a dataset of the partition lies: files are written as files, in a folder (it ends in `/`)."""
         if not (self.reader.of_files and dataset in FOLDERS):
-            return super().path(dataset)
+            return super().path(dataset, part)
         return "".join(f"{part}/" for part in (dataset, self.partition) if part)
 
     def _notes(self) -> list[str]:

@@ -1,0 +1,152 @@
+"""A run of one partition of a table: shard by shard, each a stream of record batches into a file of each dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from ae_plugin.config import Pipeline
+from ae_plugin.core.alarms import flag_limit
+from ae_plugin.core.explain import Options, ScoredBatch, score_batch
+from ae_plugin.core.features import partition_time
+from ae_plugin.core.guard import Guard, schema_notes
+from ae_plugin.core.values import take
+from ae_plugin.engines.cuts import WHOLE, Shard, shards_of
+from ae_plugin.engines.local import Reader, batch_rows
+from ae_plugin.engines.threads import parallel, prefetch
+from ae_plugin.errors import DataError
+from ae_plugin.jobs.run import Run
+from ae_plugin.jobs.versions import ModelVersion
+from ae_plugin.schemas import GuardVerdict, cells_schema, scores_schema
+from ae_plugin.store.files import Folder, SourceFile
+
+
+def cut(pipeline: Pipeline, files: list[SourceFile], kind: str) -> list[Shard]:
+    """The shards of a partition's files: of Parquet that is scored row by row; all else is one.
+
+    With `alert_rate_of: alarms` which rows are flagged hangs on all rows of a partition.
+    """
+    if kind != "parquet" or pipeline.score.alert_rate_of == "alarms":
+        return [WHOLE]
+    return shards_of(files, pipeline.score.shard_rows)
+
+
+class TableRun(Run):
+    """One partition of a table being scored: streams it, then commits everything at once."""
+
+    datasets = "scores", "cells", "denoised"
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        version: ModelVersion,
+        partition: str,
+        files: list[SourceFile],
+        kind: str,
+        folder: Folder,
+        clock: float,
+    ) -> None:
+        super().__init__(pipeline, partition, files, folder, clock)
+        self.version, scorer = version, version.scorer
+        self.reader = Reader(files, kind, version.schema, batch_rows(scorer.encoder.features))
+        self.shards = cut(pipeline, files, kind)
+        self.model_version, self.method = version.version, scorer.method
+        self.calibration_rows, self.schema = scorer.calibration_rows, self.reader.schema
+        learned = {spec.name: spec.type for spec in version.card.columns}
+        for name in [*learned, *version.card.keys]:
+            if name not in self.schema.names:
+                raise DataError(
+                    f"column {name!r} is missing, but the model learned it",
+                    where=files[0].uri,
+                    mend="Bring it back, or exclude it and train anew",
+                )
+        notes = schema_notes(self.schema, learned, set(version.schema.names))
+        self.guard = Guard(scorer.encoder, version.guard, notes, skip=self._unjudged())
+        keys = [self.schema.field(name) for name in version.card.keys]
+        self._schemas = {"scores": scores_schema(keys), "cells": cells_schema(keys), "denoised": self.schema}
+
+    def _verdict(self) -> GuardVerdict:
+        return self.guard.verdict()
+
+    def _source(self) -> Iterator[pa.RecordBatch]:
+        return self.reader.batches()
+
+    def _notes(self) -> list[str]:
+        unjudged = [
+            f"{name} is not judged: its age counts from a partition's date, and there is none"
+            for name in self._unjudged()
+        ]
+        return [*super()._notes(), *unjudged]
+
+    def _stream(self) -> None:
+        for shard in self.shards:
+            self.score_shard(shard)
+
+    def score_shard(self, shard: Shard) -> None:
+        """Score a shard into staged files of its own, counting what goes by."""
+        self._row = shard.first_row
+        with self.writers(self._schemas, shard.number) as writers:
+            for batch in prefetch(self._scored(shard)):
+                writers["scores"].write(self._scores(batch))
+                writers["cells"].write(self._cells(batch))
+                writers["denoised"].write(batch.denoised)
+                self._count(batch)
+
+    def _count(self, batch: ScoredBatch) -> None:
+        self._row += batch.source.num_rows
+        self.tally.rows += batch.source.num_rows
+        self.tally.anomalies += int(batch.rows.is_anomaly.sum())
+        self.tally.flagged += batch.cells.num_rows
+        self.tally.repaired += batch.repaired
+        self.tally.imputed += batch.imputed
+
+    def _read(self, shard: Shard) -> Iterator[pa.RecordBatch]:
+        if shard.cuts is None:
+            return self.reader.batches()
+        return self.reader.batches(parts=[(part.file, range(part.start, part.stop)) for part in shard.cuts])
+
+    def _scored(self, shard: Shard) -> Iterator[ScoredBatch]:
+        scorer, chosen, at = self.version.scorer, self.pipeline.score, partition_time(self.partition)
+        first_look = parallel(lambda batch: scorer.p_values(batch, at), prefetch(self._read(shard)))
+        try:
+            self.flagged_up_to = flag_limit(
+                chosen.alert_rate_of, chosen.alert_rate, scorer.calibration_rows, first_look
+            )
+            options = Options(chosen.denoise == "full", at, limit=self.flagged_up_to, every_row=chosen.cells == "all")
+            for batch in parallel(lambda batch: score_batch(batch, scorer, options), prefetch(self._read(shard))):
+                self.guard.watch(batch.bin_counts, batch.rows.p_value, batch.rows.misfit)
+                yield batch
+        except DataError as error:
+            raise error.placed(self.reader.files[0].uri) from error
+
+    def _scores(self, batch: ScoredBatch) -> pa.RecordBatch:
+        n = batch.source.num_rows
+        columns = [
+            *self._keys(batch),
+            pa.array(np.arange(self._row, self._row + n, dtype=np.int64)),
+            pa.array(batch.rows.anomaly_score),
+            pa.array(batch.rows.p_value),
+            pa.array(batch.rows.is_anomaly),
+            batch.top_column,
+            pa.nulls(n, pa.string()),
+            pa.repeat(self.version.version, n),
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=self._schemas["scores"])
+
+    def _cells(self, batch: ScoredBatch) -> pa.Table:
+        found = batch.cells
+        rows = found.column("row").combine_chunks()
+        keys = [take(key, rows) for key in self._keys(batch)]
+        shifted = pa.chunked_array([pa.array(rows.to_numpy() + self._row, pa.int64())])
+        rest = [found.column(name) for name in ("column", "observed", "expected", "cell_error", "p_value")]
+        return pa.Table.from_arrays([*keys, shifted, *rest], schema=self._schemas["cells"])
+
+    def _keys(self, batch: ScoredBatch) -> list[pa.Array]:
+        return [batch.source.column(batch.source.schema.get_field_index(name)) for name in self.version.card.keys]
+
+    def _unjudged(self) -> list[str]:
+        if partition_time(self.partition) is not None:
+            return []
+        return [spec.name for spec in self.version.card.columns if spec.kind == "time" and spec.relative]
