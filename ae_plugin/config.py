@@ -1,20 +1,18 @@
-"""The pipeline YAML: every field, its default and its check. `docs/configuration.md` mirrors this file."""
+"""The pipeline YAML: its sections together, and how it is found and read."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
-from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ae_plugin.errors import ConfigError, is_transient
 from ae_plugin.places import check_apart, check_uri, is_absolute
-from ae_plugin.schemas import AlertRateOf
+from ae_plugin.sections import SHARD_ROWS, Alert, Model, Score, Section, Source, Train, check_name
 
 OUTPUT_COLUMNS = frozenset(
     [
@@ -31,213 +29,10 @@ OUTPUT_COLUMNS = frozenset(
         "cell_error",
     ]
 )
-Format = Literal["parquet", "csv", "images"]
-SHARD_ROWS = 4_000_000
 PIPELINES_DIR = Path("dags/pipelines")
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
-def check_name(name: str) -> str:
-    """Return `name` unchanged, or raise ValueError when it cannot name a pipeline."""
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} must start with a lower-case letter and hold only a-z, 0-9, - and _ (at most 63)")
-    return name
-
-
-def check_cron(text: str) -> str:
-    """Return `text` unchanged, or raise ValueError when it is neither a cron expression nor a preset."""
-    from croniter import croniter
-
-    presets = {"@hourly", "@daily", "@weekly", "@monthly", "@yearly"}
-    if text not in presets and not (len(text.split()) == 5 and croniter.is_valid(text)):
-        raise ValueError(f"{text!r} is not a cron expression; five fields are wanted, as in '0 3 * * 1'")
-    return text
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Section):
-    """Where the table or the pictures are, and which of its columns are not to be learned."""
-
-    uri: str = Field(description="A folder, file or glob: local, or s3://, gs://, abfs:// through fsspec.")
-    format: Format = Field("parquet", description="How the files are written.")
-    partition_by: Annotated[list[str], BeforeValidator(_listed)] = Field(
-        default_factory=list,
-        description="Hive key or keys; a partition is one value of them. Absent: the whole source is one partition.",
-    )
-    keys: Annotated[list[str], BeforeValidator(_listed)] = Field(
-        default_factory=list, description="Row keys: passed through untouched, copied to every output, never learned."
-    )
-    exclude: Annotated[list[str], BeforeValidator(_listed)] = Field(
-        default_factory=list, description="Columns passed through untouched and never learned."
-    )
-
-    _uri = field_validator("uri")(check_uri)
-
-    @property
-    def row_keys(self) -> list[str]:
-        """What names a row: `keys`; of pictures without any their file, which those of a folder have."""
-        return self.keys or (["file"] if self.format == "images" else [])
-
-    @field_validator("partition_by", "keys", "exclude")
-    @classmethod
-    def _once(cls, value: list[str]) -> list[str]:
-        twice = [name for name, count in Counter(value).items() if count > 1]
-        if twice:
-            raise ValueError(f"{twice[0]!r} is there twice")
-        return value
-
-
-class Model(_Section):
-    """Which network learns the table."""
-
-    kind: Literal["auto", "dense"] = Field("auto", description="`auto` picks the network and its size from the data.")
-    image_size: Literal["auto"] | int = Field(
-        "auto",
-        description="Of pictures. `auto`: at their own resolution, in tiles. A number: scaled to so many pixels on the "
-        "longer side before the network sees them.",
-    )
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of everything random; same data and seed, same weights.")
-
-    @field_validator("image_size")
-    @classmethod
-    def _pixels(cls, value: Any) -> Any:
-        if value != "auto" and not 16 <= value <= 4_096:
-            raise ValueError("must be auto, or a number of pixels from 16 to 4096")
-        return value
-
-    @property
-    def longest(self) -> int | None:
-        """`image_size` as a number; None for `auto`."""
-        return None if self.image_size == "auto" else self.image_size
-
-
-class _Work(_Section):
-    """Where the tasks that take long run."""
-
-    queue: str | None = Field(None, min_length=1, description="Airflow queue of the task; absent: the default one.")
-    pool: str | None = Field(None, min_length=1, description="Airflow pool of the task; absent: the default one.")
-
-    @property
-    def where(self) -> dict[str, str]:
-        """Arguments of an operator: queue and pool, where they are given."""
-        return self.model_dump(include={"queue", "pool"}, exclude_none=True)
-
-
-class Train(_Work):
-    """When to train, and on what."""
-
-    schedule: str | None = Field(None, description="Cron expression of the train DAG; absent: by hand only.")
-    partitions: int | None = Field(None, ge=1, description="Train on the newest N partitions; absent: on all of them.")
-    until: str | None = Field(
-        None, description="Newest partition to train on (inclusive); absent: the newest there is."
-    )
-    contamination: Literal["auto"] | float = Field(
-        "auto", description="0: history is known to be normal. `auto`: it may hold anomalies."
-    )
-    steps: Literal["auto"] | int = Field(
-        "auto", description="Training budget in mini-batches; `auto` follows the table."
-    )
-    max_rows: int = Field(
-        200_000, ge=200, description="Rows held in memory while training; longer history is sampled by row group."
-    )
-
-    @field_validator("schedule")
-    @classmethod
-    def _cron(cls, value: str | None) -> str | None:
-        return value if value is None else check_cron(value)
-
-    @field_validator("contamination")
-    @classmethod
-    def _share(cls, value: Any) -> Any:
-        if value != "auto" and not 0 <= value < 0.5:
-            raise ValueError("must be auto, or a share from 0 up to (not including) 0.5")
-        return value
-
-    @field_validator("steps")
-    @classmethod
-    def _steps(cls, value: Any) -> Any:
-        if value != "auto" and not 1 <= value <= 1_000_000:
-            raise ValueError("must be auto, or a number of steps from 1 to 1000000")
-        return value
-
-    @field_validator("until", mode="before")
-    @classmethod
-    def _text(cls, value: Any) -> Any:
-        return value if value is None else str(value)
-
-
-class Score(_Work):
-    """When to score, how many false alarms to accept, and what to write."""
-
-    schedule: str | None = Field(
-        "asset", description="`asset`: after the source or the model changed; or a cron expression; null: by hand only."
-    )
-    method: Literal["combined", "reconstruction"] = Field(
-        "combined",
-        description="`combined`: distance from history, rarity, reconstruction error and hidden cells together. "
-        "`reconstruction`: the reconstruction error alone; finds less, in half the time.",
-    )
-    alert_rate: float = Field(0.01, gt=0, lt=1, description="Share of normal rows that may be flagged.")
-    alert_rate_of: AlertRateOf = Field(
-        "rows",
-        description="What `alert_rate` is a share of. `rows`: of the normal rows, so many may be flagged. "
-        "`alarms`: of a partition's flagged rows, so many may be normal.",
-    )
-    cells: Literal["flagged", "all"] = Field(
-        "flagged",
-        description="Whose numbers are judged by the rest of their row. `flagged`: those of flagged rows. `all`: "
-        "those of every row, to clean a table once; slower.",
-    )
-    at_once: int = Field(4, ge=1, description="Tasks of this pipeline that score at the same time, at most.")
-    shard_rows: int = Field(
-        SHARD_ROWS,
-        ge=1_000,
-        description="A Parquet partition of at least twice as many rows is cut into shards of about so many, between "
-        "row groups; each is a task, and a file of every dataset.",
-    )
-    on_unfamiliar: Literal["score", "quarantine", "fail"] = Field(
-        "quarantine", description="What to do with a partition that the model does not know."
-    )
-    denoise: Literal["repair", "full"] = Field(
-        "repair", description="`repair`: replace wrong and missing cells only. `full`: write the whole reconstruction."
-    )
-
-    @field_validator("schedule")
-    @classmethod
-    def _cron(cls, value: str | None) -> str | None:
-        return value if value in (None, "asset") else check_cron(str(value))
-
-
-AlertEvent: TypeAlias = Literal["anomalies_above", "unfamiliar", "not_promoted"]
-
-
-class Alert(_Section):
-    """Whom Airflow tells of what."""
-
-    when: list[AlertEvent] = Field(min_length=1, description="Of what: see the guide.")
-    above: float | None = Field(
-        None, gt=0, lt=1, description="`anomalies_above`: the share of a partition's rows from which on."
-    )
-    notifier: str = Field(
-        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$", description="Import path of a notifier of Airflow's."
-    )
-    args: dict[str, Any] = Field(default_factory=dict, description="Its arguments.")
-
-    @model_validator(mode="after")
-    def _share(self) -> Alert:
-        if ("anomalies_above" in self.when) != (self.above is not None):
-            raise ValueError("above goes with anomalies_above: give both or none")
-        return self
-
-
-class Pipeline(_Section):
+class Pipeline(Section):
     """One pipeline: a source, a model, a schedule, an output."""
 
     name: str = Field(
@@ -267,6 +62,19 @@ class Pipeline(_Section):
             taken = sorted(set(getattr(self.source, place)) & OUTPUT_COLUMNS)
             if taken:
                 raise ValueError(f"source.{place}: {taken[0]!r} is a column that the outputs have already; rename it")
+        return self
+
+    @model_validator(mode="after")
+    def _partitioned(self) -> Pipeline:
+        if not self.source.partition_by:
+            for place, chosen in (
+                ("score.schedule: partition", self.score.keyed),
+                ("train.on_drift", self.train.on_drift),
+            ):
+                if chosen:
+                    raise ValueError(f"{place} wants source.partition_by")
+        if self.train.on_drift and self.train.until:
+            raise ValueError("train.on_drift and train.until exclude each other: no training would see what drifted")
         return self
 
     @model_validator(mode="after")

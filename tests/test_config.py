@@ -34,9 +34,13 @@ DEFAULTS = {
     "train.max_rows": 200_000,
     "train.queue": None,
     "train.pool": None,
+    "train.on_drift": None,
+    "train.on_feedback": None,
     "score.queue": None,
     "score.pool": None,
     "score.schedule": "asset",
+    "score.partition_key": None,
+    "score.partition_offset": 0,
     "score.method": "combined",
     "score.alert_rate": 0.01,
     "score.alert_rate_of": "rows",
@@ -67,9 +71,13 @@ GOOD: dict[str, list[Any]] = {
     "train.max_rows": [200, 10**9],
     "train.queue": ["large", None],
     "train.pool": ["few", None],
+    "train.on_drift": [None],
+    "train.on_feedback": [1, 100, None],
     "score.queue": ["small", None],
     "score.pool": ["many", None],
     "score.schedule": ["asset", "0 3 * * 1", "@weekly", None],
+    "score.partition_key": [None],
+    "score.partition_offset": [0],
     "score.method": ["combined", "reconstruction"],
     "score.alert_rate": [1e-6, 0.01, 0.5, 0.999],
     "score.alert_rate_of": ["rows", "alarms"],
@@ -82,6 +90,7 @@ GOOD: dict[str, list[Any]] = {
     "alerts": [
         [],
         [{"when": ["unfamiliar"], "notifier": "a.B"}],
+        [{"when": ["late", "unfamiliar"], "after": "90m", "notifier": "a.B"}],
         [{"when": ["anomalies_above", "not_promoted"], "above": 0.1, "notifier": "a.b.C", "args": {"to": "x"}}],
     ],
     "output": ["out", "s3://lake/out", "/abs/out"],
@@ -106,6 +115,10 @@ BAD: dict[str, list[Any]] = {
     "train.max_rows": [199, 0, -1, "many", None],
     "train.queue": ["", 3, ["a"]],
     "train.pool": ["", 3, ["a"]],
+    "train.on_drift": [0, -1, 1.5, "some"],
+    "train.on_feedback": [0, -1, 1.5, "some"],
+    "score.partition_key": ["day", "", 3],
+    "score.partition_offset": [-1001, 1001, 0.5, "x", None],
     "score.queue": ["", 3, ["a"]],
     "score.pool": ["", 3, ["a"]],
     "score.schedule": ["daily", "0 3 * *", "", 5],
@@ -123,6 +136,10 @@ BAD: dict[str, list[Any]] = {
         [{"when": ["unfamiliar"]}],
         [{"when": [], "notifier": "a.B"}],
         [{"when": ["late"], "notifier": "a.B"}],
+        [{"when": ["late"], "after": "2 hours", "notifier": "a.B"}],
+        [{"when": ["late"], "after": "0h", "notifier": "a.B"}],
+        [{"when": ["late"], "after": 2, "notifier": "a.B"}],
+        [{"when": ["unfamiliar"], "after": "2h", "notifier": "a.B"}],
         [{"when": ["unfamiliar"], "notifier": "B"}],
         [{"when": ["unfamiliar"], "notifier": "a.B; import os"}],
         [{"when": ["anomalies_above"], "notifier": "a.B"}],
@@ -200,6 +217,40 @@ def test_values_that_are_not_allowed_name_the_key(tmp_path: Path, key: str, valu
     assert str(path) in text and "docs/configuration.md" in text
     assert key in text
     assert "\n" not in text
+
+
+DAYS = {"source": {"uri": "orders", "partition_by": "date"}}
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {**DAYS, "score": {"schedule": "partition"}},
+        {**DAYS, "score": {"schedule": "0 5 * * *", "partition_key": "%Y-%m-%d"}},
+        {**DAYS, "score": {"schedule": "0 5 * * *", "partition_key": "date=%Y-%m-%d", "partition_offset": -1}},
+        {**DAYS, "train": {"on_drift": 3, "on_feedback": 20, "partitions": 28}},
+    ],
+)
+def test_keys_that_go_together(sections: dict[str, Any]) -> None:
+    found = Pipeline.model_validate({**LEAST, **sections})
+    assert found.score.keyed == ("score" in sections)
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"score": {"schedule": "partition"}}, "score.schedule: partition wants source.partition_by"),
+        ({"score": {"schedule": "0 5 * * *", "partition_key": "%Y"}}, "wants source.partition_by"),
+        ({"train": {"on_drift": 1}}, "train.on_drift wants source.partition_by"),
+        ({**DAYS, "train": {"on_drift": 1, "until": "2013"}}, "train.on_drift and train.until exclude each other"),
+        ({**DAYS, "score": {"partition_key": "%Y"}}, "score: partition_key goes with a cron expression"),
+        ({**DAYS, "score": {"schedule": "partition", "partition_key": "%Y"}}, "partition_key goes with a cron"),
+        ({**DAYS, "score": {"schedule": "0 5 * * *", "partition_offset": -1}}, "goes with partition_key"),
+    ],
+)
+def test_keys_that_do_not_go_together(tmp_path: Path, sections: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        config.load(write(tmp_path / "shop.yaml", {**LEAST, **sections}))
 
 
 @pytest.mark.parametrize("key", ["name", "source", "source.uri", "output"])

@@ -13,10 +13,11 @@ import pytest
 import yaml
 
 import ae_plugin
-from ae_plugin.config import Pipeline, Source
+from ae_plugin.config import Pipeline
 from ae_plugin.engines.local import Reader
 from ae_plugin.errors import AeError, ConfigError, DataError, StoreError
 from ae_plugin.jobs.init import init
+from ae_plugin.sections import Source
 from ae_plugin.store.files import Folder, list_files, list_source
 from tests.running import run_ae, unchanged
 from tests.shop import FRESH, Shop, day, make_orders

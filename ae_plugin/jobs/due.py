@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 from ae_plugin.config import Pipeline
 from ae_plugin.errors import ConfigError, StoreError
 from ae_plugin.schemas import RunRecord
 from ae_plugin.store.commit import recover
-from ae_plugin.store.files import Folder, SourceFile, fingerprint, in_order, list_source, partitions_of
+from ae_plugin.store.files import Folder, SourceFile, fingerprint, in_order, list_source, partition_id, partitions_of
 from ae_plugin.store.registry import Registry
 from ae_plugin.store.runs import latest
 
@@ -56,6 +57,22 @@ def due_files(pipeline: Pipeline) -> dict[str, list[SourceFile]]:
         elif in_order(partition) >= oldest:
             out[partition] = files
     return out
+
+
+def named_files(pipeline: Pipeline, names: Sequence[str]) -> dict[str, list[SourceFile]]:
+    """Partitions that somebody names, in order, and their files; none where there is no such partition.
+
+    Args:
+        pipeline: from `config.load`.
+        names: hive paths (`date=2013-01-29`) or values.
+
+    Raises:
+        ConfigError: a name cannot be a partition's.
+        DataError: the source cannot be listed.
+    """
+    groups = partitions_of(list_source(pipeline.source))
+    wanted = {partition_id(name, pipeline.source.partition_by) for name in names}
+    return {name: groups.get(name, []) for name in sorted(wanted, key=in_order)}
 
 
 def _first_history(registry: Registry) -> dict[str, str]:

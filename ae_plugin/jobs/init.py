@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from ae_plugin.config import OUTPUT_COLUMNS, PIPELINES_DIR, Format, Source, check_name, root_of
+from ae_plugin.config import OUTPUT_COLUMNS, PIPELINES_DIR, root_of
 from ae_plugin.engines.local import Reader
 from ae_plugin.errors import ConfigError, DataError, StoreError
 from ae_plugin.places import check_apart, check_uri, fixed_part, has_scheme
+from ae_plugin.sections import Format, Source, check_name
 from ae_plugin.store.files import PICTURES, SUFFIXES, Folder, SourceFile, is_there, list_files, list_source, writing
 
 LABELS = {"label", "is_anomaly", "anomaly", "is_fraud", "fraud", "target"}

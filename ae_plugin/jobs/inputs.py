@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from ae_plugin.config import Format, Pipeline, Source
+from ae_plugin.config import Pipeline
 from ae_plugin.engines.local import Reader
 from ae_plugin.errors import ConfigError
 from ae_plugin.places import check_apart, check_uri
+from ae_plugin.sections import Format, Source
 from ae_plugin.store.files import SUFFIXES, Folder, SourceFile, list_source, open_fs, partition_id, partitions_of
 
 if TYPE_CHECKING:

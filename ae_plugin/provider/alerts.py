@@ -7,8 +7,12 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
-from ae_plugin.config import Alert, AlertEvent, Pipeline
+from airflow.sdk.definitions.callback import SyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+
+from ae_plugin.config import Pipeline
 from ae_plugin.errors import ConfigError
+from ae_plugin.sections import Alert, AlertEvent
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +57,37 @@ def tell(
                 log.error("%s could not tell of %s (%s): %s", alert.notifier, event, error, text)
             else:
                 log.info("%s was told of %s: %s", alert.notifier, event, text)
+
+
+def deadlines(pipeline: Pipeline) -> list[DeadlineAlert]:
+    """Airflow's deadlines of the score DAG: of each alert that wants to hear of late runs."""
+    return [
+        DeadlineAlert(
+            reference=DeadlineReference.DAGRUN_QUEUED_AT,
+            interval=alert.patience,
+            callback=SyncCallback(tell_late, {"pipeline": pipeline.name, "alert": alert.model_dump(mode="json")}),
+            name=f"late after {alert.after}",
+        )
+        for alert in pipeline.alerts
+        if alert.patience is not None
+    ]
+
+
+def tell_late(pipeline: str, alert: dict[str, Any], context: Any) -> None:
+    """Call a notifier because a run is late; Airflow does, on a worker, with the run in its context.
+
+    Args:
+        pipeline: name of the one whose run it is.
+        alert: the alert, as in the YAML.
+        context: Airflow's, with `dag_run` as a dict.
+    """
+    chosen = Alert.model_validate(alert)
+    run = context["dag_run"]
+    of = run.get("partition_key") or run["dag_run_id"]
+    text = f"{of}: not done {chosen.after} after it was queued"
+    found = {"pipeline": pipeline, "event": "late", "about": [of], "says": text}
+    _made(chosen)({**context, "alert": found})
+    log.info("%s was told of late: %s", chosen.notifier, text)
 
 
 def _made(alert: Alert) -> Any:

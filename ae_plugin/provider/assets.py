@@ -25,6 +25,11 @@ def denoised_asset(name: str) -> Asset:
     return _asset(name, "denoised")
 
 
+def alerts_asset(name: str) -> Asset:
+    """Changes when partitions were scored, or refused, that drifted or are unfamiliar."""
+    return _asset(name, "alerts")
+
+
 def _asset(pipeline: str, what: str) -> Asset:
     # Schemes that begin with x- are the user's own: Airflow takes them as they are.
     return Asset(name=f"{pipeline}.{what}", uri=f"x-ae://{pipeline}/{what}", group="ae_plugin")

@@ -8,13 +8,15 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, AssetAny, TriggerRule, XComArg
+from airflow.sdk import DAG, TriggerRule, XComArg
 
 from ae_plugin import config
 from ae_plugin.config import Pipeline
 from ae_plugin.errors import ConfigError
-from ae_plugin.provider.alerts import check_alerts
-from ae_plugin.provider.assets import denoised_asset, model_asset, scores_asset, source_asset
+from ae_plugin.provider.alerts import check_alerts, deadlines
+from ae_plugin.provider.approval import approval
+from ae_plugin.provider.assets import alerts_asset, denoised_asset, model_asset, scores_asset
+from ae_plugin.provider.followups import AnnounceAlertsOperator, RetrainOperator
 from ae_plugin.provider.operators import (
     OUTCOMES,
     PLANS,
@@ -28,8 +30,14 @@ from ae_plugin.provider.operators import (
     SummarizeRunsOperator,
     TrainAutoencoderOperator,
 )
+from ae_plugin.provider.schedules import score_params, score_schedule
+from ae_plugin.provider.sensors import PartitionSensor
 
 log = logging.getLogger(__name__)
+WAIT, PATIENCE = timedelta(minutes=5), timedelta(hours=24)
+"""How often a run looks for the partition that it is of, and for how long."""
+KEYED_RUNS = 16
+"""Runs of one partition each may go side by side: one that waits for its data holds up no other."""
 START = datetime(2024, 1, 1, tzinfo=timezone.utc)
 TRAIN_TIMEOUT = timedelta(hours=24)
 """A training that hangs would keep all later ones waiting: one run is active at a time."""
@@ -80,13 +88,13 @@ def broken_dag(path: Path, error: ConfigError) -> dict[str, DAG]:
     return {dag_id: dag}
 
 
-def _dag(pipeline: Pipeline, verb: str, schedule: Any, doc: str) -> DAG:
+def _dag(pipeline: Pipeline, verb: str, schedule: Any, doc: str, **more: Any) -> DAG:
     return DAG(
         dag_id=f"{pipeline.name}__{verb}",
         schedule=schedule,
         start_date=START,
         catchup=False,
-        max_active_runs=1,
+        **{"max_active_runs": 1, **more},
         default_args={"retries": 1, "retry_delay": timedelta(minutes=1)},
         tags=["autoencoder", pipeline.name],
         doc_md=doc,
@@ -94,14 +102,14 @@ def _dag(pipeline: Pipeline, verb: str, schedule: Any, doc: str) -> DAG:
 
 
 def train_dag(pipeline: Pipeline, path: str) -> DAG:
-    """Train -> (approve ->) promote."""
+    """Train -> (approve ->) promote; see `approval`."""
     doc = f"Trains on `{pipeline.source.uri}`, then promotes the new version when it passes the gate."
     with _dag(pipeline, "train", pipeline.train.schedule, doc) as dag:
         last: Any = TrainAutoencoderOperator(
             task_id="train", pipeline=path, execution_timeout=TRAIN_TIMEOUT, **pipeline.train.where
         )
         if pipeline.promote == "approval":
-            last = last >> _approval(pipeline)
+            last = last >> approval(pipeline)
         if pipeline.promote != "never":
             # Days may pass, and other trainings: what was trained (and approved) here, whatever is challenger by then.
             trained = "{{ ti.xcom_pull(task_ids='train').model_version }}"
@@ -110,28 +118,17 @@ def train_dag(pipeline: Pipeline, path: str) -> DAG:
     return dag
 
 
-def _approval(pipeline: Pipeline) -> Any:
-    from airflow.providers.standard.operators.hitl import ApprovalOperator
-
-    return ApprovalOperator(
-        task_id="approve",
-        subject=f"Promote the new model of {pipeline.name}?",
-        body="{% set report = ti.xcom_pull(task_ids='train') %}"
-        "Version {{ report.model_version }}, {{ report.rows_train }} rows. "
-        "Gate: {{ report.gate.reasons | join('; ') }}",
-        defaults="Reject",
-        response_timeout=timedelta(days=3),
-    )
-
-
 def score_dag(pipeline: Pipeline, path: str) -> DAG:
-    """Discover -> score (one mapped task a partition) -> summary; of large ones: cut -> shard (mapped) -> commit."""
-    name, schedule = pipeline.name, pipeline.score.schedule
-    when = AssetAny(source_asset(name), model_asset(name)) if schedule == "asset" else schedule
+    """Discover -> score (one mapped task a partition) -> summary -> alert; of large ones: cut -> shard -> commit."""
+    name = pipeline.name
     outlets = [scores_asset(name), denoised_asset(name)]
     doc = f"Scores the partitions of `{pipeline.source.uri}` that are new or changed; writes to `{pipeline.output}`."
-    with _dag(pipeline, "score", when, doc) as dag:
+    keyed = pipeline.score.keyed
+    more: dict[str, Any] = {"max_active_runs": KEYED_RUNS} if keyed else {"params": score_params()}
+    with _dag(pipeline, "score", score_schedule(pipeline), doc, deadline=deadlines(pipeline), **more) as dag:
         discover = DiscoverPartitionsOperator(task_id="discover", pipeline=path)
+        if keyed:
+            PartitionSensor(task_id="wait", pipeline=path, poke_interval=WAIT, timeout=PATIENCE) >> discover
         score = ScorePartitionOperator.partial(
             task_id="score",
             pipeline=path,
@@ -168,4 +165,18 @@ def score_dag(pipeline: Pipeline, path: str) -> DAG:
         )
         discover >> score >> summary
         discover >> cut >> shard >> commit >> summary
+        alert = AnnounceAlertsOperator(
+            task_id="alert",
+            summary=summary.task_id,
+            outlets=[alerts_asset(name)],
+            trigger_rule=TriggerRule.ALL_DONE,
+        )
+        summary >> alert
+        if pipeline.train.on_drift or pipeline.train.on_feedback:
+            alert >> RetrainOperator(
+                task_id="retrain",
+                pipeline=path,
+                trigger_dag_id=f"{name}__train",
+                trigger_rule=TriggerRule.ALL_DONE,
+            )
     return dag

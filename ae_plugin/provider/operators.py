@@ -2,78 +2,42 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow.sdk import Asset, BaseOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from ae_plugin.errors import NoChampionError, UnfamiliarError, UserError
 from ae_plugin.provider.alerts import tell
+from ae_plugin.provider.approval import answered
+from ae_plugin.provider.base import COLOR, PipelineOperator, announce, one_line
+from ae_plugin.provider.schedules import wanted
 
 if TYPE_CHECKING:
     from ae_plugin.config import Pipeline
     from ae_plugin.jobs.several import Several
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
 GROUPS = 500
 """Partitions beyond this many share mapped tasks: Airflow maps at most 1024."""
 OUTCOMES = "outcomes"
 """XCom key of what a score task did with each of its partitions, also when it is skipped or fails then."""
+STRANGE = "strange"
+"""XCom key of the summary: partition -> verdict, of those that are not familiar."""
 PLANS = "plans"
 """XCom key of how large partitions are cut."""
 
 
-@contextmanager
-def one_line() -> Iterator[None]:
-    """Turn errors into one line in the task's log; only what may succeed later is tried again."""
-    try:
-        yield
-    except (UserError, UnfamiliarError, NoChampionError) as error:
-        log.error("%s", error)
-        raise (AirflowException if error.transient else AirflowFailException)(str(error)) from None
-
-
-def announce(context: Any, operator: BaseOperator, extra: dict[str, Any]) -> None:
-    """Say in the events of an operator's outlets what happened, for whoever is scheduled on them."""
-    for outlet in operator.outlets:
-        if isinstance(outlet, Asset):
-            context["outlet_events"][outlet].extra.update(extra)
-
-
-class _PipelineOperator(BaseOperator):
-    """An operator of one pipeline.
-
-    Args:
-        pipeline: a YAML's path, or its name in dags/pipelines/.
-    """
-
-    template_fields: Sequence[str] = ("pipeline",)
-    ui_color = "#e8f0fb"
-
-    def __init__(self, *, pipeline: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.pipeline = pipeline
-
-    def _loaded(self) -> Pipeline:
-        from ae_plugin import config
-
-        return config.load(self.pipeline)
-
-
-class BrokenPipelineOperator(_PipelineOperator):
+class BrokenPipelineOperator(PipelineOperator):
     """Stand in for a pipeline whose YAML does not load: fails with the line that says why."""
 
     def execute(self, context: Any) -> None:  # noqa: ARG002, D102
         with one_line():
-            self._loaded()
+            self.loaded()
         self.log.info("the YAML loads now; its own DAGs appear when Airflow parses the file again")
 
 
-class TrainAutoencoderOperator(_PipelineOperator):
+class TrainAutoencoderOperator(PipelineOperator):
     """Train a new version of a pipeline's model and register it as challenger; returns its report's figures."""
 
     def execute(self, context: Any) -> dict[str, Any]:  # noqa: ARG002, D102
@@ -81,13 +45,13 @@ class TrainAutoencoderOperator(_PipelineOperator):
         from ae_plugin.jobs.train import train
 
         with one_line():
-            report = train(self._loaded())
+            report = train(self.loaded())
         for line in train_lines(report):
             self.log.info("%s", line)
         return report.model_dump(mode="json", exclude={"columns", "loss_curve", "partitions"})
 
 
-class PromoteModelOperator(_PipelineOperator):
+class PromoteModelOperator(PipelineOperator):
     """Make the challenger (or `version`) champion when its gate passed; skipped, with the reasons, when it did not.
 
     The events of its outlets say `model_version`, `previous` and `forced`.
@@ -108,8 +72,9 @@ class PromoteModelOperator(_PipelineOperator):
         from ae_plugin.jobs.promote import promote
 
         with one_line():
-            pipeline = self._loaded()
-            record = promote(pipeline, self.version, force=self.force, by="airflow")
+            pipeline = self.loaded()
+            force, who = answered(context)
+            record = promote(pipeline, self.version, force=self.force or force, by=who or "airflow")
         for reason in record.reasons:
             self.log.info("%s", reason)
         if not record.promoted:
@@ -121,24 +86,26 @@ class PromoteModelOperator(_PipelineOperator):
         return record.model_dump(mode="json")
 
 
-class DiscoverPartitionsOperator(_PipelineOperator):
-    """List what is new or changed since it was last scored, in groups for mapped tasks.
+class DiscoverPartitionsOperator(PipelineOperator):
+    """List the partitions that the run is to score, in groups for mapped tasks.
+
+    A run that has a partition key is of that partition; one that is started by hand may name some in its parameter
+    `partitions`; any other is of what is new or changed since it was last scored.
 
     What is large enough to be cut into shards is not among what it returns: the XCom `plans` has a plan of each.
     """
 
     def execute(self, context: Any) -> list[list[str]]:  # noqa: D102
-        from ae_plugin.jobs.due import due_files
         from ae_plugin.jobs.shards import plans
 
         with one_line():
-            pipeline = self._loaded()
-            found = due_files(pipeline)
+            pipeline = self.loaded()
+            found = wanted(pipeline, context)
             made = plans(pipeline, found)
         if not found:
             self.log.info("nothing to do: no partition is new or changed")
         else:
-            self.log.info("%d partitions are new or changed: %s", len(found), ", ".join([*found][:20]))
+            self.log.info("%d partitions to score: %s", len(found), ", ".join([*found][:20]))
         for plan in made:
             self.log.info("%s is cut into %d shards", plan.partition or "the source", plan.shards)
         context["ti"].xcom_push(PLANS, [plan.model_dump() for plan in made])
@@ -158,7 +125,7 @@ class CutPartitionsOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("plans",)
-    ui_color = _PipelineOperator.ui_color
+    ui_color = COLOR
 
     def __init__(self, *, plans: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -170,7 +137,7 @@ class CutPartitionsOperator(BaseOperator):
         return _grouped([{"plan": plan, "number": number} for plan in self.plans for number in range(plan["shards"])])
 
 
-class _ScoringOperator(_PipelineOperator):
+class _ScoringOperator(PipelineOperator):
     """An operator that ends partitions: scored, refused or failed, and says so."""
 
     def _settle(self, context: Any, pipeline: Pipeline, done: Several) -> list[dict[str, Any]]:
@@ -216,13 +183,13 @@ class ScorePartitionOperator(_ScoringOperator):
         from ae_plugin.jobs.several import score_several
 
         with one_line():
-            pipeline = self._loaded()
+            pipeline = self.loaded()
             named = self.partition if isinstance(self.partition, list) else [self.partition]
             done = score_several(pipeline, named, tell=lambda error: self.log.warning("%s", error))
             return self._settle(context, pipeline, done)
 
 
-class ScoreShardsOperator(_PipelineOperator):
+class ScoreShardsOperator(PipelineOperator):
     """Score shards of large partitions; nothing is to be seen of them before `CommitShardsOperator`.
 
     A shard that is scored is not scored again when its task is tried again.
@@ -249,7 +216,7 @@ class ScoreShardsOperator(_PipelineOperator):
         from ae_plugin.jobs.shards import ShardPlan, score_shard
 
         with one_line():
-            pipeline = self._loaded()
+            pipeline = self.loaded()
             for one in self.shards:
                 score_shard(pipeline, ShardPlan.model_validate(one["plan"]), one["number"])
 
@@ -278,7 +245,7 @@ class CommitShardsOperator(_ScoringOperator):
             raise AirflowSkipException("no partition was cut")
         done = Several()
         with one_line():
-            pipeline = self._loaded()
+            pipeline = self.loaded()
             for plan in map(ShardPlan.model_validate, self.plans):
                 with done.noted(plan.partition, lambda error: self.log.warning("%s", error)):
                     done.scored[plan.partition] = commit_shards(pipeline, plan)
@@ -307,6 +274,11 @@ def _outcomes(done: Several, refusal: str) -> dict[str, dict[str, Any]]:
     return outcomes | {name: {"outcome": "failed", "says": str(error)} for name, error in done.failed.items()}
 
 
+def _verdict(outcome: dict[str, Any]) -> str:
+    """What the guard said of a partition; `familiar` too when it did not come to that."""
+    return "unfamiliar" if outcome["outcome"] in ("quarantined", "refused") else outcome.get("verdict", "familiar")
+
+
 class SummarizeRunsOperator(BaseOperator):
     """Say what the score tasks of this run did; fails when a partition was not scored, unless it was set aside.
 
@@ -322,7 +294,7 @@ class SummarizeRunsOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("groups", "outcomes", "plans", "pipeline")
-    ui_color = _PipelineOperator.ui_color
+    ui_color = COLOR
 
     def __init__(
         self,
@@ -341,8 +313,8 @@ class SummarizeRunsOperator(BaseOperator):
     def execute(self, context: Any) -> dict[str, Any]:  # noqa: D102
         if self.groups is None:
             raise AirflowFailException("the partitions could not be listed: see the task discover")
-        wanted = [partition for group in self.groups for partition in group]
-        wanted += [plan["partition"] for plan in self.plans or ()]
+        names = [partition for group in self.groups for partition in group]
+        names += [plan["partition"] for plan in self.plans or ()]
         # A slice, since a mapped task's XComs are fetched one by one else.
         told = [self.outcomes] if isinstance(self.outcomes, dict) else self.outcomes[:]
         if self.commit:
@@ -350,15 +322,19 @@ class SummarizeRunsOperator(BaseOperator):
         known = {name: outcome for outcomes in told for name, outcome in outcomes.items()}
         lost = {"outcome": "failed", "says": "its task ended early: see its log"}
         by_outcome: dict[str, list[str]] = {name: [] for name in ("scored", "quarantined", "refused", "failed")}
-        for name in wanted:
+        for name in names:
             found = known.get(name, lost)
             by_outcome[found["outcome"]].append(name or "the source")
             self.log.info("%s: %s, %s", name or "the source", found["outcome"], found["says"])
-        self._alert(context, {name or "the source": known.get(name, lost) for name in wanted})
+        context["ti"].xcom_push(
+            STRANGE,
+            {name or "the source": word for name in names if (word := _verdict(known.get(name, lost))) != "familiar"},
+        )
+        self._alert(context, {name or "the source": known.get(name, lost) for name in names})
         for outcome in ("failed", "refused"):
             if names := by_outcome[outcome]:
                 raise AirflowFailException(f"{outcome}: {', '.join(names)}; the rest was scored or set aside")
-        scored = [known[name] for name in wanted if known[name]["outcome"] == "scored"]
+        scored = [known[name] for name in names if known[name]["outcome"] == "scored"]
         counts = {figure: sum(run[figure] for run in scored) for figure in ("rows", "anomalies")}
         return {"partitions": len(scored), "quarantined": len(by_outcome["quarantined"]), **counts}
 
@@ -369,11 +345,7 @@ class SummarizeRunsOperator(BaseOperator):
             from ae_plugin import config
 
             pipeline = config.load(self.pipeline)
-        strange = {
-            name: one["says"]
-            for name, one in found.items()
-            if one["outcome"] in ("quarantined", "refused") or one.get("verdict") == "unfamiliar"
-        }
+        strange = {name: one["says"] for name, one in found.items() if _verdict(one) == "unfamiliar"}
         tell(pipeline, context, "unfamiliar", strange)
         for share in {alert.above for alert in pipeline.alerts if alert.above is not None}:
             many = {

@@ -18,9 +18,9 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import glob_translate
 
-from ae_plugin.config import Source
 from ae_plugin.errors import ConfigError, DataError, StoreError, is_io, is_transient
 from ae_plugin.places import MAGIC, check_place, check_uri, fixed_part, local_path
+from ae_plugin.sections import Source
 from ae_plugin.store.owner import hold, mark
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")

@@ -20,10 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ae_plugin.config import Source
 from ae_plugin.core.pictures import Picture, PictureError
 from ae_plugin.engines.pictures import FILES, PictureReader, decoded, image_column
 from ae_plugin.errors import DataError
+from ae_plugin.sections import Source
 from ae_plugin.store.files import SourceFile, list_source, partitions_of
 
 QUICK = settings(max_examples=40, deadline=None, derandomize=True)

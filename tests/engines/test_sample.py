@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ae_plugin.config import Source
 from ae_plugin.engines import sample as module
 from ae_plugin.engines.sample import Sample, sample
 from ae_plugin.errors import DataError
+from ae_plugin.sections import Source
 from ae_plugin.store.files import SourceFile, list_source, partitions_of
 
 Groups = dict[str, list[SourceFile]]

@@ -18,9 +18,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ae_plugin.config import Source
 from ae_plugin.errors import ConfigError, DataError, StoreError
 from ae_plugin.places import check_uri
+from ae_plugin.sections import Source
 from ae_plugin.store.files import (
     Folder,
     SourceFile,

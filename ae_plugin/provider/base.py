@@ -1,0 +1,57 @@
+"""What the operators of this provider have in common."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from ae_plugin.errors import NoChampionError, UnfamiliarError, UserError
+
+if TYPE_CHECKING:
+    from ae_plugin.config import Pipeline
+
+log = logging.getLogger(__name__)
+COLOR = "#e8f0fb"
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Turn errors into one line in the task's log; only what may succeed later is tried again."""
+    try:
+        yield
+    except (UserError, UnfamiliarError, NoChampionError) as error:
+        log.error("%s", error)
+        raise (AirflowException if error.transient else AirflowFailException)(str(error)) from None
+
+
+def announce(context: Any, operator: BaseOperator, extra: dict[str, Any]) -> None:
+    """Say in the events of an operator's outlets what happened, for whoever is scheduled on them."""
+    for outlet in operator.outlets:
+        if isinstance(outlet, Asset):
+            context["outlet_events"][outlet].extra.update(extra)
+
+
+class PipelineOperator(BaseOperator):
+    """An operator of one pipeline.
+
+    Args:
+        pipeline: a YAML's path, or its name in dags/pipelines/.
+    """
+
+    template_fields: Sequence[str] = ("pipeline",)
+    ui_color = COLOR
+
+    def __init__(self, *, pipeline: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pipeline = pipeline
+
+    def loaded(self) -> Pipeline:
+        """Read the YAML as it is now."""
+        from ae_plugin import config
+
+        return config.load(self.pipeline)
