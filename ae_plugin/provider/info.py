@@ -18,5 +18,11 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["software"],
             }
         ],
-        "operators": [{"integration-name": name, "python-modules": ["ae_plugin.provider.operators"]}],
+        "operators": [
+            {
+                "integration-name": name,
+                "python-modules": ["ae_plugin.provider.operators", "ae_plugin.provider.followups"],
+            }
+        ],
+        "sensors": [{"integration-name": name, "python-modules": ["ae_plugin.provider.sensors"]}],
     }
