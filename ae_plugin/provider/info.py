@@ -24,5 +24,8 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["ae_plugin.provider.operators", "ae_plugin.provider.followups"],
             }
         ],
+        "task-decorators": [
+            {"name": "autoencoder_score", "class-name": "ae_plugin.provider.decorators.autoencoder_score"},
+        ],
         "sensors": [{"integration-name": name, "python-modules": ["ae_plugin.provider.sensors"]}],
     }
