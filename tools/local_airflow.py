@@ -101,6 +101,16 @@ class LocalAirflow:
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
+            # For dags/airflow_health.py, which reads this Airflow's task runs.
+            "AIRFLOW_CONN_AIRFLOW_API": json.dumps(
+                {
+                    "conn_type": "http",
+                    "host": "http://127.0.0.1",
+                    "port": self.port,
+                    "login": USER,
+                    "password": self.password,
+                }
+            ),
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
         }
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import yaml
 
 from tests.conftest import Trained
 from tests.e2e.conftest import House, until
+from tests.running import ROOT
 from tests.shop import FRESH, LAST_TRAINED, Shop, day, make_orders, write_day
 
 pytestmark = pytest.mark.e2e
@@ -217,3 +219,24 @@ def test_a_person_sees_the_figures_and_may_insist(shops: Shops) -> None:
     assert moved == {"model_version": "v0002", "previous": "v0001", "forced": True}
     pointer = yaml.safe_load((shops.asked.output / "_models/champion.json").read_text())
     assert pointer["history"][-1]["by"] == "admin" and pointer["history"][-1]["why"].startswith("forced: ")
+
+
+def test_task_runs_of_this_airflow_become_a_partition(shops: Shops) -> None:
+    house, airflow = shops.house, shops.house.airflow
+    shutil.copy(ROOT / "dags/airflow_health.py", house.root / "dags")
+    shutil.copy(ROOT / "dags/pipelines/airflow_health.yaml", house.root / "dags/pipelines")
+    airflow.wait_for_dag("airflow_health__land")
+    today = datetime.now(timezone.utc).date().isoformat()
+    body = {"logical_date": None, "partition_key": today}
+    run = airflow.call("POST", "/dags/airflow_health__land/dagRuns", json=body)["dag_run_id"]
+    assert airflow.wait_for_run("airflow_health__land", run, seconds=120) == "success"
+    table = pq.ParquetFile(house.root / f"landing/airflow_health/date={today}/part-0.parquet").read()
+    landed = {(row["dag_id"], row["task_id"], row["run_id"], row["map_index"]): row for row in table.to_pylist()}
+    assert len(landed) == table.num_rows, "each run once"
+    (done,) = (run for run in airflow.runs("asked__train") if run["state"] == "success")
+    for task in airflow.tasks("asked__train", done["dag_run_id"]):
+        row = landed["asked__train", task["task_id"], done["dag_run_id"], -1]
+        assert row["seconds"] == pytest.approx(task["duration"]) and row["state"] == "success"
+    assert not any(name.startswith("airflow_health") for name, *_ in landed)
+    events = airflow.call("GET", "/assets/events?limit=100")["asset_events"]
+    assert [one["partition_key"] for one in events if one["name"] == "airflow_health.source"] == [today]
