@@ -217,7 +217,7 @@ def test_partitions_that_share_a_task_do_not_stop_one_another(answers: dict[str,
 
 def test_a_source_that_changes_meanwhile_is_for_the_next_run(answers: dict[str, Any]) -> None:
     ran: Ran = answers["changing"]
-    uncut = {"cut": ["skipped", 1], "shard": ["skipped", 0], "commit": ["skipped", 1]}
+    uncut = {"cut": ["skipped", 1], "shard": ["skipped", 0], "commit": ["skipped", 1], "alert": ["skipped", 1]}
     assert {name: ran.tasks[name] for name in uncut} == uncut
     assert {tuple(state) for name, state in ran.tasks.items() if name not in uncut} == {("success", 1)}
     assert due(ran.shop.pipeline) == BOTH
