@@ -27,7 +27,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # Hours on two cores; stopped, it goes on where it was. The data is no part of the repository.
 DATA ?= ../shared/data

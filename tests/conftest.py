@@ -19,6 +19,23 @@ from tests.shop import LAST_TRAINED, ORDERS, Shop, day, train_and_promote, write
 FLIGHTS = ROOT / "sample_data/flights"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes (`-n 2 --dist loadgroup`) a file stays in one, and so do all that share a real Airflow.
+
+    What takes longest comes first, so that no process is left alone with it in the end.
+    """
+    for item in items:
+        where = item.path.relative_to(ROOT / "tests").as_posix()
+        item.add_marker(pytest.mark.xdist_group("e2e" if where.startswith("e2e/") else where))
+    slow = ("e2e/", "contracts/", "jobs/", "models/")
+
+    def order(item: pytest.Item) -> int:
+        where = item.path.relative_to(ROOT / "tests").as_posix()
+        return next((place for place, folder in enumerate(slow) if where.startswith(folder)), len(slow))
+
+    items.sort(key=order)
+
+
 @dataclass(frozen=True)
 class Trained:
     """A trained pipeline that tests must not change: copy it first."""
