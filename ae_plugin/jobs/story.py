@@ -46,7 +46,7 @@ def lines(record: RunRecord, output: str, calibration_rows: int) -> list[str]:
     told.append(f"{many(record.cells_flagged, 'wrong cell')}, {mended(record)}" if tables else mended(record))
     if record.p_value_drift is not None:
         usual = by_chance(record.rows - record.unreadable_rows, calibration_rows)
-        told.append(f"p-values drifted by {record.p_value_drift:.3f} (below {usual:.3f}: as chance alone does)")
+        told.append(f"p-values drifted by {record.p_value_drift:.3f}; chance alone stays below {usual:.3f}")
     told.append(f"guard: {'; '.join([record.guard.verdict, *_some(record.guard.reasons)])}")
     written = [*_datasets(record), f"{RUNS}/{record.run_id}.json"]
     told.append(f"{record.outcome}; wrote {', '.join(written)} in {output}")
