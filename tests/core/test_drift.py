@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -52,8 +54,7 @@ def test_it_does_not_hang_on_where_rows_are_cut(cuts: list[int]) -> None:
     known = np.sort(scores(0, 700))
     p = p_values(scores(1, 500, 0.5), known)
     parts = np.split(p, sorted(cuts))
-    whole = sum((count_p_values(part, 700) for part in parts), start=np.zeros(100, np.int64))
-    assert (whole == count_p_values(p, 700)).all()
+    assert sum((count_p_values(part, 700) for part in parts), start=Counter()) == count_p_values(p, 700)
 
 
 @pytest.mark.parametrize("calibration_rows", [1, 19, 99, 199, 12_345])
@@ -62,7 +63,7 @@ def test_each_p_value_falls_into_its_hundredth(calibration_rows: int) -> None:
     rank = np.arange(1, steps + 1)
     counts = count_p_values((rank / steps).astype(np.float32), calibration_rows)
     # Up to k hundredths lie the ranks up to k / 100 * steps, in whole numbers.
-    assert np.cumsum(counts).tolist() == [k * steps // 100 for k in range(1, 101)]
+    assert np.cumsum([counts[k] for k in range(1, 101)]).tolist() == [k * steps // 100 for k in range(1, 101)]
 
 
 def test_rows_that_are_copies_of_one_another_drift_from_nothing() -> None:
@@ -72,5 +73,5 @@ def test_rows_that_are_copies_of_one_another_drift_from_nothing() -> None:
 
 
 def test_of_no_rows_nothing_is_said() -> None:
-    assert p_value_drift(np.zeros(100, np.int64), scores(0, 10)) is None
+    assert p_value_drift(Counter(), scores(0, 10)) is None
     assert p_value_drift(count_p_values(np.ones(3, np.float32), 0), np.zeros(0, np.float32)) is None
