@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ae_plugin.core.drift import by_chance
-from ae_plugin.jobs.summary import many, mended, unit
+from ae_plugin.jobs.summary import bytes_in_words, many, mended, some, unit
 from ae_plugin.schemas import RunRecord
 from ae_plugin.store.files import SourceFile
 from ae_plugin.store.runs import RUNS
@@ -28,7 +28,7 @@ def tell_end(record: RunRecord, output: str, calibration_rows: int) -> None:
     """Say what became of it; `output` is where it was written to."""
     for line in lines(record, output, calibration_rows):
         log.info("%s", line)
-    for note in _some(record.notes):
+    for note in some(record.notes, SHOWN):
         log.warning("%s", note)
     speed = f"{record.rows_per_second:,.0f} {unit(record)}s/s"
     log.info("%.2f s, %s, peak %.0f MB", record.seconds, speed, record.peak_memory_mb)
@@ -42,12 +42,12 @@ def lines(record: RunRecord, output: str, calibration_rows: int) -> list[str]:
     told = [f"{many(record.rows, what)}, {many(record.anomalies, 'anomaly', 'anomalies')}{share}"]
     if record.top_columns:
         worst = [f"{name} ({count:,})" for name, count in record.top_columns.items()]
-        told.append(f"worst columns, and the {what}s they are worst in: {', '.join(_some(worst))}")
+        told.append(f"worst columns, and the {what}s they are worst in: {', '.join(some(worst, SHOWN))}")
     told.append(f"{many(record.cells_flagged, 'wrong cell')}, {mended(record)}" if tables else mended(record))
     if record.p_value_drift is not None:
         usual = by_chance(record.rows - record.unreadable_rows, calibration_rows)
         told.append(f"p-values drifted by {record.p_value_drift:.3f}; chance alone stays below {usual:.3f}")
-    told.append(f"guard: {'; '.join([record.guard.verdict, *_some(record.guard.reasons)])}")
+    told.append(f"guard: {'; '.join([record.guard.verdict, *some(record.guard.reasons, SHOWN)])}")
     written = [*_datasets(record), f"{RUNS}/{record.run_id}.json"]
     told.append(f"{record.outcome}; wrote {', '.join(written)} in {output}")
     return told
@@ -59,19 +59,3 @@ def _datasets(record: RunRecord) -> list[str]:
         f"{name.rstrip('/')}/" if name.endswith("/") else f"{name.rpartition('/')[0]}/" for name in record.outputs
     )
     return [folder if count == 1 else f"{folder} ({count} files)" for folder, count in folders.items()]
-
-
-def _some(texts: Sequence[str]) -> list[str]:
-    more = len(texts) - SHOWN
-    return [*texts[:SHOWN], *([f"{more} more"] if more > 0 else [])]
-
-
-def bytes_in_words(count: float) -> str:
-    """`812 bytes`, `45.2 kB`, `1.3 GB`."""
-    if count < 1000:
-        return f"{count:.0f} bytes"
-    for name in ("kB", "MB", "GB"):
-        count /= 1000
-        if count < 1000:
-            return f"{count:.1f} {name}"
-    return f"{count / 1000:.1f} TB"

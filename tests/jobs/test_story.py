@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from ae_plugin.jobs.story import bytes_in_words, lines, tell_end, tell_start
+from ae_plugin.jobs.story import lines, tell_end, tell_start
+from ae_plugin.jobs.summary import bytes_in_words
 from ae_plugin.schemas import GuardVerdict
 from ae_plugin.store.files import SourceFile
 from tests.store.test_runs import record

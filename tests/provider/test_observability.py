@@ -66,7 +66,8 @@ metrics.promote_metrics(promote(pipeline, "v0001", force=True))
 told["listening"] = lineage.trace_training(pipeline, report) is not None
 sys.modules["airflow.providers.openlineage"] = None
 told["without the package"] = lineage.trace_training(pipeline, report) is not None
-print("\\n" + json.dumps(told))
+with open("answers.json", "w") as file:
+    json.dump(told, file)
 """
 DAGS = """
 # Airflow reads files that speak of airflow and of a dag.
@@ -96,7 +97,7 @@ class Told:
     @property
     def answers(self) -> dict[str, bool]:
         """What the process found."""
-        return json.loads(self.log.splitlines()[-1])
+        return json.loads((self.shop.root.parent / "answers.json").read_text())
 
     def event(self, partition: str) -> dict[str, Any]:
         """The last event of a partition's task."""
