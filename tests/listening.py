@@ -22,14 +22,20 @@ class Heard:
     events: list[dict[str, Any]] = field(default_factory=list)
 
     @property
-    def environment(self) -> dict[str, str]:
-        """How Airflow is told: StatsD with tags, and plain names beside them."""
-        transport = {"type": "http", "url": f"http://127.0.0.1:{self.lineage_port}", "endpoint": "api/v1/lineage"}
+    def statsd(self) -> dict[str, str]:
+        """How Airflow is told of StatsD: with tags, and plain names beside them."""
         return {
             "AIRFLOW__METRICS__STATSD_ON": "true",
             "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
             "AIRFLOW__METRICS__STATSD_PORT": str(self.statsd_port),
             "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "true",
+        }
+
+    @property
+    def lineage(self) -> dict[str, str]:
+        """How Airflow is told of the endpoint."""
+        transport = {"type": "http", "url": f"http://127.0.0.1:{self.lineage_port}", "endpoint": "api/v1/lineage"}
+        return {
             "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
             "AIRFLOW__OPENLINEAGE__NAMESPACE": "tests",
         }

@@ -103,5 +103,5 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     for name, partitions in days.items():
         for partition in partitions:
             shutil.copytree(ROOT / "sample_data" / name / partition, root / "sample_data" / name / partition)
-    with listening() as heard, LocalAirflow(root, settings=heard.environment) as airflow:
+    with listening() as heard, LocalAirflow(root, settings=heard.statsd) as airflow:
         yield House(airflow, root, heard)

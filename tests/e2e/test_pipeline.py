@@ -106,26 +106,6 @@ def test_metrics_of_all_tasks_reach_statsd(first: House) -> None:
     assert min(heard.values("ae.score_duration,pipeline=flights")) > 0
 
 
-def test_lineage_leads_from_the_source_over_the_model_to_what_was_scored(first: House) -> None:
-    (trained,) = first.heard.of("flights__train.train", "COMPLETE")
-    scored = first.heard.of("flights__score.score", "COMPLETE")
-    assert len(scored) == len(SCORED)
-    source, model = (("file", str(place)) for place in (first.source, first.output / "_models"))
-    assert [(one["namespace"], one["name"]) for one in trained["inputs"]] == [source]
-    assert [(one["namespace"], one["name"]) for one in trained["outputs"]] == [model]
-    for event in scored:
-        assert [(one["namespace"], one["name"]) for one in event["inputs"]] == [source, model]
-    written = {one["name"].rpartition("/")[2] for event in scored for one in event["outputs"]}
-    assert written == {"scores", "cells", "denoised", "quarantine"}
-    fields = next(
-        one["facets"]["columnLineage"]["fields"]
-        for event in scored
-        for one in event["outputs"]
-        if one["name"].endswith("/denoised")
-    )
-    assert fields.keys() == set(pq.read_schema(first.source / QUIET[0] / "part-0.parquet").names)
-
-
 def alarms(house: House, names: list[str]) -> float:
     """Share of flagged rows on some days."""
     flagged = [pd.read_parquet(house.output / f"scores/{name}/part-0.parquet")["is_anomaly"] for name in names]

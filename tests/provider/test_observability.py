@@ -27,7 +27,7 @@ from tests.conftest import Trained
 from tests.listening import Heard, listening
 from tests.provider.test_dags import strange
 from tests.running import ROOT
-from tests.shop import FRESH, Shop, day, make_orders, spoil, write_day
+from tests.shop import FRESH, ORDERS, Shop, day, make_orders, spoil, write_day
 
 RUNNER = """
 import json
@@ -39,15 +39,15 @@ import ae_plugin.provider.dag_factory
 told = {"needs openlineage": "openlineage" in sys.modules}
 
 from airflow import settings
+from airflow.providers_manager import ProvidersManager
 from airflow.sdk.configuration import conf
 from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics import stats_utils
 from airflow.utils.db import initdb
 
 from ae_plugin import config
-from ae_plugin.jobs.promote import promote
 from ae_plugin.jobs.versions import read_report
-from ae_plugin.provider import lineage, metrics
+from ae_plugin.provider import lineage
 from ae_plugin.store.registry import Registry
 
 settings.initialize()
@@ -59,10 +59,10 @@ stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=na
 import dags
 
 dags.score.test()
-pipeline = config.load(os.environ["PIPELINE"])
+dags.train.test()
+pipeline = config.load(os.environ["LEARNER"])
 report = read_report(Registry(pipeline.output), "v0001")
-metrics.train_metrics(report)
-metrics.promote_metrics(promote(pipeline, "v0001", force=True))
+told["links"] = [name for name in ProvidersManager().extra_links_class_names if "ae_plugin" in name]
 told["listening"] = lineage.trace_training(pipeline, report) is not None
 sys.modules["airflow.providers.openlineage"] = None
 told["without the package"] = lineage.trace_training(pipeline, report) is not None
@@ -76,8 +76,9 @@ import os
 from ae_plugin import config
 from ae_plugin.provider import dag_factory
 
-path = os.environ["PIPELINE"]
+path, learner = os.environ["PIPELINE"], os.environ["LEARNER"]
 score = dag_factory.score_dag(config.load(path), path)
+train = dag_factory.train_dag(config.load(learner), learner)
 """
 SPOILT, STRANGE, BROKEN = (f"date={day(FRESH + number)}" for number in range(3))
 
@@ -95,7 +96,7 @@ class Told:
         return latest(Folder(str(self.shop.output)))
 
     @property
-    def answers(self) -> dict[str, bool]:
+    def answers(self) -> dict[str, Any]:
         """What the process found."""
         return json.loads((self.shop.root.parent / "answers.json").read_text())
 
@@ -113,18 +114,21 @@ class Told:
 
 @pytest.fixture(scope="module")
 def told(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
-    """One score run over a day with errors in it, one of another kind, and one that cannot be read."""
+    """A score run over a day with errors in it, one of another kind, and one that cannot be read; and a training."""
     root = tmp_path_factory.mktemp("told")
     shop = trained.shop.copy(root / "shop")
     write_day(shop.source, FRESH, spoil(make_orders(300, day(FRESH))))
     write_day(shop.source, FRESH + 1, strange(make_orders(300, day(FRESH + 1))))
     write_day(shop.source, FRESH + 2, make_orders(10)).write_bytes(b"PAR1 this is no Parquet file PAR1")
+    learner = Shop(root, {**shop.settings, "name": "learner", "source": {**ORDERS["source"], "uri": "shop/orders"}})
+    learner = learner.set(train={"steps": 20}, output="learner").write()
     (root / "dags").mkdir()
     (root / "dags/dags.py").write_text(DAGS)
     env = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW") and k != "PYTHONDONTWRITEBYTECODE"}
     env |= {
         "PYTHONPATH": f"{ROOT}:{root / 'dags'}",
         "PIPELINE": str(shop.yaml),
+        "LEARNER": str(learner.yaml),
         "AIRFLOW_HOME": str(root / "airflow"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
@@ -132,7 +136,13 @@ def told(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with listening() as heard:
         command = [sys.executable, "-c", RUNNER]
         done = subprocess.run(
-            command, env=env | heard.environment, cwd=root, capture_output=True, text=True, timeout=300, check=False
+            command,
+            env=env | heard.statsd | heard.lineage,
+            cwd=root,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         yield Told(heard, done.stdout, shop)
@@ -185,6 +195,17 @@ def test_each_metric_is_in_the_guide(told: Told) -> None:
         packet.partition(",")[0].removeprefix("airflow.") for packet in told.heard.packets if ",pipeline=" in packet
     }
     assert named == heard
+
+
+def test_a_training_is_counted(told: Told) -> None:
+    report = read_report(Registry(f"{told.shop.root.parent}/learner"), "v0001")
+    assert told.heard.values("ae.train_steps,pipeline=learner") == [20]
+    assert told.heard.values("ae.train_rows,pipeline=learner") == [report.rows_train]
+    assert told.heard.values("ae.learner.train_duration") == pytest.approx([1000 * report.seconds])
+    gate = "passed" if report.gate.passed else "failed"
+    assert told.heard.values(f"ae.trainings,pipeline=learner,gate={gate}") == [1]
+    outcome = "promoted" if report.gate.passed else "kept"
+    assert told.heard.values(f"ae.learner.promotions.{outcome}") == [1]
 
 
 # Lineage.
@@ -255,6 +276,15 @@ def test_a_refused_partition_says_so_of_its_source(told: Told) -> None:
     assert not any(one["success"] for one in columns) and "in training" in moved["quantity"]["description"]
 
 
+def test_a_training_leads_from_the_source_to_the_model(told: Told) -> None:
+    (event,) = told.heard.of("learner__train.train", "COMPLETE")
+    (source,), (model,) = event["inputs"], event["outputs"]
+    assert (source["namespace"], source["name"]) == ("file", str(told.shop.source))
+    assert (model["namespace"], model["name"]) == ("file", f"{told.shop.root.parent}/learner/_models")
+    assert model["facets"]["version"]["datasetVersion"] == "v0001"
+    assert len(source["facets"]["schema"]["fields"]) == 17
+
+
 def test_a_task_that_fails_names_what_it_read(told: Told) -> None:
     (event,) = told.heard.of("shop__score.score", "FAIL")
     assert [one["name"] for one in event["inputs"]] == [str(told.shop.source)]
@@ -264,10 +294,16 @@ def test_a_task_that_fails_names_what_it_read(told: Told) -> None:
 
 
 def test_nothing_needs_the_openlineage_package(told: Told) -> None:
-    assert told.answers == {"needs openlineage": False, "listening": True, "without the package": False}
+    found = {name: told.answers[name] for name in ("needs openlineage", "listening", "without the package")}
+    assert found == {"needs openlineage": False, "listening": True, "without the package": False}
 
 
-# Logs.
+# Logs and links.
+
+
+def test_airflow_knows_the_links(told: Told) -> None:
+    assert told.answers["links"] == ["ae_plugin.provider.links.ModelsLink", "ae_plugin.provider.links.RunsLink"]
+    assert "Failed to push an xcom for task operator extra link" not in told.log
 
 
 def test_a_log_tells_the_story_in_a_dozen_lines(told: Told) -> None:
