@@ -16,6 +16,10 @@ from __future__ import annotations
 
 import errno
 import gzip
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ae_plugin.schemas import RunRecord
 
 _LASTING = (
     *(FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError),
@@ -65,9 +69,14 @@ class StoreError(UserError):
 
 
 class UnfamiliarError(AeError):
-    """The guard refused the partition: it is not the kind of data the model was trained on."""
+    """The guard refused the partition: it is not the kind of data the model was trained on.
+
+    Attributes:
+        record: of the run that ended so.
+    """
 
     exit_code = 3
+    record: RunRecord | None = None
 
 
 class NoChampionError(AeError):

@@ -118,6 +118,8 @@ class RunRecord(_Record):
     alert_rate_of: AlertRateOf = "rows"
     flagged_up_to: float | None = Field(None, description="Largest p-value that is flagged; 0: none is.")
     observed_alert_rate: float | None
+    p_value_drift: float | None = Field(None, description="Distance of the p-values from calibration rows', 0 to 1.")
+    top_columns: dict[str, int] = Field(default_factory=dict, description="Column -> anomalous rows it is worst in.")
     unreadable_rows: int
     cells_flagged: int
     cells_repaired: int
@@ -129,6 +131,8 @@ class RunRecord(_Record):
     rows_per_second: float
     peak_memory_mb: float
     started_at: str
+    input_files: int | None = Field(None, description="Files of the partition.")
+    input_bytes: int | None = Field(None, description="Bytes that they hold.")
     input_fingerprint: str = Field(description="sha256 of the partition's listing: paths, sizes, change times.")
     outputs: dict[str, str] = Field(description="Each output file, or folder (it ends in `/`), and its sha256.")
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,12 @@ class LocalAirflow:
     Args:
         root: a checkout, or a copy of one.
         say: told what is going on, one line at a time.
+        settings: more of the environment, as `AIRFLOW__SECTION__KEY`.
     """
 
     root: Path
     say: Callable[[str], None] = print
+    settings: dict[str, str] = field(default_factory=dict)
     port: int = 0
     _process: subprocess.Popen[bytes] | None = None
     _token: str = ""
@@ -112,6 +114,7 @@ class LocalAirflow:
                 }
             ),
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
+            **self.settings,
         }
 
     def start(self) -> None:
@@ -222,6 +225,11 @@ class LocalAirflow:
         """Task instances of a run, mapped ones included."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=1000"
         return list(self.call("GET", path)["task_instances"])
+
+    def links(self, dag_id: str, run_id: str, task: dict[str, Any]) -> dict[str, str]:
+        """A task's links to elsewhere, by name."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task['task_id']}/links"
+        return dict(self.call("GET", f"{path}?map_index={task['map_index']}")["extra_links"])
 
     def task_log(self, dag_id: str, run_id: str, task: dict[str, Any]) -> list[str]:
         """Lines of a task's newest log."""

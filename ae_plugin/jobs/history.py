@@ -17,13 +17,14 @@ from ae_plugin.core.incidents import find_incidents
 from ae_plugin.engines.sample import Sample, evenly, sample, stretches
 from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.jobs.feedback import honoured
+from ae_plugin.jobs.summary import bytes_in_words, some
 from ae_plugin.schemas import ColumnNote, FeedbackUse
 from ae_plugin.store.files import SourceFile, in_order, list_source, partition_id, partitions_of
 
 log = logging.getLogger(__name__)
 MIN_ROWS = 50
 CELL_BUDGET = 64_000_000
-TOLD = 5
+TOLD, NAMED = 5, 20
 VOUCHED_EACH, VOUCHED_ALL = 0.005, 0.1
 """Share of the training rows that one row which a person vouched for stands for, and all of them at most."""
 Indices = npt.NDArray[np.intp]
@@ -86,7 +87,9 @@ def learn_history(pipeline: Pipeline) -> History:
             where=pipeline.source.uri,
             mend="Bring more rows, or raise train.partitions",
         )
-    log.info("history: %d partitions, %d rows, %d used", len(groups), found.rows_total, found.table.num_rows)
+    held = bytes_in_words(sum(file.size for files in groups.values() for file in files))
+    rows, used = found.rows_total, found.table.num_rows
+    log.info("history: %d partitions in %s, %s, %d rows, %d used", len(groups), pipeline.source.uri, held, rows, used)
     try:
         return _learn_sample(pipeline, groups, found, said.use)
     except DataError as error:
@@ -105,8 +108,7 @@ def _learn_sample(pipeline: Pipeline, groups: dict[str, list[SourceFile]], found
         kept = ~np.isin(found.partitions, list(incidents))
         found = found.taken(np.flatnonzero(kept if found.vouched is None else kept | found.vouched))
         split, encoder, columns = _learn(pipeline, found)
-    for note in columns:
-        log.info("column %s (%s): %s%s", note.column, note.type, note.role, f", {note.note}" if note.note else "")
+    _tell(columns)
     # A partition of which only rows that were vouched for are left is not learned: it is still to be scored.
     present = {name for name, _ in stretches(found.partitions)} - set(incidents)
     groups = {name: files for name, files in groups.items() if name in present}
@@ -115,6 +117,14 @@ def _learn_sample(pipeline: Pipeline, groups: dict[str, list[SourceFile]], found
     copies = 1 + (len(split.weighted) - len(split.train)) // trained if trained else 0
     use = use.model_copy(update={"false_alarms": trained, "copies": copies})
     return History(groups, found, split, encoder, columns, encode_sample(encoder, found), use, incidents, notes)
+
+
+def _tell(columns: list[ColumnNote]) -> None:
+    """Say which columns are learned, and of the first few others what they are; the report has all."""
+    learned = [note.column for note in columns if note.role == "learned"]
+    log.info("%d of %d columns are learned: %s", len(learned), len(columns), ", ".join(some(learned, NAMED)))
+    if others := [f"{note.column} ({note.note or note.role})" for note in columns if note.role != "learned"]:
+        log.info("not learned: %s", ", ".join(some(others, NAMED)))
 
 
 def _incidents(pipeline: Pipeline, history: Sample, encoder: TableEncoder) -> tuple[dict[str, str], list[str]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 import uuid
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import ClassVar, Literal, Protocol
 
@@ -18,25 +18,30 @@ import pyarrow as pa
 from ae_plugin.config import Pipeline
 from ae_plugin.core.alarms import few_calibration_rows
 from ae_plugin.core.calibration import rows_needed
+from ae_plugin.core.drift import p_value_drift
+from ae_plugin.core.values import Floats
 from ae_plugin.engines.cuts import WHOLE, Shard
 from ae_plugin.engines.local import GROUP_ROWS, Writer
 from ae_plugin.engines.threads import prefetch
 from ae_plugin.errors import StoreError, UnfamiliarError
 from ae_plugin.jobs.machine import peak_memory_mb
-from ae_plugin.jobs.summary import mended
+from ae_plugin.jobs.story import tell_end, tell_start
 from ae_plugin.schemas import GuardVerdict, Method, RunRecord
 from ae_plugin.store.commit import Commit, recover
 from ae_plugin.store.files import Folder, SourceFile, fingerprint
 from ae_plugin.store.runs import LATEST, RUNS, read_latest, slug_of
 from ae_plugin.store.staging import sweep
 
-log = logging.getLogger(__name__)
 PART = re.compile(r"part-\d+\.parquet")
+TOP_COLUMNS = 10
 
 
 @dataclass
 class Tally:
-    """What was counted as the partition went by; `seconds` and `peak_memory_mb` are of other processes' part in it."""
+    """What was counted as the partition went by; `seconds` and `peak_memory_mb` are of other processes' part in it.
+
+    `p_values`: see `core/drift.py`; `top_columns`: anomalous rows by the column that they are worst in.
+    """
 
     rows: int = 0
     anomalies: int = 0
@@ -46,6 +51,8 @@ class Tally:
     imputed: int = 0
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
+    p_values: Counter[int] = field(default_factory=Counter)
+    top_columns: Counter[str] = field(default_factory=Counter)
 
 
 class Sink(Protocol):
@@ -78,7 +85,7 @@ class Run(ABC):
         shards: parts that the partition is scored in.
         model_version: what scores it.
         method: how.
-        calibration_rows: rows that its p-values are made of.
+        calibration: scores of the rows that its p-values are made of, increasing.
         schema: of the source, and so of `quarantine/`.
     """
 
@@ -88,7 +95,7 @@ class Run(ABC):
     shards: Sequence[Shard] = (WHOLE,)
     model_version: str
     method: Method
-    calibration_rows: int
+    calibration: Floats
     schema: pa.Schema
 
     def __init__(
@@ -99,6 +106,11 @@ class Run(ABC):
         self.tally, self.written = Tally(), dict[str, str]()
         self.flagged_up_to: float | None = None
         self.commit = Commit(folder, slug_of(partition))
+
+    @property
+    def calibration_rows(self) -> int:
+        """Rows that the p-values are made of."""
+        return len(self.calibration)
 
     @property
     def scored_before(self) -> bool:
@@ -152,7 +164,7 @@ class Run(ABC):
         self.folder.makedirs()
         recover(self.folder)
         sweep(self.folder)
-        log.info("scoring %s of %s with %s", self.partition or "the source", self.pipeline.name, self.model_version)
+        tell_start(self.pipeline.name, self.partition, self.model_version, self.files)
         try:
             self._stream()
             verdict = self._verdict()
@@ -162,7 +174,7 @@ class Run(ABC):
             self.commit.abandon()
             self.folder.remove_empty(fresh)
             raise
-        self._story(record)
+        tell_end(record, self.folder.uri, self.calibration_rows)
         if refused:
             raise self.refusal(record)
         return record
@@ -226,6 +238,8 @@ class Run(ABC):
             alert_rate_of=self.pipeline.score.alert_rate_of,
             flagged_up_to=self.flagged_up_to,
             observed_alert_rate=round(tally.anomalies / tally.rows, 6) if tally.rows else None,
+            p_value_drift=p_value_drift(tally.p_values, self.calibration),
+            top_columns=dict(sorted(tally.top_columns.items(), key=lambda one: (-one[1], one[0]))[:TOP_COLUMNS]),
             unreadable_rows=tally.unreadable,
             cells_flagged=tally.flagged,
             cells_repaired=tally.repaired if counted and tables else 0,
@@ -237,6 +251,8 @@ class Run(ABC):
             rows_per_second=round(tally.rows / max(seconds, 1e-9), 1),
             peak_memory_mb=max(peak_memory_mb(), tally.peak_memory_mb),
             started_at=self.started.isoformat(timespec="seconds"),
+            input_files=len(self.files),
+            input_bytes=sum(file.size for file in self.files),
             input_fingerprint=digest,
             outputs=outputs,
         )
@@ -261,19 +277,6 @@ class Run(ABC):
             notes.append("the partition holds no rows")
         return notes
 
-    def _story(self, record: RunRecord) -> None:
-        promised = f"of the normal {self.unit}s" if record.alert_rate_of == "rows" else "of these are normal"
-        share = (
-            f" ({record.observed_alert_rate:.2%}, at most {record.alert_rate:.2%} {promised})" if record.rows else ""
-        )
-        log.info("%d %ss, %d anomalies%s", record.rows, self.unit, record.anomalies, share)
-        log.info("%s", mended(record))
-        log.info("guard: %s%s", record.guard.verdict, "".join(f"; {reason}" for reason in record.guard.reasons[:5]))
-        for note in record.notes:
-            log.warning("%s", note)
-        seconds, speed = record.seconds, record.rows_per_second
-        log.info("%.2f s, %.0f %ss/s, peak %.0f MB", seconds, speed, self.unit, record.peak_memory_mb)
-
     def refusal(self, record: RunRecord) -> UnfamiliarError:
         """What to raise of a partition that the guard refused."""
         kept = next(iter(record.outputs), None)
@@ -282,6 +285,8 @@ class Run(ABC):
         )
         why = "; ".join(record.guard.reasons[:3]) or "most columns are far from training"
         name = self.partition or "the source"
-        return UnfamiliarError(
+        error = UnfamiliarError(
             f"unfamiliar data, refused ({why})", where=name, mend=f"{mend}; look at it, or train anew"
         )
+        error.record = record
+        return error

@@ -21,6 +21,12 @@ class Several:
     failed: dict[str, UserError] = field(default_factory=dict)
 
     @property
+    def records(self) -> list[RunRecord]:
+        """Of all runs that came to an end, those that were refused included."""
+        refused = [error.record for error in self.refused.values() if error.record is not None]
+        return [*self.scored.values(), *refused]
+
+    @property
     def error(self) -> UserError | None:
         """The failures as one: transient when one of them is, since trying again helps that one."""
         errors = list(self.failed.values())

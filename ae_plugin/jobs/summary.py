@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ae_plugin.schemas import FeedbackUse, ModelEntry, RunRecord, TrainReport
 
 
 def many(count: int, one: str, more: str = "") -> str:
     """`1 row`, `2,000 rows`."""
     return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
+def some(texts: Sequence[str], shown: int) -> list[str]:
+    """The first few, and how many more there are."""
+    more = len(texts) - shown
+    return [*texts[:shown], *([f"{more:,} more"] if more > 0 else [])]
+
+
+def bytes_in_words(count: float) -> str:
+    """`812 bytes`, `45.2 kB`, `1.3 GB`."""
+    if count < 1000:
+        return f"{count:.0f} bytes"
+    for name in ("kB", "MB", "GB"):
+        count /= 1000
+        if count < 1000:
+            return f"{count:.1f} {name}"
+    return f"{count / 1000:.1f} TB"
 
 
 def train_lines(report: TrainReport) -> list[str]:

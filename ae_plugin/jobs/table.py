@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from ae_plugin.config import Pipeline
 from ae_plugin.core.alarms import flag_limit
+from ae_plugin.core.drift import count_p_values
 from ae_plugin.core.explain import Options, ScoredBatch, score_batch
 from ae_plugin.core.features import partition_time
 from ae_plugin.core.guard import Guard, schema_notes
@@ -53,7 +54,7 @@ class TableRun(Run):
         self.reader = Reader(files, kind, version.schema, batch_rows(scorer.encoder.features))
         self.shards = cut(pipeline, files, kind)
         self.model_version, self.method = version.version, scorer.method
-        self.calibration_rows, self.schema = scorer.calibration_rows, self.reader.schema
+        self.calibration, self.schema = scorer.calibration, self.reader.schema
         learned = {spec.name: spec.type for spec in version.card.columns}
         for name in [*learned, *version.card.keys]:
             if name not in self.schema.names:
@@ -101,6 +102,8 @@ class TableRun(Run):
         self.tally.flagged += batch.cells.num_rows
         self.tally.repaired += batch.repaired
         self.tally.imputed += batch.imputed
+        self.tally.p_values += count_p_values(batch.rows.p_value, self.calibration_rows)
+        self.tally.top_columns.update(batch.top_column.drop_null().to_pylist())
 
     def _read(self, shard: Shard) -> Iterator[pa.RecordBatch]:
         if shard.cuts is None:

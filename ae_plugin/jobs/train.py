@@ -31,11 +31,11 @@ from ae_plugin.core.values import Floats
 from ae_plugin.engines.threads import BLAS
 from ae_plugin.jobs.compare import compare
 from ae_plugin.jobs.gate import run_gate
-from ae_plugin.jobs.history import History, learn_history
+from ae_plugin.jobs.history import NAMED, History, learn_history
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.progress import training_folder
 from ae_plugin.jobs.promises import limits
-from ae_plugin.jobs.summary import feedback_notes
+from ae_plugin.jobs.summary import feedback_notes, some
 from ae_plugin.jobs.versions import REPORT, ModelCard, pack, pack_schema
 from ae_plugin.models.checkpoint import held
 from ae_plugin.schemas import Gate, TrainReport
@@ -268,12 +268,15 @@ def checkpoint_folder(pipeline: Pipeline, history: History) -> Path:
 def _judge_texts(encoder: TableEncoder, network: Network, validation: Encoded) -> list[ColumnSpec]:
     """Mark the text columns whose hidden values the network recovers: only those may be imputed."""
     specs: list[ColumnSpec] = []
+    recovered: list[str] = []
     for index, spec in enumerate(encoder.specs):
         if isinstance(spec, TextSpec):
             share = recovered_share(encoder, network, validation, index)
-            log.info("column %s: %.0f%% of hidden values recovered", spec.name, 100 * share)
+            recovered.append(f"{spec.name} {share:.0%}")
             spec = spec.model_copy(update={"imputable": share >= 0.5})
         specs.append(spec)
+    if recovered:
+        log.info("hidden words recovered: %s", ", ".join(some(recovered, NAMED)))
     return specs
 
 

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 LEARNING_RATE = 2e-3
 WARM_UP = 20
 CHUNK = 20
+QUIET = 60.0
+"""Seconds after which the log hears of progress, if a tenth more was not done before."""
 
 
 class Lesson(Protocol):
@@ -88,13 +90,16 @@ def train(
     fixed = lesson.held_out(validation_rng(seed))
     every = max(CHUNK, budget.steps // 30 // CHUNK * CHUNK)
     start, first, saved = time.perf_counter(), state.step, time.perf_counter()
+    tenths, said = -1, start
     while state.step < budget.steps and state.patience < budget.patience:
         loss = state.advance(min(CHUNK, budget.steps - state.step))
         if state.step % every and state.step < budget.steps:
             continue
         state.evaluate(fixed, loss)
-        if state.curve:
+        tenth = 10 * state.step // budget.steps
+        if state.curve and (tenth > tenths or time.perf_counter() - said > QUIET):
             _log(state, budget, start, first)
+            tenths, said = tenth, time.perf_counter()
         if on_progress:
             on_progress(state.step, budget.steps)
         if checkpoint is not None and time.perf_counter() - saved > 5:

@@ -18,6 +18,7 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["software"],
             }
         ],
+        "extra-links": ["ae_plugin.provider.links.ModelsLink", "ae_plugin.provider.links.RunsLink"],
         "operators": [
             {
                 "integration-name": name,

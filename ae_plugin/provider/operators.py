@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from ae_plugin.provider import metrics
 from ae_plugin.provider.alerts import tell
 from ae_plugin.provider.approval import answered
 from ae_plugin.provider.base import COLOR, PipelineOperator, announce, one_line
+from ae_plugin.provider.lineage import Traced, trace_runs, trace_training
+from ae_plugin.provider.links import ModelsLink, RunsLink
 from ae_plugin.provider.schedules import wanted
 
 if TYPE_CHECKING:
@@ -37,17 +40,22 @@ class BrokenPipelineOperator(PipelineOperator):
         self.log.info("the YAML loads now; its own DAGs appear when Airflow parses the file again")
 
 
-class TrainAutoencoderOperator(PipelineOperator):
+class TrainAutoencoderOperator(Traced, PipelineOperator):
     """Train a new version of a pipeline's model and register it as challenger; returns its report's figures."""
+
+    operator_extra_links = (ModelsLink(),)
 
     def execute(self, context: Any) -> dict[str, Any]:  # noqa: ARG002, D102
         from ae_plugin.jobs.summary import train_lines
         from ae_plugin.jobs.train import train
 
         with one_line():
-            report = train(self.loaded())
+            pipeline = self.loaded()
+            report = train(pipeline)
         for line in train_lines(report):
             self.log.info("%s", line)
+        metrics.train_metrics(report)
+        self.trace = trace_training(pipeline, report)
         return report.model_dump(mode="json", exclude={"columns", "loss_curve", "partitions"})
 
 
@@ -63,6 +71,7 @@ class PromoteModelOperator(PipelineOperator):
     """
 
     template_fields: Sequence[str] = ("pipeline", "version")
+    operator_extra_links = (ModelsLink(),)
 
     def __init__(self, *, pipeline: str, version: str | None = None, force: bool = False, **kwargs: Any) -> None:
         super().__init__(pipeline=pipeline, **kwargs)
@@ -75,6 +84,7 @@ class PromoteModelOperator(PipelineOperator):
             pipeline = self.loaded()
             force, who = answered(context)
             record = promote(pipeline, self.version, force=self.force or force, by=who or "airflow")
+        metrics.promote_metrics(record)
         for reason in record.reasons:
             self.log.info("%s", reason)
         if not record.promoted:
@@ -102,6 +112,7 @@ class DiscoverPartitionsOperator(PipelineOperator):
             pipeline = self.loaded()
             found = wanted(pipeline, context)
             made = plans(pipeline, found)
+        metrics.due_metrics(pipeline.name, len(found))
         if not found:
             self.log.info("nothing to do: no partition is new or changed")
         else:
@@ -137,17 +148,21 @@ class CutPartitionsOperator(BaseOperator):
         return _grouped([{"plan": plan, "number": number} for plan in self.plans for number in range(plan["shards"])])
 
 
-class _ScoringOperator(PipelineOperator):
+class _ScoringOperator(Traced, PipelineOperator):
     """An operator that ends partitions: scored, refused or failed, and says so."""
 
+    operator_extra_links = (RunsLink(),)
+
     def _settle(self, context: Any, pipeline: Pipeline, done: Several) -> list[dict[str, Any]]:
-        """Push outcomes, fail or skip, tell the assets; returns the records of what was scored.
+        """Push outcomes, fail or skip, tell metrics and assets; returns the records of what was scored.
 
         Raises:
             UserError: a partition failed.
             UnfamiliarError: one was refused, under `on_unfamiliar: fail`.
             AirflowSkipException: all were quarantined.
         """
+        metrics.score_metrics(pipeline.name, done)
+        self.trace = trace_runs(pipeline, done.records)
         refused, failing = list(done.refused.values()), pipeline.score.on_unfamiliar == "fail"
         context["ti"].xcom_push(OUTCOMES, _outcomes(done, "refused" if failing else "quarantined"))
         if done.error:

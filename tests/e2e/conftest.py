@@ -14,6 +14,7 @@ import yaml
 
 from ae_plugin import config
 from ae_plugin.config import Pipeline
+from tests.listening import Heard, listening
 from tests.running import ROOT
 from tools.local_airflow import LocalAirflow
 
@@ -52,6 +53,7 @@ class House:
 
     airflow: LocalAirflow
     root: Path
+    heard: Heard
     first_tasks: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -101,5 +103,5 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     for name, partitions in days.items():
         for partition in partitions:
             shutil.copytree(ROOT / "sample_data" / name / partition, root / "sample_data" / name / partition)
-    with LocalAirflow(root) as airflow:
-        yield House(airflow, root)
+    with listening() as heard, LocalAirflow(root, settings=heard.statsd) as airflow:
+        yield House(airflow, root, heard)

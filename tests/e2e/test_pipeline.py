@@ -20,6 +20,7 @@ from tools.truth import compare
 
 pytestmark = pytest.mark.e2e
 TRAIN, SCORE = "flights__train", "flights__score"
+STEPS_OF = "train", "promote"
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,35 @@ def test_the_events_of_assets_say_what_became_of_each_partition(first: House) ->
             flagged = pd.read_parquet(first.output / f"scores/{name}/part-0.parquet")["is_anomaly"]
             assert (said["rows"], said["anomalies"]) == (len(flagged), flagged.sum())
             assert said["verdict"] in ("familiar", "drifted")
+
+
+def test_a_task_links_to_what_it_made(first: House) -> None:
+    """Through serialization, the worker that ran it and a real API server, mapped tasks too."""
+    score = next(task for task in first.first_tasks if task["rendered_map_index"] == QUIET[0])
+    run = first.airflow.runs(TRAIN)[-1]["dag_run_id"]
+    train, promote = (next(t for t in first.airflow.tasks(TRAIN, run) if t["task_id"] == name) for name in STEPS_OF)
+    links = first.airflow.links(SCORE, score["dag_run_id"], score)
+    links |= first.airflow.links(TRAIN, run, train)
+    assert first.airflow.links(TRAIN, run, promote) == first.airflow.links(TRAIN, run, train)
+    assert links.keys() == {"Scored partitions", "Model versions"}
+    for name, page in links.items():
+        assert page.startswith(f"{first.airflow.url}/ae/api/pipelines/flights/")
+        answer = first.airflow.request("GET", page.removeprefix(first.airflow.url))
+        assert answer.status_code == 200, name
+        assert answer.json()["runs" if name == "Scored partitions" else "models"]
+
+
+def test_metrics_of_all_tasks_reach_statsd(first: House) -> None:
+    """Sent by the processes that Airflow's own supervisors started."""
+    heard, scored = first.heard, [name for name in SCORED if name != BLIZZARD]
+    rows = sum(pq.ParquetFile(first.output / f"scores/{name}/part-0.parquet").metadata.num_rows for name in scored)
+    assert sum(heard.values("ae.rows,pipeline=flights")) == rows == sum(heard.values("ae.flights.rows"))
+    assert sum(heard.values("ae.partitions,pipeline=flights,outcome=quarantined")) == 1
+    assert len(heard.values("ae.p_value_drift,pipeline=flights")) == len(SCORED)
+    assert sum(heard.values("ae.trainings,pipeline=flights,gate=passed")) == 1
+    assert heard.values("ae.train_steps,pipeline=flights") == [1000]
+    assert heard.values("ae.promotions,pipeline=flights,outcome=promoted") == [1]
+    assert min(heard.values("ae.score_duration,pipeline=flights")) > 0
 
 
 def alarms(house: House, names: list[str]) -> float:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -132,14 +133,19 @@ def file_of(shop: Shop, number: int) -> Path:
     return next((shop.source / f"date={day(number)}").iterdir())
 
 
+def strange(orders: pa.Table) -> pa.Table:
+    """Orders of another kind: three columns a million higher."""
+    for name in ("quantity", "weight", "rating"):
+        place = orders.schema.get_field_index(name)
+        column = pc.add(orders[name].cast("float64"), 1e6).cast(orders.schema.field(name).type, safe=False)
+        orders = orders.set_column(place, orders.schema.field(name), column)
+    return orders
+
+
 def tell_all(shop: Shop, path: Path) -> None:
     """One day with many anomalies and one of another kind; a file is told of both, and nobody of more than 90%."""
     write_day(shop.source, FRESH, spoil(make_orders(300, day(FRESH))))
-    strange = make_orders(300, day(FRESH + 1))
-    for name in ("quantity", "weight", "rating"):
-        column = pc.add(strange[name].cast("float64"), 1e6).cast(strange.schema.field(name).type, safe=False)
-        strange = strange.set_column(strange.schema.get_field_index(name), strange.schema.field(name), column)
-    write_day(shop.source, FRESH + 1, strange)
+    write_day(shop.source, FRESH + 1, strange(make_orders(300, day(FRESH + 1))))
     text = "{{ alert.event }} of {{ alert.pipeline }} in {{ ti.task_id }}: {{ alert.says }} {{ alert.about }}"
     alerts: list[dict[str, Any]] = [
         {"when": ["unfamiliar"], "notifier": "dags.Told", "args": {"path": "nowhere", "text": "x"}},

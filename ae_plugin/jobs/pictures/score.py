@@ -13,6 +13,7 @@ import pyarrow as pa
 from PIL import Image
 
 from ae_plugin.config import Pipeline
+from ae_plugin.core.drift import count_p_values
 from ae_plugin.core.picture_guard import PictureGuard
 from ae_plugin.core.picture_scoring import ScoredPicture
 from ae_plugin.core.pictures import Picture, PictureError, bands, encode
@@ -77,7 +78,7 @@ class PictureRun(Run):
         if self.reader.of_files:
             check_layout(files)
         self.model_version, self.schema = version.version, self.reader.schema
-        self.calibration_rows = len(version.scorer.reference.calibration)
+        self.calibration = version.scorer.reference.calibration
         reference, rate = version.scorer.reference, version.scorer.alert_rate
         self.guard = PictureGuard(reference.far, self.calibration_rows, reference.kind, rate)
         for name in version.card.keys:
@@ -186,6 +187,8 @@ class PictureRun(Run):
         self.tally.anomalies += sum(one.flagged for one in found.values())
         self.tally.unreadable += rows - len(found)
         self.tally.repaired += sum(one.repaired is not None for one in found.values())
+        p = np.array([one.p_value for one in found.values()], np.float32)
+        self.tally.p_values += count_p_values(p, self.calibration_rows)
 
     def _keys(self, batch: pa.RecordBatch) -> list[pa.Array]:
         return [batch.column(batch.schema.get_field_index(name)) for name in self.keys]
