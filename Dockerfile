@@ -23,9 +23,9 @@ COPY ae_plugin /checkout/ae_plugin
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel /checkout
 
 FROM packages-train AS train
-RUN --mount=from=wheel,source=/wheel,target=/wheel pip install --no-cache-dir --no-deps /wheel/*.whl
+RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel pip install --no-cache-dir --no-deps /wheel/*.whl
 USER airflow
 
 FROM packages AS airflow
-RUN --mount=from=wheel,source=/wheel,target=/wheel pip install --no-cache-dir --no-deps /wheel/*.whl
+RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel pip install --no-cache-dir --no-deps /wheel/*.whl
 USER airflow
