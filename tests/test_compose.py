@@ -73,10 +73,11 @@ def test_no_secret_has_a_default(tmp_path: Path, name: str) -> None:
 
 @needs_compose
 def test_workers_know_no_more_than_they_need(services: dict[str, dict[str, Any]], secrets: dict[str, str]) -> None:
-    held = {
-        name: {key for key, value in secrets.items() if any(value in str(one) for one in service["environment"].values())}
-        for name, service in services.items()
-    }
+    def held_by(service: dict[str, Any]) -> set[str]:
+        told = " ".join(map(str, service["environment"].values()))
+        return {name for name, value in secrets.items() if value in told}
+
+    held = {name: held_by(service) for name, service in services.items()}
     assert held["worker"] == held["trainer"] == {"REDIS_PASSWORD", "AIRFLOW_SECRET"}
     assert held["scheduler"] == set(SECRETS) - {"AIRFLOW_ADMIN_PASSWORD"}
     assert (held["postgres"], held["redis"]) == ({"POSTGRES_PASSWORD"}, {"REDIS_PASSWORD"})
@@ -135,7 +136,8 @@ def test_what_the_images_are_built_of_is_there() -> None:
     for name in copied:
         assert (ROOT / name).exists() and passes(name), name
     stages = re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE)
-    targets = {service["build"]["target"] for service in yaml.safe_load(FILE.read_text())["services"].values() if "build" in service}
+    services = yaml.safe_load(FILE.read_text(encoding="utf-8"))["services"].values()
+    targets = {service["build"]["target"] for service in services if "build" in service}
     assert targets <= set(stages)
     for stage in targets:  # what is last said of a user in it
         block = re.split(r"^FROM ", text, flags=re.MULTILINE)[1 + stages.index(stage)]

@@ -169,9 +169,7 @@ class Stack(AirflowApi):
             if name == "postgres":
                 environment["PGDATA"] = "/var/lib/postgresql/data"
         logs = self.folder / "logs"
-        return Container(
-            self._network, hostname, address, service["user"], environment, mounts, logs, path, workdir
-        )
+        return Container(self._network, hostname, address, service["user"], environment, mounts, logs, path, workdir)
 
     def _mount(self, line: str) -> Mount:
         source, target, *mode = line.split(":")

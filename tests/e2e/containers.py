@@ -22,7 +22,18 @@ from tests.running import ROOT
 
 NETWORK = "10.77.0"
 USERS = {"root": 0, "postgres": 999, "redis": 999, "airflow": 50000}
-NEEDED = ("unshare", "nsenter", "setpriv", "ip", "bwrap", "socat", "docker-compose", "redis-server", "pg_isready", "curl")
+NEEDED = (
+    "unshare",
+    "nsenter",
+    "setpriv",
+    "ip",
+    "bwrap",
+    "socat",
+    "docker-compose",
+    "redis-server",
+    "pg_isready",
+    "curl",
+)
 _TO_DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
 
@@ -60,7 +71,8 @@ class Network:
         self._holder = subprocess.Popen(words)
         while "sleep" not in Path(f"/proc/{self._holder.pid}/comm").read_text():
             assert self._holder.poll() is None
-        for line in ("link add br0 type bridge", f"addr add {NETWORK}.1/24 dev br0", "link set br0 up", "link set lo up"):
+        bridge = ("link add br0 type bridge", f"addr add {NETWORK}.1/24 dev br0", "link set br0 up", "link set lo up")
+        for line in bridge:
             self.run("ip", *line.split())
 
     def stop(self) -> None:
@@ -172,9 +184,12 @@ class Container:
     def run(self, *words: str, seconds: float = 60) -> tuple[int, str]:
         """Run a command inside, as `docker exec` does; returns its exit code, and what it said."""
         spaces = ("--user", "--mount", "--uts", "--ipc", "--net", "--pid", "--preserve-credentials")
-        enter = ["nsenter", *spaces, f"--target={self._first}", "env", f"--chdir={self.workdir}", "--ignore-environment"]
-        variables = [f"{name}={value}" for name, value in self._environment.items()]
-        done = subprocess.run([*enter, *variables, *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds)
+        enter = ["nsenter", *spaces, f"--target={self._first}"]
+        setting = ["env", f"--chdir={self.workdir}", "--ignore-environment"]
+        setting += [f"{name}={value}" for name, value in self._environment.items()]
+        done = subprocess.run(
+            [*enter, *setting, *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds
+        )
         return done.returncode, (done.stdout + done.stderr).decode(errors="replace")
 
     def tail(self, lines: int = 25) -> str:
@@ -222,11 +237,13 @@ def _files(mounts: Sequence[Mount]) -> Iterator[str]:
     yield from ("--proc", "/proc", "--dev", "/dev", "--dir", "/home/user", "--dir", "/run/postgresql")
     yield from ("--tmpfs", "/tmp", "--tmpfs", "/var/tmp")
     # A place that this machine does not have gets an empty folder around it.
-    around = {next(above for above in Path(mount.target).parents if above.exists()) for mount in mounts}
-    for folder in sorted(around - {Path("/"), *(Path(mount.target).parent for mount in mounts if Path(mount.target).exists())}):
-        yield from ("--tmpfs", str(folder))
+    new = [mount for mount in mounts if not Path(mount.target).exists()]
+    around = {next(above for above in Path(mount.target).parents if above.exists()) for mount in new} - {Path("/")}
+    yield from (word for folder in sorted(around) for word in ("--tmpfs", str(folder)))
     for mount in sorted(mounts, key=lambda mount: mount.target):
         yield from mount.words
-    for place in {sys.prefix, sys.base_prefix, str(ROOT)}:
-        if place.startswith(("/tmp/", "/home/", *(f"{folder}/" for folder in around if folder != Path("/")))):
+    # What the interpreter needs may lie in a folder that is empty now.
+    hidden = tuple(f"{folder}/" for folder in ("/tmp", "/home", *around))
+    for place in sorted({sys.prefix, sys.base_prefix, str(ROOT)}):
+        if place.startswith(hidden):
             yield from ("--ro-bind", place, place)

@@ -166,20 +166,14 @@ def test_the_run_ends_whole_all_the_same(fleet: Fleet) -> None:
     assert fleet.lost
     assert fleet.stack.wait_for_run(SCORE, fleet.score_run, seconds=420) == "success"
     tasks = fleet.tasks()
-    assert by_task(tasks) == {
-        "discover": ["success"],
-        "score": ["success"] * len(SMALL),
-        "cut": ["success"],
-        "shard": ["success"] * len([task for task in tasks if task["task_id"] == "shard"]),
-        "commit": ["success"],
-        "summary": ["success"],
-    }
-    ends = {(task["task_id"], task["map_index"]): task for task in tasks}
+    states = by_task(tasks)
+    assert states["score"] == ["success"] * len(SMALL) and states["commit"] == states["summary"] == ["success"]
+    assert len(states["shard"]) > 2 and set(states["shard"]) == {"success"}
+    ends = {task["map_index"]: task for task in tasks if task["task_id"] == "shard"}
     for lost in fleet.lost:
-        ended = ends["shard", lost["map_index"]]
-        assert (ended["try_number"], ended["hostname"] == fleet.dead) == (2, False)
-    hosts = {task["hostname"] for task in tasks}
-    assert hosts == {"worker-1", "worker-2"} or hosts == {"worker-1", "worker-2"} - {fleet.dead}
+        ended = ends[lost["map_index"]]
+        assert ended["try_number"] == lost["try_number"] + 1
+        assert ended["hostname"] != fleet.dead == lost["hostname"]
 
 
 def test_its_outputs_are_the_bytes_of_a_local_run(fleet: Fleet, tmp_path: Path) -> None:
