@@ -4,13 +4,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint ui clean install bench-quality help
+.PHONY: demo test lint ui up down clean install bench-quality help
 unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make demo   install, start a real Airflow, train and score the shipped table and pictures, show what was found"
 	@echo "make test   lint, types, import contracts and all tests"
 	@echo "make ui     serve the demo's Airflow for a browser"
+	@echo "make up     an Airflow with Celery workers in Docker; its secrets are made, and kept in .env"
+	@echo "make down   stop it; data and secrets stay"
 	@echo "make clean  undo all of it"
 	@echo "make bench-quality   measure detection, alarms, cells, repair and the guard beside their peers (hours)"
 
@@ -27,7 +29,17 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
+	@tools/packages.sh
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+up:
+	@docker compose version >/dev/null 2>&1 || { echo "docker compose is missing: install Docker with its Compose plugin (version 2)"; exit 2; }
+	@$(PYTHON) tools/compose_env.py .env
+	docker compose up --build --detach --remove-orphans
+	@echo "$$(docker compose port api-server 8080): user admin, password AIRFLOW_ADMIN_PASSWORD in .env"
+
+down:
+	docker compose down
 
 # Hours on two cores; stopped, it goes on where it was. The data is no part of the repository.
 DATA ?= ../shared/data

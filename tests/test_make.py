@@ -92,3 +92,29 @@ def test_apt_is_asked_by_root_alone(tmp_path: Path, root: bool) -> None:
     ran = run(tmp_path, path)
     assert len(ran.stderr.splitlines()) == 1
     assert (ran.returncode, (tmp_path / "installed").exists()) == ((0, True) if root else (2, False)), ran.stderr
+
+
+@pytest.mark.parametrize("root", [True, False])
+def test_debian_packages_that_are_missing_are_installed_by_root_and_named_to_others(tmp_path: Path, root: bool) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("bash", "mktemp", "tail"):
+        (tools / name).symlink_to(Path("/usr/bin") / name)
+    for name in ("redis-server", "docker-compose", "bwrap", "ip", "curl"):
+        (tools / name).write_text("#!/bin/bash\n")
+    for name, text in {"apt-get": f"echo $* >> {tmp_path}/asked", "id": f"echo {0 if root else 1000}"}.items():
+        (tools / name).write_text(f"#!/bin/bash\n{text}\n")
+    for path in tools.iterdir():
+        if not path.is_symlink():
+            path.chmod(0o755)
+    env = {"PATH": str(tools), "HOME": str(tmp_path)}
+    ran = subprocess.run(
+        [tools / "bash", ROOT / "tools/packages.sh"], env=env, capture_output=True, text=True, timeout=60
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "socat" in (ran.stdout if root else ran.stderr)
+    asked = tmp_path / "asked"
+    assert asked.exists() == root
+    if root:
+        (words,) = asked.read_text().splitlines()
+        assert words.startswith("install ") and "socat" in words.split() and "redis-server" not in words.split()

@@ -11,8 +11,9 @@ from typing import Any
 from ae_plugin import config
 from ae_plugin.errors import AeError, NoChampionError
 from ae_plugin.jobs.due import due
+from tools.airflow_api import AirflowError
 from tools.found import console, say, show
-from tools.local_airflow import AirflowError, LocalAirflow
+from tools.local_airflow import LocalAirflow
 
 ROOT = Path(__file__).resolve().parent.parent
 PIPELINES = ("flights", "boards")

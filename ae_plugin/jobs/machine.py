@@ -1,10 +1,28 @@
-"""What this process used."""
+"""What this process used, and whether it can train."""
 
 from __future__ import annotations
 
 import contextlib
 import resource
 import sys
+from importlib.util import find_spec
+
+from ae_plugin.errors import UserError
+
+_TRAINING = ("keras", "tensorflow")
+
+
+def check_can_train() -> None:
+    """See that what trainings need is there: workers that only score do without.
+
+    Raises:
+        UserError: it is not.
+    """
+    if missing := [name for name in _TRAINING if find_spec(name) is None]:
+        raise UserError(
+            f"cannot train: {' and '.join(missing)} not installed here",
+            mend="Install them, or in Airflow name the queue of workers that have them: train.queue in the YAML",
+        )
 
 
 def peak_memory_mb() -> float:

@@ -32,7 +32,7 @@ from ae_plugin.engines.threads import BLAS
 from ae_plugin.jobs.compare import compare
 from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.history import NAMED, History, learn_history
-from ae_plugin.jobs.machine import peak_memory_mb
+from ae_plugin.jobs.machine import check_can_train, peak_memory_mb
 from ae_plugin.jobs.progress import training_folder
 from ae_plugin.jobs.promises import limits
 from ae_plugin.jobs.summary import feedback_notes, some
@@ -57,7 +57,9 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
         DataError: history cannot be read, is too short, or has no column to learn.
         ConfigError: train.until or train.partitions leave nothing.
         StoreError: the output cannot be written.
+        UserError: this environment has no Keras.
     """
+    check_can_train()
     if pipeline.source.format == "images":
         from ae_plugin.jobs.pictures.train import train_pictures
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from airflow.configuration import conf
 from airflow.sdk import DAG, TriggerRule, XComArg
 
 from ae_plugin import config
@@ -106,7 +107,7 @@ def train_dag(pipeline: Pipeline, path: str) -> DAG:
     doc = f"Trains on `{pipeline.source.uri}`, then promotes the new version when it passes the gate."
     with _dag(pipeline, "train", pipeline.train.schedule, doc) as dag:
         last: Any = TrainAutoencoderOperator(
-            task_id="train", pipeline=path, execution_timeout=TRAIN_TIMEOUT, **pipeline.train.where
+            task_id="train", pipeline=path, execution_timeout=TRAIN_TIMEOUT, **_where_to_train(pipeline)
         )
         if pipeline.promote == "approval":
             last = last >> approval(pipeline)
@@ -116,6 +117,12 @@ def train_dag(pipeline: Pipeline, path: str) -> DAG:
             outlets = [model_asset(pipeline.name)]
             last >> PromoteModelOperator(task_id="promote", pipeline=path, version=trained, outlets=outlets)
     return dag
+
+
+def _where_to_train(pipeline: Pipeline) -> dict[str, str]:
+    """Queue and pool; the queue of this Airflow's trainings where the pipeline names none."""
+    queue = conf.get("ae_plugin", "train_queue", fallback="")
+    return ({"queue": queue} if queue else {}) | pipeline.train.where
 
 
 def score_dag(pipeline: Pipeline, path: str) -> DAG:

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+TRAIN_QUEUE = {
+    "description": "Queue of the task `train`, unless the pipeline's YAML has `train.queue`. Empty: the default one.\n",
+    "version_added": None,
+    "type": "string",
+    "example": "train",
+    "default": "",
+}
+
 
 def get_provider_info() -> dict[str, Any]:
     """Describe the provider, in the shape of Airflow's provider_info schema."""
@@ -29,4 +37,5 @@ def get_provider_info() -> dict[str, Any]:
             {"name": "autoencoder_score", "class-name": "ae_plugin.provider.decorators.autoencoder_score"},
         ],
         "sensors": [{"integration-name": name, "python-modules": ["ae_plugin.provider.sensors"]}],
+        "config": {"ae_plugin": {"description": "Defaults of all pipelines.", "options": {"train_queue": TRAIN_QUEUE}}},
     }

@@ -35,9 +35,9 @@ print(json.dumps({name: dag.doc_md for name, dag in dags.items()}))
 """
 
 
-def told(code: str, shop: Shop, root: Path) -> dict[str, Any]:
+def told(code: str, shop: Shop, root: Path, **environment: str) -> dict[str, Any]:
     """What code says of a pipeline in a process of its own: Airflow reads its home when it is imported."""
-    env = {**os.environ, "AIRFLOW_HOME": str(root / "airflow"), "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "AIRFLOW_HOME": str(root / "airflow"), "PYTHONPATH": str(ROOT), **environment}
     ran = subprocess.run(
         [sys.executable, "-c", code, str(shop.yaml)], env=env, capture_output=True, text=True, timeout=120
     )
@@ -50,9 +50,11 @@ def test_long_tasks_run_where_the_pipeline_says_and_short_ones_anywhere(tmp_path
     shop = Shop(tmp_path / "shop", ORDERS).write()
     usual = told(PLACES, shop, tmp_path)
     assert len({tuple(place) for place in usual.values()}) == 1
+    setting = {"AIRFLOW__AE_PLUGIN__TRAIN_QUEUE": "train"}  # of an Airflow whose trainings all go to some workers
+    assert told(PLACES, shop, tmp_path, **setting) == usual | {"train": ["train", usual["train"][1]]}
     shop.set(train={"queue": "large", "pool": "few"}, score={"queue": "small", "pool": "many"})
     wanted = usual | {"train": ["large", "few"], "score": ["small", "many"], "shard": ["small", "many"]}
-    assert told(PLACES, shop, tmp_path) == wanted
+    assert told(PLACES, shop, tmp_path, **setting) == wanted
 
 
 @pytest.mark.parametrize(
