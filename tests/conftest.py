@@ -106,7 +106,7 @@ def bucket(s3: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     s3fs.S3FileSystem.clear_instance_cache()
     s3.anew()
     found = Bucket(uuid.uuid4().hex, s3)
-    s3fs.S3FileSystem().mkdir(found.name)
+    found.make()
     yield found
     s3.anew()
     s3fs.S3FileSystem.clear_instance_cache()

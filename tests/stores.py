@@ -21,12 +21,13 @@ WRITES = ("PUT", "POST", "DELETE")
 
 @dataclass(frozen=True)
 class Asked:
-    """One request: its method, and the key it is about ("bucket/key"); a listing's is its prefix."""
+    """One request: its method, the key it is about ("bucket/key"; a listing's prefix), and whose credentials it has."""
 
     method: str
     key: str
     listing: bool = False
     copy: bool = False
+    who: str = ""
 
     @property
     def write(self) -> bool:
@@ -108,6 +109,10 @@ class Bucket:
         root = f"{self.name}/{below}".rstrip("/")
         return {path.removeprefix(f"{root}/"): fs.cat_file(path) for path in fs.find(root)}
 
+    def make(self) -> None:
+        """Make it."""
+        _direct(self.proxy.host, self.proxy.port).mkdir(self.name)
+
     def put(self, folder: Path, below: str = "") -> None:
         """Upload a folder of this machine."""
         fs = _direct(self.proxy.host, self.proxy.port)
@@ -159,7 +164,8 @@ class _Handler(BaseHTTPRequestHandler):
         listing = self.command == "GET" and "list-type" in query
         if listing:
             key = f"{key}/{query.get('prefix', [''])[0]}"
-        return Asked(self.command, key, listing, "x-amz-copy-source" in self.headers)
+        who = re.search("Credential=([^/]+)/", self.headers.get("Authorization", ""))
+        return Asked(self.command, key, listing, "x-amz-copy-source" in self.headers, who[1] if who else "")
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":

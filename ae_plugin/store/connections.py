@@ -14,7 +14,6 @@ import fsspec
 from ae_plugin.errors import ConfigError
 from ae_plugin.places import split_connection
 
-IGNORE = "AE_IGNORE_CONNECTIONS"
 Connect: TypeAlias = Callable[[str, str], fsspec.AbstractFileSystem]
 """From a scheme and a connection's id to a filesystem with its credentials."""
 _ways: list[Connect] = []
@@ -36,11 +35,11 @@ def connected(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     if connection and _ways:
         fs = _ways[0](plain.partition("://")[0], connection)
         return fs, str(fs._strip_protocol(plain))
-    if connection and not os.environ.get(IGNORE):
+    if connection and not os.environ.get("AE_IGNORE_CONNECTIONS"):
         raise ConfigError(
             f"names the Airflow connection {connection!r}, which only Airflow's own processes can look up",
             where=uri,
-            mend=f"Run it there, or set {IGNORE}=1 to open {plain} with the credentials of this environment",
+            mend=f"Run it there, or set AE_IGNORE_CONNECTIONS=1 to open {plain} with this environment's credentials",
         )
     fs, path = fsspec.core.url_to_fs(plain)
     return fs, str(path)

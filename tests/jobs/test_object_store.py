@@ -9,6 +9,7 @@ from pathlib import Path
 
 import fsspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import s3fs
 
@@ -169,8 +170,7 @@ def test_a_partition_whose_files_are_listed_late_is_due_again(lake: Shop, bucket
     assert PARTITION in due(lake.pipeline)
     assert score(lake.pipeline, PARTITION).rows == 420
     assert PARTITION not in due(lake.pipeline)
-    read = pa.parquet.read_table if hasattr(pa, "parquet") else None
-    assert read is None or read(pa.BufferReader(outputs(bucket)[DATASETS[0]])).num_rows == 420
+    assert pq.read_table(pa.BufferReader(outputs(bucket)[DATASETS[0]])).num_rows == 420
 
 
 def test_a_file_that_is_listed_but_gone_fails_the_run(lake: Shop, bucket: Bucket) -> None:

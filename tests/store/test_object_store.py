@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable
 
+import pyarrow as pa
 import pytest
 
+from ae_plugin.engines.local import Writer
 from ae_plugin.errors import StoreError
 from ae_plugin.store.commit import Commit, recover
 from ae_plugin.store.files import Folder
@@ -200,3 +203,14 @@ def test_a_listing_that_was_remembered_hides_nothing(bucket: Bucket) -> None:
 
     s3fs.S3FileSystem(skip_instance_cache=True).pipe_file(there, b"{}")
     assert here.exists("_runs/1.json")
+
+
+def test_a_file_that_is_let_go_of_is_never_sent(bucket: Bucket) -> None:
+    """Neither then nor when it is collected: the store may be down, and each try takes long."""
+    writer = Writer(Folder(f"{bucket.uri}/out"), "scores/x.parquet", pa.schema([("a", pa.int64())]))
+    writer.write(pa.record_batch({"a": range(1000)}))
+    bucket.proxy.anew()
+    writer.abort()
+    del writer
+    gc.collect()
+    assert not bucket.proxy.asked
