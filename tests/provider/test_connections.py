@@ -145,14 +145,15 @@ def ran(trained: Trained, s3: Proxy, tmp_path_factory: pytest.TempPathFactory) -
         places = {"source": {"uri": f"s3://{connection}@lake/orders"}, "output": f"s3://{connection}@lake/out"}
         shop = Shop(pipelines, {**trained.shop.settings, "name": name}).write().set(**places)
         yamls.append(shop.yaml.rename(pipelines / f"{name}.yaml"))
-    extra = {"endpoint_url": s3.url, "region_name": "us-east-1"}
+    tries = {"retries": {"total_max_attempts": 2}}
+    extra = {"endpoint_url": s3.url, "region_name": "us-east-1", "config_kwargs": tries}
     connection = {"conn_type": "aws", "login": "key-of-tasks", "password": "s3-secret", "extra": extra}
     s3.asked = []
-    # The first thing that a task writes fails whatever botocore tries: Airflow tries the task again.
+    # The first thing that a task writes fails as often as the connection allows: Airflow tries the task again.
     refused: list[Asked] = []
 
     def fate(asked: Asked) -> int | None:
-        if asked.method == "PUT" and len(refused) < 5:
+        if asked.method == "PUT" and len(refused) < 2:
             refused.append(asked)
             return 503
         return None
