@@ -27,10 +27,16 @@ _LASTING = (
 )
 _LASTING_CODES = {
     *(errno.ENOENT, errno.EEXIST, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR),
-    *(errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL),
+    *(errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENOSYS),
+    getattr(errno, "EREMCHG", errno.EINVAL),  # a bucket in another region, as s3fs says it
+}
+# What botocore raises when nobody but the user can help, by name: nothing here imports it.
+_LASTING_NAMES = {
+    *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"),
+    *("NoRegionError", "ParamValidationError", "InvalidEndpointConfigurationError"),
 }
 # What object stores' packages raise besides OSError, when they are not reached or give up.
-_STORE_PACKAGES = ("aiobotocore", "aiohttp", "asyncio", "azure", "botocore", "gcsfs", "google")
+_STORE_PACKAGES = ("aiobotocore", "aiohttp", "asyncio", "azure", "botocore", "fsspec", "gcsfs", "google")
 
 
 class AeError(Exception):
@@ -94,6 +100,8 @@ def is_io(error: BaseException) -> bool:
 def is_transient(error: BaseException) -> bool:
     """Whether trying the same again may succeed: not when a path or a right is missing, nor when a file is broken."""
     if not is_io(error) or isinstance(error, (*_LASTING, gzip.BadGzipFile)):
+        return False
+    if _LASTING_NAMES & {kind.__name__ for kind in type(error).__mro__}:
         return False
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno not in _LASTING_CODES

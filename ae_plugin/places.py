@@ -11,7 +11,10 @@ from ae_plugin.errors import ConfigError
 MAGIC = re.compile(r"[*?\[]")
 _SCHEMES = re.compile(r"(?:[A-Za-z][\w+.-]*::)*[A-Za-z][\w+.-]*://")
 _LOCAL = ("file://", "local://")
-_ALIASES = {"s3a": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
+_ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
+OBJECT_STORES = frozenset({"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "adl", "az"})
+"""Schemes of stores that know whole files under whole names: no folders, no renames, no locks."""
+_IN_STORE = re.compile(rf"({'|'.join(sorted(OBJECT_STORES))})://([^/]*)@([^/@]*)(.*)", re.DOTALL)
 
 
 def check_uri(uri: str) -> str:
@@ -29,7 +32,35 @@ def check_place(uri: str) -> str:
     """Return `uri` unchanged, or raise ValueError when it is a scheme alone."""
     if re.fullmatch(_SCHEMES.pattern + "/*", uri):
         raise ValueError(f"{uri!r} names no place: nothing comes after the scheme")
+    _check_connection(uri)
     return uri
+
+
+def split_connection(uri: str) -> tuple[str, str]:
+    """The Airflow connection that a URI names (`s3://my_conn@bucket/path`), or "", and the URI without it."""
+    found = _IN_STORE.match(uri)
+    # abfs://container@account.dfs.core.windows.net/path is Azure's own way to name an account.
+    if found is None or (found[1] in ("abfs", "abfss", "adl", "az") and "." in found[3]):
+        return "", uri
+    return found[2], f"{found[1]}://{found[3]}{found[4]}"
+
+
+def with_connection(connection: str, uri: str) -> str:
+    """A URI that names a connection; as it is when there is none."""
+    return uri.replace("://", f"://{connection}@", 1) if connection else uri
+
+
+def _check_connection(uri: str) -> None:
+    chain, _, last = uri.rpartition("::")
+    connection, plain = split_connection(last)
+    if plain == last:
+        return
+    if ":" in connection:  # not shown: it may be a secret
+        raise ValueError("a key and its secret stand before the '@'; name an Airflow connection there, which has them")
+    if chain:
+        raise ValueError(f"{uri!r}: a connection cannot be named in a chain")
+    if not connection or re.match(r"\w+:///|\w+://$", plain):
+        raise ValueError(f"{uri!r} names no {'bucket after' if connection else 'connection before'} the '@'")
 
 
 def has_scheme(uri: str) -> bool:
@@ -88,6 +119,7 @@ def _steps(uri: str) -> list[str]:
     if path is not None:
         path = path if os.path.lexists(path) else fixed_part(path)
         return ["", *os.path.realpath(path).strip("/").split("/")]
-    scheme, _, path = uri.rpartition("::")[2].rpartition("://")
+    # Two connections may lead to the same bucket, so they tell no places apart.
+    scheme, _, path = split_connection(uri.rpartition("::")[2])[1].rpartition("://")
     path = posixpath.normpath(fixed_part(path).strip("/"))
     return [_ALIASES.get(scheme, scheme), *([] if path == "." else path.split("/"))]

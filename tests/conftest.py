@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from ae_plugin.models.catalog import KINDS
 from tests.boards import write_boards
 from tests.running import ROOT
 from tests.shop import LAST_TRAINED, ORDERS, Shop, day, train_and_promote, write_days
+from tests.stores import Bucket, Proxy, environment, proxied, s3_server
 
 FLIGHTS = ROOT / "sample_data/flights"
 
@@ -100,3 +102,28 @@ def boards(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A pipeline of pictures, trained on a little; copy it before it is changed."""
     shop = write_boards(tmp_path_factory.mktemp("boards"))
     return Trained(shop, train_and_promote(shop), "pictures")
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Proxy]:
+    """A real S3 server, seen through a proxy that can have bad days."""
+    with s3_server() as where, proxied(*where) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def bucket(s3: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A bucket of its own, reached with the credentials of this environment; gives up after two tries."""
+    import fsspec
+    import s3fs
+
+    for name, value in environment(s3.url).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"retries": {"max_attempts": 1}}})
+    s3fs.S3FileSystem.clear_instance_cache()
+    s3.anew()
+    found = Bucket(uuid.uuid4().hex, s3)
+    found.make()
+    yield found
+    s3.anew()
+    s3fs.S3FileSystem.clear_instance_cache()

@@ -55,7 +55,14 @@ DEFAULTS = {
 
 GOOD: dict[str, list[Any]] = {
     "name": ["a", "a1", "a-b_c", "a" * 63],
-    "source.uri": ["orders", "orders/*.parquet", "s3://lake/orders", "/abs/orders", "a..b/c"],
+    "source.uri": [
+        "orders",
+        "orders/*.parquet",
+        "s3://lake/orders",
+        "s3://my_conn@lake/orders",
+        "/abs/orders",
+        "a..b/c",
+    ],
     "source.format": ["parquet", "csv", "images"],
     "source.partition_by": ["date", ["year", "month"], []],
     "source.keys": ["order_id", ["a", "b"]],
@@ -93,13 +100,13 @@ GOOD: dict[str, list[Any]] = {
         [{"when": ["late", "unfamiliar"], "after": "90m", "notifier": "a.B"}],
         [{"when": ["anomalies_above", "not_promoted"], "above": 0.1, "notifier": "a.b.C", "args": {"to": "x"}}],
     ],
-    "output": ["out", "s3://lake/out", "/abs/out"],
+    "output": ["out", "s3://lake/out", "s3://my_conn@lake/out", "/abs/out"],
 }
 
 BAD: dict[str, list[Any]] = {
     "name": ["", "A", "1a", "-a", "a b", "a.b", "é", "a" * 64, "a\n", "a/b", 7, None, ["a"]],
     "source": ["orders", None, [], {}],
-    "source.uri": ["", "  ", "../orders", "a/../b", "a\\..\\b", "s3://x/../y", None, 3],
+    "source.uri": ["", "  ", "../orders", "a/../b", "a\\..\\b", "s3://x/../y", "s3://@x/y", "s3://k:s@x/y", None, 3],
     "source.format": ["pictures", "PARQUET", "", None, 1],
     "source.partition_by": [3, {"a": 1}, [1], None],
     "source.keys": [3, [None], None, "row", ["order_id", "p_value"]],

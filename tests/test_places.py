@@ -10,7 +10,7 @@ import pytest
 
 from ae_plugin import config
 from ae_plugin.errors import ConfigError
-from ae_plugin.places import check_apart, check_uri, local_path
+from ae_plugin.places import check_apart, check_uri, local_path, split_connection, with_connection
 from tests.running import run_ae, unchanged
 from tests.shop import FRESH, Shop, day
 
@@ -23,6 +23,8 @@ APART = [
     ("s3://lake/orders", "lake/orders"),
     ("simplecache::s3://lake/orders", "s3://lake/out"),
     ("memory://lake/orders", "memory://lake/out"),
+    ("s3://here@lake/orders", "s3://here@lake/out"),
+    ("abfs://lake@one.dfs.core.windows.net/orders", "abfs://lake@two.dfs.core.windows.net/orders"),
 ]
 OVERLAP = [
     ("lake/orders", "lake/orders"),
@@ -40,6 +42,18 @@ OVERLAP = [
     ("s3://lake", "s3://lake/out"),
     ("simplecache::s3://lake/orders", "s3://lake/orders"),
     ("memory://lake", "memory:///lake/out"),
+    ("s3://here@lake/orders", "s3://lake/orders/out"),
+    ("s3://here@lake/orders/*.parquet", "s3a://there@lake/orders"),
+]
+CONNECTIONS = [
+    ("s3://my_conn@lake/orders", "my_conn", "s3://lake/orders"),
+    ("gs://my-conn.1@lake/a@b/c", "my-conn.1", "gs://lake/a@b/c"),
+    ("abfs://my_conn@lake/orders", "my_conn", "abfs://lake/orders"),
+    ("s3://my_conn@lake.of.ours/orders", "my_conn", "s3://lake.of.ours/orders"),
+    ("s3://lake/a@b", "", "s3://lake/a@b"),
+    ("abfs://lake@one.dfs.core.windows.net/x", "", "abfs://lake@one.dfs.core.windows.net/x"),
+    ("sftp://user@host/x", "", "sftp://user@host/x"),
+    ("/data/s3://a@b/x", "", "/data/s3://a@b/x"),
 ]
 
 
@@ -67,6 +81,30 @@ def test_places_that_overlap(here: Path, source: str, output: str) -> None:
 def test_a_scheme_alone_names_no_place(uri: str) -> None:
     with pytest.raises(ValueError, match="names no place"):
         check_uri(uri)
+
+
+@pytest.mark.parametrize(("uri", "connection", "plain"), CONNECTIONS)
+def test_the_connection_that_a_uri_names(uri: str, connection: str, plain: str) -> None:
+    """As ObjectStoragePath reads it; other schemes have users before the `@`."""
+    assert check_uri(uri) == uri
+    assert split_connection(uri) == (connection, plain)
+    assert with_connection(connection, plain) == uri
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("s3://@lake/orders", "names no connection before the '@'"),
+        ("s3://my_conn@/orders", "names no bucket after the '@'"),
+        ("s3://my_conn@", "names no bucket after the '@'"),
+        ("simplecache::s3://my_conn@lake/orders", "cannot be named in a chain"),
+        ("s3://AKIAKEY:hush@lake/orders", "a key and its secret stand before the '@'"),
+    ],
+)
+def test_what_is_no_connection_is_said(uri: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as caught:
+        check_uri(uri)
+    assert "hush" not in str(caught.value)
 
 
 def test_what_looks_like_a_chain_is_a_path_where_it_has_no_scheme(here: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -289,9 +288,12 @@ class Writer:
 
     def abort(self) -> None:
         """Let go of a file that will be thrown away."""
-        for end in (self._writer.close, self._file.close):
-            with contextlib.suppress(OSError, pa.ArrowException):
+        for end in (self._writer.close, self._file.abort):
+            try:
                 end()
+            except Exception as error:
+                if not (is_io(error) or isinstance(error, pa.ArrowException)):
+                    raise
 
 
 def _binary_sizes(table: pa.Table | pa.RecordBatch) -> Iterator[npt.NDArray[np.int64]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import queue
 import threading
@@ -60,6 +61,10 @@ class LocalFile:
         self._digest.grown(size)
         return self._digest.finish()
 
+    def abort(self) -> None:
+        """Let go of it as it is."""
+        self.close()
+
 
 class RemoteFile:
     """A file elsewhere, written through fsspec and hashed on the way."""
@@ -89,3 +94,12 @@ class RemoteFile:
         """Finish; returns the sha256."""
         self._handle.close()
         return self._sha256.hexdigest()
+
+    def abort(self) -> None:
+        """Let go of it: what is not sent yet never is, where the filesystem can do so."""
+        discard = getattr(self._handle, "discard", self._handle.close)
+        try:
+            discard()
+        finally:
+            with contextlib.suppress(AttributeError):  # else it would be sent when the handle is collected
+                self._handle.closed = True  # type: ignore[misc]

@@ -11,12 +11,16 @@ from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from ae_plugin.errors import NoChampionError, UnfamiliarError, UserError
+from ae_plugin.provider.connections import use_connections
 
 if TYPE_CHECKING:
     from ae_plugin.config import Pipeline
 
 log = logging.getLogger(__name__)
 COLOR = "#e8f0fb"
+
+# Whatever process imports an operator runs inside Airflow.
+use_connections()
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from ae_plugin.errors import StoreError
 from ae_plugin.places import is_below
 from ae_plugin.store import tree
 from ae_plugin.store.files import Folder
-from ae_plugin.store.staging import JOURNALS, STAGING, Stage, alone, discard, journalled
+from ae_plugin.store.staging import STAGING, Stage, alone, begin, begun, discard, journal_of, journalled
 
 log = logging.getLogger(__name__)
 RECORDS = "_runs"
@@ -60,7 +60,6 @@ class Commit:
         Raises:
             StoreError: something stands in the way of a target, or what was staged is gone; nothing was moved.
         """
-        journal = f"{JOURNALS}/{self.stage.id}.json"
         steps = {"moves": self.moves, "removals": self.removals, "stage": self.stage.name}
         with alone(self.folder):
             # Finished later, an older journal would undo a part of this one.
@@ -69,9 +68,8 @@ class Commit:
                 _free(self.folder, target)
             for target, name in self.moves.items():
                 _sync(self.folder, target, name)
-            self.folder.write(f"{self.stage.name}/journal", json.dumps(steps).encode())
-            self.folder.move(f"{self.stage.name}/journal", journal)
-            _finish(self.folder, journal)
+            begin(self.folder, self.stage.id, json.dumps(steps).encode())
+            _finish(self.folder, journal_of(self.stage.id))
         self.stage.release()
 
     def abandon(self) -> None:
@@ -81,6 +79,8 @@ class Commit:
 
 
 def _free(folder: Folder, target: str) -> None:
+    if folder.flat:
+        return  # a file and a folder may have the same name there
     parts = target.split("/")
     above = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
     blocked = next((name for name in above if folder.fs.isfile(folder.at(name))), None)
@@ -123,10 +123,10 @@ def _finish(folder: Folder, journal: str) -> None:
         if name.endswith("/"):
             tree.withdraw(folder, name.rstrip("/"), f"{stage}/gone-{number}")
         else:
-            folder.remove(name)
+            folder.remove_file(name)
     for new, old in records:
         _place(folder, journal, old, new)
-    folder.remove(journal)
+    folder.remove_file(journal)
     discard(folder, stage)
 
 
@@ -136,8 +136,9 @@ def _place(folder: Folder, journal: str, old: str, new: str) -> None:
         if whole:
             tree.place(folder, old, new.rstrip("/"))
             return
-        if folder.exists(old):
+        if folder.flat or folder.exists(old):
             folder.move(old, new)
+            return
     if (whole or not folder.exists(new)) and folder.exists(journal):
         raise _broken(folder, journal, f"is half done, and what it has for {new} is gone")
 
@@ -160,8 +161,9 @@ def recover(folder: Folder) -> None:
 
 def _finish_due(folder: Folder, slug: str | None = None) -> None:
     """Finish the journals that nobody works on: on an object store, the old ones and those of one's own partition."""
-    for name in journalled(folder):
-        journal = f"{JOURNALS}/{name}.json"
+    names = journalled(folder)
+    for name in [*names, *(name for name in (begun(folder, slug) if slug else ()) if name not in names)]:
+        journal = journal_of(name)
         if folder.local or name.rsplit(".", 2)[0] == slug or not _is_young(folder, journal):
             log.warning("finishing the commit of a killed run: %s", name)
             _finish(folder, journal)

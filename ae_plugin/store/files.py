@@ -16,12 +16,22 @@ from typing import IO, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
-from fsspec.utils import glob_translate
 
 from ae_plugin.errors import ConfigError, DataError, StoreError, is_io, is_transient
-from ae_plugin.places import MAGIC, check_place, check_uri, fixed_part, local_path
+from ae_plugin.places import (
+    MAGIC,
+    OBJECT_STORES,
+    check_place,
+    check_uri,
+    fixed_part,
+    local_path,
+    split_connection,
+    with_connection,
+)
 from ae_plugin.sections import Source
+from ae_plugin.store.connections import connected
 from ae_plugin.store.owner import hold, mark
+from ae_plugin.store.walk import hidden, walk
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 _TABLES = (".parquet", ".pq")
@@ -46,21 +56,24 @@ def open_fs(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """Return the filesystem of a URI and the path on it.
 
     Raises:
-        ConfigError: no filesystem speaks that scheme here, or it cannot be reached.
+        ConfigError: no filesystem speaks that scheme here, it cannot be reached, or it names an Airflow connection
+            that there is not, or not here.
     """
     path = local_path(uri)
     if path is not None:  # as it is: fsspec would cut it at `::`
         return fsspec.filesystem("file"), path
     try:
-        fs, path = fsspec.core.url_to_fs(check_place(uri))
+        return connected(check_place(uri))
+    except ConfigError:
+        raise
     except Exception as error:
         known = isinstance(error, (ValueError, ImportError))
-        mend = "Install the package that speaks this scheme" if known else "Check the address"
+        what = "connection" if split_connection(uri)[0] else "address"
+        mend = "Install the package that speaks this scheme" if known else f"Check the {what}"
         reason = str(error) or type(error).__name__
         raise ConfigError(
             f"cannot be opened ({reason})", where=uri, mend=mend, transient=is_transient(error)
         ) from error
-    return fs, str(path)
 
 
 def list_source(source: Source) -> list[SourceFile]:
@@ -70,6 +83,7 @@ def list_source(source: Source) -> list[SourceFile]:
         DataError: there is nothing there, a file lies outside the partitions, or pictures lie beside Parquet files.
     """
     fs, _ = open_fs(source.uri)
+    connection, _ = split_connection(source.uri)
     suffixes = SUFFIXES[source.format]
     base, found = list_files(source.uri)
     files = []
@@ -81,7 +95,8 @@ def list_source(source: Source) -> list[SourceFile]:
             keys = "/".join(f"{key}=..." for key in source.partition_by)
             raise DataError(f"not under a {keys} folder", where=name, mend="Move it there, or mend source.partition_by")
         below = _below(name, base, source.partition_by)
-        files.append(SourceFile(fs.unstrip_protocol(name), partition, int(info.get("size") or 0), _stamp(info), below))
+        uri = with_connection(connection, fs.unstrip_protocol(name))
+        files.append(SourceFile(uri, partition, int(info.get("size") or 0), _stamp(info), below))
     if not files:
         what = f"no {' or '.join(suffixes)} files here" if found or is_there(source.uri) else "does not exist"
         raise DataError(what, where=source.uri, mend="Check source.uri and source.format")
@@ -118,7 +133,7 @@ def list_files(uri: str) -> tuple[str, dict[str, dict[str, Any]]]:
         glob = MAGIC.search(path) is not None and not fs.exists(path)
         base = fixed_part(path) if glob else path
         if isinstance(fs, LocalFileSystem):
-            listed = dict(_walk(base or "/", path if glob else None))
+            listed = dict(walk(base or "/", path if glob else None))
         else:
             listed = fs.glob(path, detail=True) if glob else fs.find(path, detail=True)
     except Exception as error:  # each filesystem's package raises what it likes
@@ -127,46 +142,8 @@ def list_files(uri: str) -> tuple[str, dict[str, dict[str, Any]]]:
     return base, {
         name: info
         for name, info in listed.items()
-        if info.get("type") != "directory" and not _hidden(name[len(base) :] if name.startswith(base) else name)
+        if info.get("type") != "directory" and not hidden(name[len(base) :] if name.startswith(base) else name)
     }
-
-
-def _walk(top: str, glob: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Files of this machine below a folder (those that match a glob), links followed unless they lead back up."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    wanted = re.compile(glob_translate(glob)) if glob else None
-    depth = glob.count("/") if glob and "**" not in glob else None
-    for folder, folders, names in os.walk(top, onerror=fail if os.path.exists(top) else None, followlinks=True):
-        at = folder.rstrip("/")
-        here = f"{os.path.realpath(folder)}/"
-        deep = depth is not None and at.count("/") + 1 >= depth
-        folders[:] = [] if deep else [name for name in folders if _leads_down(f"{at}/{name}", here)]
-        for name in names:
-            path = f"{at}/{name}"
-            if wanted is None or wanted.match(path):
-                yield path, _info(path)
-
-
-def _leads_down(path: str, here: str) -> bool:
-    """Whether a folder in `here` is to be looked into: not when hidden, nor when a link to where one is already."""
-    if _hidden(path.rpartition("/")[2]):
-        return False
-    return not (Path(path).is_symlink() and here.startswith(f"{os.path.realpath(path).rstrip('/')}/"))
-
-
-def _info(path: str) -> dict[str, Any]:
-    try:
-        found = Path(path).stat()
-    except OSError:  # a link to nowhere: whoever reads it will say so
-        found = Path(path).lstat()
-    return {"type": "file", "size": found.st_size, "mtime": found.st_mtime}
-
-
-def _hidden(name: str) -> bool:
-    return any(part.startswith(("_", ".")) for part in name.split("/") if part)
 
 
 def _partition_of(name: str, keys: list[str]) -> str | None:
@@ -242,6 +219,8 @@ class Folder:
         self.fs, path = open_fs(uri)
         self.path = path.rstrip("/") or path
         self.local = isinstance(self.fs, LocalFileSystem)
+        protocols = (self.fs.protocol,) if isinstance(self.fs.protocol, str) else self.fs.protocol
+        self.flat = not OBJECT_STORES.isdisjoint(protocols)
 
     def at(self, name: str) -> str:
         """Path of `name` on the folder's filesystem."""
@@ -253,8 +232,10 @@ class Folder:
             return bytes(self.fs.cat_file(self.at(name)))
 
     def exists(self, name: str) -> bool:
-        """Whether a file or folder is there."""
-        return bool(self.fs.exists(self.at(name)))
+        """Whether a file or folder is there: a file's own name is asked for, whatever listings say or said."""
+        with _looking(f"{self.uri}/{name}"):
+            self.fs.invalidate_cache(self.at(name))
+            return bool(self.fs.exists(self.at(name)))
 
     def names(self, name: str = "") -> list[str]:
         """Names in a folder, sorted; empty when it is not there, StoreError when it cannot be listed."""
@@ -287,7 +268,9 @@ class Folder:
                 raise
 
     def makedirs(self, name: str = "") -> None:
-        """Make a folder and its parents; StoreError when that is impossible."""
+        """Make a folder and its parents; StoreError when that is impossible. Object stores need none."""
+        if self.flat:
+            return  # s3fs would make a bucket, also where it only failed to see the one that is there
         with writing(self.uri):
             self.fs.makedirs(self.at(name), exist_ok=True)
 
@@ -322,6 +305,9 @@ class Folder:
         self.makedirs(new.rpartition("/")[0])
         if self.local:
             os.replace(self.at(old), self.at(new))
+        elif self.flat:  # by their very names: `mv` takes a `[` in one for a pattern
+            self.fs.cp_file(self.at(old), self.at(new))
+            self.fs.rm_file(self.at(old))
         else:
             self.fs.mv(self.at(old), self.at(new))
 
@@ -332,12 +318,35 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Remove a file or a folder with all that is in it; nothing happens when it is not there."""
-        if self.exists(name):
+        if self.flat:
+            self.drop([self.at(name), *self.below(name)])
+        elif self.exists(name):
             with contextlib.suppress(FileNotFoundError):  # another process was faster
                 self.fs.rm(self.at(name), recursive=True)
 
+    def remove_file(self, name: str) -> None:
+        """Remove a file, whether it is listed or not; nothing happens when it is not there."""
+        self.drop([self.at(name)])
+
+    def drop(self, paths: list[str]) -> None:
+        """Remove files by their paths, each exactly as it is named; those that are not there are passed over."""
+        plain = [path for path in paths if not MAGIC.search(path)]
+        several = self.flat and len(plain) > 1
+        with contextlib.suppress(FileNotFoundError):
+            if several:
+                self.fs.rm(plain)
+        for path in [path for path in paths if not several or MAGIC.search(path)]:
+            with contextlib.suppress(FileNotFoundError):
+                self.fs.rm_file(path)
+
+    def below(self, name: str) -> list[str]:
+        """Paths of all files in a folder, as far as the store lists them."""
+        self.fs.invalidate_cache()
+        return [str(path) for path in self.fs.find(self.at(name))]
+
     def age(self, name: str) -> float:
         """Seconds since a file was last changed."""
+        self.fs.invalidate_cache(self.at(name))
         changed: datetime = self.fs.modified(self.at(name))
         return (datetime.now(timezone.utc) - changed.astimezone(timezone.utc)).total_seconds()
 

@@ -106,19 +106,22 @@ class Registry:
             version = self._next()
             where, claim = f"{MODELS}/{version}", f".claim.{mark()}"
             self.folder.write(f"{where}/{claim}", b"claim")
-            if self.folder.names(where) == [claim]:
+            if not set(self.folder.names(where)) - {claim}:  # one's own may not be listed yet
                 break
-            self.folder.remove(f"{where}/{claim}")
+            self.folder.remove_file(f"{where}/{claim}")
             time.sleep(secrets.randbelow(1000) / 1000)
         for name, data in files.items():
             self.folder.write(f"{where}/{name}", data)
         self.folder.write(f"{where}{SEAL}", _seal(version, files[CARD]))
-        self.folder.remove(f"{where}/{claim}")
+        self.folder.remove_file(f"{where}/{claim}")
         return version
 
     def _next(self) -> str:
         taken = [_number(name) for name in self.folder.names(MODELS) if _VERSION.match(name)]
-        return f"v{max(taken, default=0) + 1:04d}"
+        number = max(taken, default=0) + 1
+        while self.folder.exists(f"{MODELS}/v{number:04d}{SEAL}"):  # not listed yet
+            number += 1
+        return f"v{number:04d}"
 
     def read(self, version: str) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Read a version, every file checked against its sha256.

@@ -72,7 +72,7 @@ class Stage:
     def close(self) -> None:
         """Throw away what is in it, unless a journal says where it goes."""
         with alone(self.folder):
-            if self.id not in journalled(self.folder):
+            if not self.folder.exists(journal_of(self.id)):
                 discard(self.folder, self.name)
         self.release()
 
@@ -105,6 +105,45 @@ class SharedStage(Stage):
         """Leave it to those who come next."""
 
 
+def journal_of(stage_id: str) -> str:
+    """Where the journal of a stage is, or would be."""
+    return f"{JOURNALS}/{stage_id}.json"
+
+
+def begin(folder: Folder, stage_id: str, steps: bytes) -> None:
+    """Write a stage's journal: from now on its commit will be finished, by whomever.
+
+    On an object store a file named after the partition says which it is, so that the partition's next run need not
+    trust a listing: one that is late would let this commit undo that run's.
+    """
+    if folder.local:
+        folder.write(f"{STAGING}/{stage_id}/journal", steps)
+        folder.move(f"{STAGING}/{stage_id}/journal", journal_of(stage_id))
+    else:
+        folder.write(_begun(_label(stage_id)), stage_id.encode())
+        folder.write(journal_of(stage_id), steps)
+
+
+def begun(folder: Folder, label: str) -> list[str]:
+    """The stage whose journal was written last of those with a label, if it may not be finished; see `begin`."""
+    if folder.local:
+        return []
+    try:
+        found = folder.read(_begun(label)).decode(errors="replace")
+    except FileNotFoundError:
+        return []
+    return [found] if found and "/" not in found and _label(found) == label else []
+
+
+def _begun(label: str) -> str:
+    return f"{JOURNALS}/{label}.begun"
+
+
+def _label(stage_id: str) -> str:
+    """What is being written, of a stage's id, which has a mark or the like after it."""
+    return stage_id.rsplit(".", 2)[0]
+
+
 def journalled(folder: Folder) -> list[str]:
     """Stages whose files are being moved into place, or were when their writer was stopped; oldest journal first."""
     return [name.removesuffix(".json") for name in folder.names(JOURNALS) if name.endswith(".json")]
@@ -115,6 +154,9 @@ def discard(folder: Folder, stage: str) -> None:
     if folder.local:
         _empty(folder.at(stage))
     folder.remove(stage)
+    name = stage.removeprefix(f"{STAGING}/")
+    if begun(folder, _label(name)) == [name]:
+        folder.remove_file(_begun(_label(name)))
     if folder.local:
         Path(folder.at(f"{stage}{LOCK}")).unlink(missing_ok=True)
         for name in (STAGING, JOURNALS):
@@ -136,7 +178,7 @@ def sweep(folder: Folder) -> None:
     with alone(folder):
         stages = {name.removesuffix(LOCK) for name in folder.names(STAGING)}
         for name in sorted(stages - set(journalled(folder))):
-            if _is_left(folder, name):
+            if _is_left(folder, name) and not folder.exists(journal_of(name)):
                 discard(folder, f"{STAGING}/{name}")
 
 

@@ -72,7 +72,9 @@ def is_whole(folder: Folder, staged: str) -> bool:
         names = _listing(folder, staged)
     except FileNotFoundError:
         return False
-    return len(_paths(folder, staged)) == len(names)
+    # What was written a moment ago may not be listed yet; asked for by its name, it is there.
+    paths = {folder.at(f"{staged}/{name}"): f"{staged}/{name}" for name in names}
+    return all(folder.exists(name) for path, name in paths.items() if path not in set(folder.below(staged)))
 
 
 def place(folder: Folder, staged: str, target: str) -> None:
@@ -81,9 +83,7 @@ def place(folder: Folder, staged: str, target: str) -> None:
         names = _listing(folder, staged)
         folder.copy({f"{staged}/{name}": f"{target}/{name}" for name in names})
         kept = {folder.at(f"{target}/{name}") for name in names}
-        stale = [path for path in _paths(folder, target) if path not in kept]
-        if stale:
-            folder.fs.rm(stale)
+        folder.drop([path for path in folder.below(target) if path not in kept])
     elif folder.exists(staged):
         withdraw(folder, target, f"{staged}.old")
         folder.move(staged, target)
@@ -108,8 +108,3 @@ def _listing(folder: Folder, staged: str) -> list[str]:
     if not all(map(is_below, names)):
         raise StoreError("is no listing of files", where=f"{folder.uri}/{name}", mend="Remove it and score again")
     return names
-
-
-def _paths(folder: Folder, name: str) -> list[str]:
-    folder.fs.invalidate_cache()
-    return [str(path) for path in folder.fs.find(folder.at(name))]

@@ -7,11 +7,13 @@ from fastapi.responses import JSONResponse
 
 from ae_plugin import __version__
 from ae_plugin.errors import AeError
+from ae_plugin.provider.connections import use_connections
 from ae_plugin.web.routes import router
 
 
 def create_app() -> FastAPI:
     """Build the app; a plugin's app is mounted unprotected, so every route asks for rights itself."""
+    use_connections()
     app = FastAPI(
         title="ae_plugin",
         version=__version__,
