@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.configuration import conf
-from airflow.sdk import DAG, TriggerRule, XComArg
+from airflow.sdk import DAG, Asset, TriggerRule, XComArg
 
 from ae_plugin import config
 from ae_plugin.config import Pipeline
@@ -127,8 +127,6 @@ def _where_to_train(pipeline: Pipeline) -> dict[str, str]:
 
 def score_dag(pipeline: Pipeline, path: str) -> DAG:
     """Discover -> score (one mapped task a partition) -> summary -> alert; of large ones: cut -> shard -> commit."""
-    name = pipeline.name
-    outlets = [scores_asset(name), denoised_asset(name)]
     doc = f"Scores the partitions of `{pipeline.source.uri}` that are new or changed; writes to `{pipeline.output}`."
     keyed = pipeline.score.keyed
     more: dict[str, Any] = {"max_active_runs": KEYED_RUNS} if keyed else {"params": score_params()}
@@ -136,30 +134,14 @@ def score_dag(pipeline: Pipeline, path: str) -> DAG:
         discover = DiscoverPartitionsOperator(task_id="discover", pipeline=path)
         if keyed:
             PartitionSensor(task_id="wait", pipeline=path, poke_interval=WAIT, timeout=PATIENCE) >> discover
+        plans = XComArg(discover, key=PLANS)
         score = ScorePartitionOperator.partial(
             task_id="score",
-            pipeline=path,
             map_index_template="{{ task.partition | join(', ') | truncate(60) }}",
-            max_active_tis_per_dag=pipeline.score.at_once,
-            outlets=outlets,
-            **pipeline.score.where,
+            outlets=_told(pipeline),
+            **_mapped(pipeline, path),
         ).expand(partition=discover.output)
-        plans = XComArg(discover, key=PLANS)
-        cut = CutPartitionsOperator(task_id="cut", plans=plans)
-        shard = ScoreShardsOperator.partial(
-            task_id="shard",
-            pipeline=path,
-            map_index_template="{{ task.names | join(', ') | truncate(60) }}",
-            max_active_tis_per_dag=pipeline.score.at_once,
-            **pipeline.score.where,
-        ).expand(shards=cut.output)
-        commit = CommitShardsOperator(
-            task_id="commit",
-            pipeline=path,
-            plans=plans,
-            outlets=outlets,
-            trigger_rule=TriggerRule.ALL_DONE,  # a shard that failed is of one partition only
-        )
+        commit = _shards(pipeline, path, plans)
         summary = SummarizeRunsOperator(
             task_id="summary",
             pipeline=path,
@@ -171,19 +153,51 @@ def score_dag(pipeline: Pipeline, path: str) -> DAG:
             retries=0,
         )
         # What one hands on to another by XCom, Airflow knows already; each arrow more costs time when DAGs are parsed.
-        shard >> commit >> summary
-        alert = AnnounceAlertsOperator(
-            task_id="alert",
-            summary=summary.task_id,
-            outlets=[alerts_asset(name)],
+        commit >> summary
+        _follow(pipeline, path, summary)
+    return dag
+
+
+def _told(pipeline: Pipeline) -> list[Asset]:
+    return [scores_asset(pipeline.name), denoised_asset(pipeline.name)]
+
+
+def _mapped(pipeline: Pipeline, path: str) -> dict[str, Any]:
+    return {"pipeline": path, "max_active_tis_per_dag": pipeline.score.at_once, **pipeline.score.where}
+
+
+def _shards(pipeline: Pipeline, path: str, plans: XComArg) -> CommitShardsOperator:
+    """Cut -> shard (one mapped task a shard) -> commit, of large partitions."""
+    cut = CutPartitionsOperator(task_id="cut", plans=plans)
+    shard = ScoreShardsOperator.partial(
+        task_id="shard",
+        map_index_template="{{ task.names | join(', ') | truncate(60) }}",
+        **_mapped(pipeline, path),
+    ).expand(shards=cut.output)
+    commit = CommitShardsOperator(
+        task_id="commit",
+        pipeline=path,
+        plans=plans,
+        outlets=_told(pipeline),
+        trigger_rule=TriggerRule.ALL_DONE,  # a shard that failed is of one partition only
+    )
+    shard >> commit
+    return commit
+
+
+def _follow(pipeline: Pipeline, path: str, summary: SummarizeRunsOperator) -> None:
+    """Alert, and retrain where the pipeline wants that; also after a run that failed."""
+    alert = AnnounceAlertsOperator(
+        task_id="alert",
+        summary=summary.task_id,
+        outlets=[alerts_asset(pipeline.name)],
+        trigger_rule=TriggerRule.ALL_DONE,
+    )
+    summary >> alert
+    if pipeline.train.on_drift or pipeline.train.on_feedback:
+        alert >> RetrainOperator(
+            task_id="retrain",
+            pipeline=path,
+            trigger_dag_id=f"{pipeline.name}__train",
             trigger_rule=TriggerRule.ALL_DONE,
         )
-        summary >> alert
-        if pipeline.train.on_drift or pipeline.train.on_feedback:
-            alert >> RetrainOperator(
-                task_id="retrain",
-                pipeline=path,
-                trigger_dag_id=f"{name}__train",
-                trigger_rule=TriggerRule.ALL_DONE,
-            )
-    return dag
