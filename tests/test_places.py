@@ -11,6 +11,7 @@ import pytest
 from ae_plugin import config
 from ae_plugin.errors import ConfigError
 from ae_plugin.places import check_apart, check_uri, local_path, split_connection, with_connection
+from ae_plugin.store.files import Folder
 from tests.running import run_ae, unchanged
 from tests.shop import FRESH, Shop, day
 
@@ -105,6 +106,9 @@ def test_what_is_no_connection_is_said(uri: str, says: str) -> None:
     with pytest.raises(ValueError, match=says) as caught:
         check_uri(uri)
     assert "hush" not in str(caught.value)
+    with pytest.raises(ConfigError) as refused:  # in Python nothing checks it before
+        Folder(uri)
+    assert "hush" not in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_what_looks_like_a_chain_is_a_path_where_it_has_no_scheme(here: Path) -> None:

@@ -25,6 +25,7 @@ from ae_plugin.places import (
     check_uri,
     fixed_part,
     local_path,
+    shown,
     split_connection,
     with_connection,
 )
@@ -72,7 +73,7 @@ def open_fs(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
         mend = "Install the package that speaks this scheme" if known else f"Check the {what}"
         reason = str(error) or type(error).__name__
         raise ConfigError(
-            f"cannot be opened ({reason})", where=uri, mend=mend, transient=is_transient(error)
+            f"cannot be opened ({reason})", where=shown(uri), mend=mend, transient=is_transient(error)
         ) from error
 
 

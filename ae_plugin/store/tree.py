@@ -73,8 +73,8 @@ def is_whole(folder: Folder, staged: str) -> bool:
     except FileNotFoundError:
         return False
     # What was written a moment ago may not be listed yet; asked for by its name, it is there.
-    paths = {folder.at(f"{staged}/{name}"): f"{staged}/{name}" for name in names}
-    return all(folder.exists(name) for path, name in paths.items() if path not in set(folder.below(staged)))
+    listed = set(folder.below(staged))
+    return all(folder.exists(name) for name in (f"{staged}/{name}" for name in names) if folder.at(name) not in listed)
 
 
 def place(folder: Folder, staged: str, target: str) -> None:

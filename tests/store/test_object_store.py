@@ -152,6 +152,20 @@ def test_pictures_that_are_not_listed_yet_are_committed(bucket: Bucket, folder: 
     assert seen(bucket) == AFTER
 
 
+def test_many_pictures_are_looked_for_by_one_listing(bucket: Bucket, folder: Folder) -> None:
+    listings = []
+    for pictures in (1, 20):
+        commit = Commit(folder, f"day={pictures}")
+        staged = Tree(folder, commit.staged(f"denoised/day={pictures}/"))
+        for number in range(pictures):
+            staged.write(f"{number}.png", [b"x"])
+        staged.close()
+        bucket.proxy.anew()
+        commit.apply()
+        listings.append(bucket.proxy.counts["LIST"])
+    assert listings[0] == listings[1]
+
+
 def test_pictures_that_are_gone_stop_the_commit(bucket: Bucket, folder: Folder) -> None:
     commit = stage(folder)
     folder.remove_file(f"{commit.moves['denoised/day=1/']}/b/d.png")
