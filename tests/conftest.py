@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from ae_plugin.models.catalog import KINDS
 from tests.boards import write_boards
@@ -21,14 +22,23 @@ from tests.stores import Bucket, Proxy, environment, proxied, s3_server
 FLIGHTS = ROOT / "sample_data/flights"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes (`-n 2 --dist loadgroup`) a file stays in one, and so do all that share a real Airflow.
+class OneProcessPerFile(LoadScopeScheduling):
+    """With several processes (`-n 2`) a file stays in one, and so do all files that share a real Airflow.
 
-    What takes longest comes first, so that no process is left alone with it in the end.
+    A scheduler of our own, since xdist's `loadgroup` groups nothing under pytest 9.
     """
-    for item in items:
-        where = item.path.relative_to(ROOT / "tests").as_posix()
-        item.add_marker(pytest.mark.xdist_group("e2e" if where.startswith("e2e/") else where))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "e2e" if "e2e" in Path(file).parts else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneProcessPerFile:
+    return OneProcessPerFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that no process is left alone with it in the end."""
     slow = ("e2e/", "contracts/", "jobs/", "models/")
 
     def order(item: pytest.Item) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import compileall
 import errno
 import gzip
 import os
@@ -16,7 +17,7 @@ import pytest
 from ae_plugin.engines.local import reading
 from ae_plugin.errors import DataError, StoreError, UserError, is_transient
 from ae_plugin.store.files import Folder, writing
-from tests.running import ae_process
+from tests.running import ROOT, ae_process
 from tests.shop import FRESH, Shop, day
 
 LATER = ["ENOSPC", "EIO", "EAGAIN", "ETIMEDOUT", "ECONNRESET", "EMFILE", "ENOMEM", "EDQUOT", "ESTALE", "EBUSY"]
@@ -88,6 +89,9 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 def test_an_output_that_cannot_grow_is_one_line(shop: Shop) -> None:
     """A real limit of the system, met while scores are written."""
+    compileall.compile_dir(
+        ROOT / "ae_plugin", quiet=1
+    )  # else the limit cuts what Python compiles, for all who import it
     limit = (4096, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
     words = ["-q", "score", shop.yaml, "--partition", day(FRESH)]
     with ae_process(*words, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)) as process:
