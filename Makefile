@@ -30,7 +30,7 @@ lint: $(STAMP)
 
 test: lint
 	@tools/packages.sh
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 up:
 	@docker compose version >/dev/null 2>&1 || { echo "docker compose is missing: install Docker with its Compose plugin (version 2)"; exit 2; }
