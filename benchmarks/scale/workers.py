@@ -1,0 +1,110 @@
+"""What a second Celery worker brings: `python -m benchmarks.scale.workers`.
+
+The services of the compose file run here as in the end-to-end test (`tests/e2e/compose.py`), each worker held to one of
+two cores, with one slot. One worker scores a partition of 16 shards; then the other one is started, and both score it
+again. The time is from the first shard's start to the last one's end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from ae_plugin import config
+from ae_plugin.jobs.promote import promote
+from ae_plugin.jobs.train import train
+from benchmarks.scale.overhead import HISTORY, ROOT
+from tests.e2e.compose import Stack
+from tests.e2e.containers import Container
+
+DAY, SHARDS, SHARD_ROWS = "date=2013-02-14", 16, 400_000
+SCORE = "flights__score"
+
+
+def prepare(root: Path) -> None:
+    """A trained pipeline of flights, and one large day: a day's rows over and over."""
+    (root / "dags/pipelines").mkdir(parents=True)
+    shutil.copy(ROOT / "dags/pipelines.py", root / "dags")
+    settings = yaml.safe_load((ROOT / "dags/pipelines/flights.yaml").read_text(encoding="utf-8"))
+    settings["train"]["steps"] = 300
+    settings["score"] |= {"shard_rows": SHARD_ROWS, "schedule": None, "on_unfamiliar": "score", "at_once": SHARDS}
+    path = root / "dags/pipelines/flights.yaml"
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    for name in HISTORY:
+        shutil.copytree(ROOT / "sample_data/flights" / name, root / "sample_data/flights" / name)
+    pipeline = config.load(path)
+    train(pipeline)
+    promote(pipeline, force=True)
+    day = pq.ParquetFile(ROOT / "sample_data/flights" / DAY / "part-0.parquet").read()
+    shard = pa.concat_tables([day] * -(-SHARD_ROWS // day.num_rows)).slice(0, SHARD_ROWS)
+    target = root / "sample_data/flights" / DAY / "part-0.parquet"
+    target.parent.mkdir()
+    with pq.ParquetWriter(target, shard.schema) as writer:
+        for _ in range(SHARDS):
+            writer.write_table(shard, row_group_size=SHARD_ROWS)
+
+
+def hold(worker: Container, core: int) -> None:
+    """Hold all processes of a worker, and those that they start, to one core."""
+    assert worker.process is not None
+    whole = psutil.Process(worker.process.pid)
+    for process in [whole, *whole.children(recursive=True)]:
+        process.cpu_affinity([core])
+
+
+def score(stack: Stack) -> float:
+    """Score the large day; seconds from its first shard's start to its last one's end."""
+    body = {"logical_date": None, "conf": {"partitions": [DAY]}}
+    run = str(stack.call("POST", f"/dags/{SCORE}/dagRuns", json=body)["dag_run_id"])
+    if stack.wait_for_run(SCORE, run, seconds=1800) != "success":
+        raise SystemExit("the run failed")
+    shards: list[dict[str, Any]] = [task for task in stack.tasks(SCORE, run) if task["task_id"] == "shard"]
+    times = [[datetime.fromisoformat(task[end]) for end in ("start_date", "end_date")] for task in shards]
+    own = sum((end - start).total_seconds() for start, end in times)
+    took = (max(end for _, end in times) - min(start for start, _ in times)).total_seconds()
+    hosts = sorted({str(task["hostname"]) for task in shards})
+    print(f"{len(shards)} shards on {', '.join(hosts)}: {took:.1f} s; {own / len(shards):.1f} s a shard", flush=True)
+    return took
+
+
+def main() -> None:
+    """Print both times and their ratio."""
+    os.environ |= {"AE_WORKERS": "2", "AE_WORKER_SLOTS": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder, "project")
+        prepare(project)
+        subprocess.run([sys.executable, ROOT / "tools/compose_env.py", project / ".env"], check=True)
+        stack = Stack(Path(folder, "stack"), project, project / ".env", {})
+        try:
+            stack.up()
+            shutil.copytree(project / "out/flights", stack.volume("out") / "flights", dirs_exist_ok=True)
+            for path in [stack.volume("out"), *stack.volume("out").rglob("*")]:
+                os.chown(path, 50000, 0)
+            stack.wait_for_dag(SCORE)
+            first, second = stack.containers["worker"]
+            hold(first, 0)
+            hold(second, 1)
+            for process in psutil.Process(second.process.pid).children(recursive=True):  # type: ignore[union-attr]
+                process.suspend()
+            alone = score(stack)
+            for process in psutil.Process(second.process.pid).children(recursive=True):  # type: ignore[union-attr]
+                process.resume()
+            together = score(stack)
+        finally:
+            stack.down()
+    print(f"{alone / together:.2f} times as fast with a second worker; 2 would be ideal")
+
+
+if __name__ == "__main__":
+    main()
