@@ -9,7 +9,7 @@ RUN useradd --uid 50000 --gid 0 --create-home airflow \
 	&& install --directory --owner airflow --group root /opt/airflow /opt/airflow/auth /opt/airflow/logs /project /project/out
 WORKDIR /project
 # Packages first: a change of the code alone installs none of them anew.
-ARG EXTRAS="celery postgres"
+ARG EXTRAS="celery postgres s3"
 COPY constraints.txt pyproject.toml tools/requirements.py /build/
 RUN python /build/requirements.py --without-training $EXTRAS > /build/light.txt \
 	&& pip install --no-cache-dir --constraint /build/constraints.txt --requirement /build/light.txt
