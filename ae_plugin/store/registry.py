@@ -119,7 +119,8 @@ class Registry:
     def _next(self) -> str:
         taken = [_number(name) for name in self.folder.names(MODELS) if _VERSION.match(name)]
         number = max(taken, default=0) + 1
-        while self.folder.exists(f"{MODELS}/v{number:04d}{SEAL}"):  # not listed yet
+        # On an object store a version may not be listed yet. On a disk a seal alone is what a killed training left.
+        while not self.folder.local and self.folder.exists(f"{MODELS}/v{number:04d}{SEAL}"):
             number += 1
         return f"v{number:04d}"
 
