@@ -59,5 +59,5 @@ $(STAMP): pyproject.toml constraints.txt
 
 clean:
 	@if [ -e $(STAMP) ]; then $(BIN)/python -m tools.local_airflow --stop; fi
-	rm -rf .venv .airflow .bench out landing dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf .venv .airflow .spark .bench out landing dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

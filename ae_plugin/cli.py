@@ -14,7 +14,7 @@ import typer
 from pydantic import BaseModel
 
 from ae_plugin import __version__
-from ae_plugin.errors import AeError, StoreError, UnfamiliarError, UserError
+from ae_plugin.errors import AeError, StoreError
 
 app = typer.Typer(
     name="ae", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -226,20 +226,9 @@ def score(
         _print(record, as_json, [run_line(record)])
         return
     done = score_several(loaded, due(loaded), output=output, tell=_complain)
-    records = [record.model_dump(mode="json") for record in done.scored.values()]
-    refused, failed = ([str(error) for error in errors.values()] for errors in (done.refused, done.failed))
-    lines = [run_line(record) for record in done.scored.values()]
-    if not (lines or refused or failed):
-        lines = ["nothing to do: no partition is new or changed"]
-    code = UserError.exit_code if failed else UnfamiliarError.exit_code if refused else 0
-    whole: dict[str, Any] = {"pipeline": loaded.name, "runs": records, "refused": refused, "failed": failed}
-    if code:
-        first = [*failed, *refused][0]
-        told = f"{len(failed)} partitions failed, {len(refused)} were refused; the first: {first}"
-        whole |= {"error": told if len(failed + refused) > 1 else first, "exit_code": code}
-    _print(whole, as_json, lines)
-    if code:
-        raise typer.Exit(code)
+    _print(done.as_json(loaded.name), as_json, done.lines)
+    if done.exit_code:
+        raise typer.Exit(done.exit_code)
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
@@ -17,9 +16,8 @@ from ae_plugin.core.scoring import embed
 from ae_plugin.engines.local import batch_rows
 from ae_plugin.engines.threads import BLAS
 from ae_plugin.errors import ConfigError, DataError
-from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.schemas import AlertRateOf
-from ae_plugin.store.registry import MODELS, Registry
+from ae_plugin.versions import ModelVersion, check_rate, load_version, locate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -212,14 +210,10 @@ def load(
         StoreError: the model was tampered with.
         ConfigError: there is no such version, `alert_rate` is not a share, or it is of neither rows nor alarms.
     """
-    if not isinstance(alert_rate, numbers.Real) or not 0 < alert_rate < 1:
-        raise ConfigError(f"alert_rate {alert_rate!r} is not a number between 0 and 1")
+    rate = check_rate(alert_rate)
     if alert_rate_of not in get_args(AlertRateOf):
         raise ConfigError(f"alert_rate_of {alert_rate_of!r} is neither rows nor alarms")
-    where = os.fspath(uri)
-    base, mark, version = where.rstrip("/").partition(f"/{MODELS}/")
-    registry = Registry(base if mark else where)
-    name = version if mark else registry.champion()
+    registry, name = locate(uri)
     if registry.card(name).get("kind") == "conv":
         if alert_rate_of != "rows":
             raise ConfigError(f"alert_rate_of {alert_rate_of!r} is for tables; pictures know only 'rows'")
@@ -227,5 +221,5 @@ def load(
         from ae_plugin.jobs.pictures.versions import load_picture_version
         from ae_plugin.picture_detector import PictureDetector
 
-        return PictureDetector(load_picture_version(registry, name, float(alert_rate)))
-    return Detector(load_version(registry, name, float(alert_rate)), alert_rate_of)
+        return PictureDetector(load_picture_version(registry, name, rate))
+    return Detector(load_version(registry, name, rate), alert_rate_of)

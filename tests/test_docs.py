@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from ae_plugin import config, schemas
 from ae_plugin.cli import app
 from ae_plugin.errors import AeError, NoChampionError, UnfamiliarError, UserError
-from ae_plugin.jobs.versions import ModelCard
+from ae_plugin.versions import ModelCard
 from tests.running import ROOT
 
 DOCS = ROOT / "docs"

@@ -100,7 +100,7 @@ def test_debian_packages_that_are_missing_are_installed_by_root_and_named_to_oth
     tools.mkdir()
     for name in ("bash", "mktemp", "tail"):
         (tools / name).symlink_to(Path("/usr/bin") / name)
-    for name in ("redis-server", "docker-compose", "bwrap", "ip", "curl"):
+    for name in ("redis-server", "docker-compose", "bwrap", "ip", "curl", "java"):
         (tools / name).write_text("#!/bin/bash\n")
     for name, text in {"apt-get": f"echo $* >> {tmp_path}/asked", "id": f"echo {0 if root else 1000}"}.items():
         (tools / name).write_text(f"#!/bin/bash\n{text}\n")

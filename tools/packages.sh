@@ -14,6 +14,7 @@ need bwrap bubblewrap
 need socat socat
 need ip iproute2
 need curl curl
+need java default-jre-headless
 
 [ ${#missing[@]} = 0 ] && exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

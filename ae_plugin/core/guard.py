@@ -215,10 +215,20 @@ class Guard:
 
     def watch(self, bin_counts: Counts, p_value: npt.NDArray[np.float32], misfit: Bools) -> None:
         """Take note of n rows: cells by bin int64 [total bins], p-values float32 [n] and misfits bool [n, C]."""
-        self.counts += bin_counts
-        self.rows += len(p_value)
-        self.odd[0] += np.count_nonzero(p_value <= BEYOND)
-        self.odd[1:] += np.count_nonzero(misfit, axis=0)
+        odd = np.concatenate([[np.count_nonzero(p_value <= BEYOND)], np.count_nonzero(misfit, axis=0)])
+        self.add(len(p_value), odd, bin_counts)
+
+    def add(self, rows: int, odd: Counts, counts: Counts) -> None:
+        """Take note of rows that were counted elsewhere: whole numbers, so how they were cut makes no difference.
+
+        Args:
+            rows: how many.
+            odd: int64 [1 + C], odd ones among them, and misfits by column.
+            counts: int64 [total bins], their cells by bin.
+        """
+        self.rows += rows
+        self.odd += odd
+        self.counts += counts
 
     def verdict(self) -> GuardVerdict:
         """Judge all rows watched so far."""

@@ -1,8 +1,9 @@
-"""What the C library does with freed memory while record batches stream by."""
+"""What the C library does with freed memory while record batches stream by, and Python with what stays."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 from functools import cache
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -22,3 +23,13 @@ def keep_freed_memory() -> None:
         return
     mallopt(_TRIM_THRESHOLD, _KEPT)
     mallopt(_MMAP_THRESHOLD, _KEPT)
+
+
+@cache
+def settle() -> None:
+    """Let the process look for garbage only among what comes from now on: modules and a model stay.
+
+    Once a process. A Python worker of Spark's looks for garbage after each task, which took longer than a small task.
+    """
+    gc.collect()
+    gc.freeze()

@@ -17,9 +17,9 @@ from ae_plugin.engines.local import Reader, batch_rows
 from ae_plugin.engines.threads import BLAS, prefetch
 from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.jobs.score import champion_of
-from ae_plugin.jobs.versions import ModelVersion
 from ae_plugin.schemas import EvaluateRecord
 from ae_plugin.store.files import SourceFile, fingerprint, list_source, partitions_of
+from ae_plugin.versions import ModelVersion
 
 Compared = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
 """Of some rows which are anomalous as labelled, their scores, and which were flagged."""

@@ -29,9 +29,9 @@ from ae_plugin.core.values import Floats, evenly_spaced
 from ae_plugin.engines.sample import Sample
 from ae_plugin.errors import AeError
 from ae_plugin.jobs.history import History, Indices
-from ae_plugin.jobs.versions import load_version
 from ae_plugin.schemas import Gate, GateResult
 from ae_plugin.store.registry import Registry
+from ae_plugin.versions import load_version
 
 log = logging.getLogger(__name__)
 GATE_ROWS, FITTED = 2000, 20_000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ae_plugin.config import Pipeline
 from ae_plugin.errors import AeError
-from ae_plugin.jobs.versions import read_report
 from ae_plugin.schemas import ModelEntry, TrainReport
 from ae_plugin.store.registry import PointerName, Registry
+from ae_plugin.versions import read_report
 
 
 def models(pipeline: Pipeline) -> list[ModelEntry]:

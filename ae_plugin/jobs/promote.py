@@ -6,9 +6,9 @@ import logging
 
 from ae_plugin.config import Pipeline
 from ae_plugin.errors import ConfigError, StoreError
-from ae_plugin.jobs.versions import read_report
 from ae_plugin.schemas import PromoteRecord
 from ae_plugin.store.registry import Pointer, Registry
+from ae_plugin.versions import read_report
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from ae_plugin.config import Pipeline
 from ae_plugin.jobs.inputs import find_files, find_target
 from ae_plugin.jobs.table import TableRun
-from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.schemas import RunRecord
-from ae_plugin.store.registry import Registry
+from ae_plugin.store.files import SourceFile
+from ae_plugin.store.registry import Registry, Stored
+from ae_plugin.versions import ModelVersion, load_version, open_version
 
 if TYPE_CHECKING:
     from ae_plugin.jobs.pictures.versions import PictureVersion
@@ -23,6 +24,7 @@ def score(
     source: str | None = None,
     output: str | None = None,
     version: ModelVersion | PictureVersion | None = None,
+    files: list[SourceFile] | None = None,
 ) -> RunRecord:
     """Score one partition with the champion.
 
@@ -32,6 +34,7 @@ def score(
         source: a file or folder to score instead of the pipeline's source.
         output: where to write instead of the pipeline's output; the model still comes from there.
         version: what to score with, when it is loaded already; else the champion.
+        files: of the partition, when they are listed already; else they are looked for.
 
     Returns:
         The run's record, as stored under `_runs/`.
@@ -44,7 +47,9 @@ def score(
     clock = time.perf_counter()
     version = version or champion_of(pipeline)
     kind = "csv" if source and source.lower().endswith((".csv", ".csv.gz")) else pipeline.source.format
-    where, files = find_files(pipeline, partition, source, kind)
+    where = partition or ""
+    if files is None:
+        where, files = find_files(pipeline, partition, source, kind)
     target = find_target(pipeline, files, source, output)
     if not isinstance(version, ModelVersion):
         # Only now: what reads pictures is slow to import.
@@ -67,9 +72,14 @@ def load_champion(pipeline: Pipeline) -> ModelVersion:
 
 def champion_of(pipeline: Pipeline) -> ModelVersion | PictureVersion:
     """Load what a pipeline scores with, whether tables or pictures; raises as `load_champion` does."""
-    if pipeline.source.format != "images":
-        return load_champion(pipeline)
-    from ae_plugin.jobs.pictures.versions import load_picture_version
-
     registry = Registry(pipeline.output)
-    return load_picture_version(registry, registry.champion(), pipeline.score.alert_rate)
+    return version_of(pipeline, registry.fetch(registry.champion()))
+
+
+def version_of(pipeline: Pipeline, stored: Stored) -> ModelVersion | PictureVersion:
+    """Make a version that was read ready to score a pipeline; StoreError when it is not of its sort."""
+    if pipeline.source.format != "images":
+        return open_version(stored, pipeline.score.alert_rate, pipeline.score.method)
+    from ae_plugin.jobs.pictures.versions import open_picture_version
+
+    return open_picture_version(stored, pipeline.score.alert_rate)

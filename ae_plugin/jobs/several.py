@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from ae_plugin.config import Pipeline
 from ae_plugin.errors import AeError, UnfamiliarError, UserError
 from ae_plugin.jobs.score import champion_of, score
+from ae_plugin.jobs.summary import run_line
 from ae_plugin.schemas import RunRecord
+from ae_plugin.store.files import SourceFile, list_source, partitions_of
 
 
 @dataclass
@@ -47,6 +50,29 @@ class Several:
             tell(error)
             self.failed[name] = error
 
+    @property
+    def exit_code(self) -> int:
+        """What a program ends with: 2 when one failed, else 3 when one was refused, else 0."""
+        return UserError.exit_code if self.failed else UnfamiliarError.exit_code if self.refused else 0
+
+    @property
+    def lines(self) -> list[str]:
+        """What was scored, for people."""
+        if not (self.scored or self.refused or self.failed):
+            return ["nothing to do: no partition is new or changed"]
+        return [run_line(record) for record in self.scored.values()]
+
+    def as_json(self, pipeline: str) -> dict[str, Any]:
+        """What became of all, as one object."""
+        refused, failed = ([str(error) for error in errors.values()] for errors in (self.refused, self.failed))
+        runs = [record.model_dump(mode="json") for record in self.scored.values()]
+        whole: dict[str, Any] = {"pipeline": pipeline, "runs": runs, "refused": refused, "failed": failed}
+        if self.exit_code:
+            first = [*failed, *refused][0]
+            told = f"{len(failed)} partitions failed, {len(refused)} were refused; the first: {first}"
+            whole |= {"error": told if len(failed + refused) > 1 else first, "exit_code": self.exit_code}
+        return whole
+
 
 def score_several(
     pipeline: Pipeline,
@@ -68,9 +94,13 @@ def score_several(
         StoreError: the champion was tampered with, or cannot be read.
     """
     done, version = Several(), None
+    listed: dict[str, list[SourceFile]] = {}
     for partition in partitions:
         name = partition or ""
         version = version or champion_of(pipeline)
         with done.noted(name, tell):
-            done.scored[name] = score(pipeline, partition or None, output=output, version=version)
+            # Once for all: what changes meanwhile is due again, by the fingerprint of this listing.
+            listed = listed or partitions_of(list_source(pipeline.source))
+            files = listed.get(name)
+            done.scored[name] = score(pipeline, partition or None, output=output, version=version, files=files)
     return done

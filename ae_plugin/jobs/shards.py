@@ -23,7 +23,7 @@ from ae_plugin.jobs.inputs import find_files, find_target
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.run import Tally
 from ae_plugin.jobs.table import TableRun, cut
-from ae_plugin.jobs.versions import load_version
+from ae_plugin.versions import load_version
 from ae_plugin.schemas import RunRecord
 from ae_plugin.store.commit import Commit, recover
 from ae_plugin.store.files import Folder, SourceFile, fingerprint

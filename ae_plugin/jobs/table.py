@@ -19,7 +19,7 @@ from ae_plugin.engines.local import Reader, batch_rows
 from ae_plugin.engines.threads import parallel, prefetch
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.run import Run
-from ae_plugin.jobs.versions import ModelVersion
+from ae_plugin.versions import ModelVersion
 from ae_plugin.schemas import GuardVerdict, cells_schema, scores_schema
 from ae_plugin.store.files import Folder, SourceFile
 
@@ -64,7 +64,7 @@ class TableRun(Run):
                     mend="Bring it back, or exclude it and train anew",
                 )
         notes = schema_notes(self.schema, learned, set(version.schema.names))
-        self.guard = Guard(scorer.encoder, version.guard, notes, skip=self._unjudged())
+        self.guard = Guard(scorer.encoder, version.guard, notes, skip=version.unjudged(partition))
         keys = [self.schema.field(name) for name in version.card.keys]
         self._schemas = {"scores": scores_schema(keys), "cells": cells_schema(keys), "denoised": self.schema}
 
@@ -77,7 +77,7 @@ class TableRun(Run):
     def _notes(self) -> list[str]:
         unjudged = [
             f"{name} is not judged: its age counts from a partition's date, and there is none"
-            for name in self._unjudged()
+            for name in self.version.unjudged(self.partition)
         ]
         return [*super()._notes(), *unjudged]
 
@@ -148,8 +148,3 @@ class TableRun(Run):
 
     def _keys(self, batch: ScoredBatch) -> list[pa.Array]:
         return [batch.source.column(batch.source.schema.get_field_index(name)) for name in self.version.card.keys]
-
-    def _unjudged(self) -> list[str]:
-        if partition_time(self.partition) is not None:
-            return []
-        return [spec.name for spec in self.version.card.columns if spec.kind == "time" and spec.relative]

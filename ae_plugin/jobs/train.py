@@ -36,11 +36,11 @@ from ae_plugin.jobs.machine import check_can_train, peak_memory_mb
 from ae_plugin.jobs.progress import training_folder
 from ae_plugin.jobs.promises import limits
 from ae_plugin.jobs.summary import feedback_notes, some
-from ae_plugin.jobs.versions import REPORT, ModelCard, pack, pack_schema
 from ae_plugin.models.checkpoint import held
 from ae_plugin.schemas import Gate, TrainReport
 from ae_plugin.store.files import fingerprint
 from ae_plugin.store.registry import MODELS, Registry
+from ae_plugin.versions import REPORT, ModelCard, pack, pack_schema
 
 log = logging.getLogger(__name__)
 

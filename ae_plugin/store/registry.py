@@ -13,6 +13,8 @@ import json
 import re
 import secrets
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -49,6 +51,27 @@ class Pointer(BaseModel):
 
     version: str
     history: list[Move] = Field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A version as it is kept, every file checked: it can be sent to another machine as it is.
+
+    Attributes:
+        name: of the version.
+        where: URI of its folder.
+        card: `model.json`.
+        files: file name -> content.
+    """
+
+    name: str
+    where: str
+    card: dict[str, Any]
+    files: dict[str, bytes]
+
+    def only(self, names: Iterable[str]) -> Stored:
+        """The same with fewer files: those of `names` that it has."""
+        return replace(self, files={name: self.files[name] for name in names if name in self.files})
 
 
 class Registry:
@@ -133,6 +156,11 @@ class Registry:
         """
         card, digests = self._card(version)
         return card, {name: self._file(version, name, digest) for name, digest in digests.items()}
+
+    def fetch(self, version: str) -> Stored:
+        """Read a version to score with; raises as `read` does."""
+        card, files = self.read(version)
+        return Stored(version, f"{self.folder.uri}/{MODELS}/{version}", card, files)
 
     def card(self, version: str) -> dict[str, Any]:
         """Read a version's `model.json`, checked; raises as `read` does."""

@@ -26,8 +26,8 @@ from ae_plugin.core.cells import fill, hidden_cell_errors, judge_cells
 from ae_plugin.core.decode import expected_values
 from ae_plugin.core.features import Encoded
 from ae_plugin.core.scoring import Scorer
-from ae_plugin.jobs.versions import load_version
 from ae_plugin.store.registry import Registry
+from ae_plugin.versions import load_version
 from benchmarks.quality.cellpeers import PEERS, Floats, Opinion
 from benchmarks.quality.cellreport import lines_of
 from benchmarks.quality.celltables import DEVELOPMENT, KINDS, MIXED, NUMERIC, Bools, Case, load, spoil

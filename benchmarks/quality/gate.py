@@ -34,12 +34,12 @@ from ae_plugin.core.values import Floats
 from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.history import History, learn_history
 from ae_plugin.jobs.score import load_champion
-from ae_plugin.jobs.versions import read_report
 from ae_plugin.models import masking, training
 from ae_plugin.models.budget import Budget
 from ae_plugin.models.network import KerasNetwork, build_pair
 from ae_plugin.schemas import Gate
 from ae_plugin.store.registry import Registry
+from ae_plugin.versions import read_report
 from benchmarks.quality.guard import share
 from benchmarks.quality.page import ROOT, rewrite
 from benchmarks.quality.sources import names, numbers, trained

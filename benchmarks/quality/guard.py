@@ -27,8 +27,8 @@ from ae_plugin.core.guard import Guard, count_bins
 from ae_plugin.jobs.promote import promote
 from ae_plugin.jobs.score import load_champion
 from ae_plugin.jobs.train import train
-from ae_plugin.jobs.versions import ModelVersion
 from ae_plugin.schemas import GuardVerdict
+from ae_plugin.versions import ModelVersion
 from benchmarks.quality.page import ROOT, rewrite
 from benchmarks.quality.sources import SAME, Kind, arrow, frame_of, names, trained
 

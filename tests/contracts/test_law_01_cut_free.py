@@ -20,8 +20,8 @@ from ae_plugin.core.scoring import Scorer
 from ae_plugin.engines import pictures as engine
 from ae_plugin.jobs.pictures.versions import load_picture_version
 from ae_plugin.jobs.score import score
-from ae_plugin.jobs.versions import load_version
 from ae_plugin.store.registry import Registry
+from ae_plugin.versions import load_version
 from tests.boards import BROKEN, as_table, board, png, put_day, written
 from tests.conftest import Trained
 from tests.shop import FRESH, Shop, day, make_orders, plain, spoil

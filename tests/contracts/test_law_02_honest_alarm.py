@@ -20,8 +20,8 @@ from ae_plugin.jobs.history import split_rows
 from ae_plugin.jobs.pictures.history import learn_picture_history
 from ae_plugin.jobs.pictures.versions import PictureVersion, load_picture_version
 from ae_plugin.jobs.train import train
-from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.store.registry import Registry
+from ae_plugin.versions import ModelVersion, load_version
 from tests.boards import board
 from tests.conftest import Trained
 from tests.shop import LAST_TRAINED, day, make_orders

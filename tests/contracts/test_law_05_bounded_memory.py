@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ae_plugin.jobs.versions import read_report
 from ae_plugin.store.registry import Registry
+from ae_plugin.versions import read_report
 from tests.boards import as_table, good, put_day
 from tests.conftest import Trained
 from tests.running import ROOT, run_ae

@@ -16,11 +16,11 @@ from ae_plugin.core.values import Floats
 from ae_plugin.jobs.pictures.gate import run_picture_gate
 from ae_plugin.jobs.pictures.history import PictureHistory, learn_picture_history
 from ae_plugin.jobs.pictures.versions import load_picture_version
-from ae_plugin.jobs.versions import read_report
 from ae_plugin.models import conv
 from ae_plugin.models.mending import mending_loss
 from ae_plugin.schemas import Gate
 from ae_plugin.store.registry import Pointer, Registry
+from ae_plugin.versions import read_report
 from tests.boards import BOARDS, SIDE, png, put_day, write_boards
 from tests.conftest import Trained
 from tests.running import Outcome, run_ae

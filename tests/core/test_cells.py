@@ -23,8 +23,8 @@ from ae_plugin.core.encoding import IMPOSSIBLE, NULL, UNJUDGED
 from ae_plugin.core.explain import Options, ScoredBatch, score_batch
 from ae_plugin.core.features import Encoded, TableEncoder, partition_time
 from ae_plugin.core.scoring import Scorer
-from ae_plugin.jobs.versions import load_version
 from ae_plugin.store.registry import Registry
+from ae_plugin.versions import load_version
 from tests.conftest import Trained
 from tests.shop import FRESH, day, make_orders, plain, spoil
 

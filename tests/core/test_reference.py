@@ -12,8 +12,8 @@ from ae_plugin.core.features import Encoded, partition_time
 from ae_plugin.core.reference import fit_reference
 from ae_plugin.core.scoring import Reference, Scorer
 from ae_plugin.core.values import evenly_spaced
-from ae_plugin.jobs.versions import load_version
 from ae_plugin.store.registry import Registry
+from ae_plugin.versions import load_version
 from tests.conftest import Trained
 from tests.shop import FRESH, day, make_orders
 

@@ -18,8 +18,8 @@ from ae_plugin.core.rules import ROWS, Rules, learn_rules
 from ae_plugin.jobs.promote import promote
 from ae_plugin.jobs.score import score
 from ae_plugin.jobs.train import train
-from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.store.registry import Registry
+from ae_plugin.versions import ModelVersion, load_version
 
 CITIES = ["Rome", "Oslo", "Bern", "Riga", "Kyiv", "Lima", "Quito", "Paris"]
 SHARE_OF_NORMAL = 0.002

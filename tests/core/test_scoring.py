@@ -27,8 +27,8 @@ from ae_plugin.core.scoring import (
     reconstruct,
 )
 from ae_plugin.core.values import Floats
-from ae_plugin.jobs.versions import load_version
 from ae_plugin.store.registry import Registry
+from ae_plugin.versions import load_version
 from tests.conftest import Trained
 from tests.shop import FRESH, day, make_orders, spoil
 

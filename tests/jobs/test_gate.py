@@ -21,11 +21,11 @@ from ae_plugin.jobs.promote import promote
 from ae_plugin.jobs.score import load_champion
 from ae_plugin.jobs.summary import train_lines
 from ae_plugin.jobs.train import train
-from ae_plugin.jobs.versions import ModelVersion, read_report
 from ae_plugin.models import masking, training
 from ae_plugin.models.network import KerasNetwork, build_pair
 from ae_plugin.schemas import Gate
 from ae_plugin.store.registry import Registry
+from ae_plugin.versions import ModelVersion, read_report
 from tests.conftest import Trained
 from tests.shop import ORDERS, Shop, write_days
 

@@ -25,10 +25,10 @@ from ae_plugin.jobs.report import charts, report, stored, words
 from ae_plugin.jobs.report import page as page_module
 from ae_plugin.jobs.report.rows import ExplainedRow, Explainer
 from ae_plugin.jobs.score import score
-from ae_plugin.jobs.versions import REPORT, read_report
 from ae_plugin.schemas import RunRecord, cells_schema
 from ae_plugin.store.registry import Registry
 from ae_plugin.store.runs import LATEST, slug_of
+from ae_plugin.versions import REPORT, read_report
 from tests.conftest import Trained
 from tests.running import ROOT, run_ae, unchanged
 from tests.shop import FRESH, LAST_TRAINED, Shop, day, make_orders, spoil, train_and_promote, write_day

@@ -31,9 +31,9 @@ from ae_plugin.jobs.check import check
 from ae_plugin.jobs.history import encode_sample, learn_history, split_rows, training_partitions
 from ae_plugin.jobs.score import score
 from ae_plugin.jobs.train import checkpoint_folder, train
-from ae_plugin.jobs.versions import load_version, read_report
 from ae_plugin.models.checkpoint import held
 from ae_plugin.store.registry import Registry
+from ae_plugin.versions import load_version, read_report
 from tests.conftest import Trained
 from tests.core.test_columns import LEARNED, PASSED, with_nulls
 from tests.running import tree

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from ae_plugin.jobs.versions import read_report
+from ae_plugin.versions import read_report
 from ae_plugin.schemas import RunRecord
 from ae_plugin.store.files import Folder
 from ae_plugin.store.registry import Registry
@@ -46,7 +46,7 @@ from airflow.sdk.observability.metrics import stats_utils
 from airflow.utils.db import initdb
 
 from ae_plugin import config
-from ae_plugin.jobs.versions import read_report
+from ae_plugin.versions import read_report
 from ae_plugin.provider import lineage
 from ae_plugin.store.registry import Registry
 

@@ -29,11 +29,11 @@ from ae_plugin.jobs.pictures.history import PictureHistory, learn_picture_histor
 from ae_plugin.jobs.pictures.versions import PictureCard, card_of, pack_pictures
 from ae_plugin.jobs.progress import training_folder
 from ae_plugin.jobs.summary import feedback_notes
-from ae_plugin.jobs.versions import REPORT, pack_schema
 from ae_plugin.models.checkpoint import held
 from ae_plugin.schemas import ColumnNote, Gate, TrainReport
 from ae_plugin.store.files import fingerprint
 from ae_plugin.store.registry import MODELS, Registry
+from ae_plugin.versions import REPORT, pack_schema
 
 log = logging.getLogger(__name__)
 PACKAGES = ("keras", "tensorflow", "numpy", "pillow", "pyarrow", "scipy")

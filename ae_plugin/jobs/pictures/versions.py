@@ -26,7 +26,9 @@ from ae_plugin.core.tiles import LEAST, WHOLE
 from ae_plugin.core.values import Bools
 from ae_plugin.errors import StoreError
 from ae_plugin.jobs.pictures.denoising import TrainedDenoiser
-from ae_plugin.jobs.versions import (
+from ae_plugin.runtime.litert import LiteDenoiser, LiteRepairer
+from ae_plugin.store.registry import Registry, Stored
+from ae_plugin.versions import (
     NETWORK,
     REFERENCE,
     WEIGHTS,
@@ -37,12 +39,12 @@ from ae_plugin.jobs.versions import (
     view_arrays,
     view_of,
 )
-from ae_plugin.runtime.litert import LiteDenoiser, LiteRepairer
-from ae_plugin.store.registry import Registry
 
 Side = Annotated[int, Field(ge=LEAST, le=WHOLE)]
 
 DENOISER = "denoiser.tflite"
+PICTURE_SCORING = NETWORK, REFERENCE, DENOISER
+"""The files that scoring needs, of those that a version has."""
 
 
 class DenoiserCard(BaseModel):
@@ -164,10 +166,18 @@ def load_picture_version(registry: Registry, version: str, alert_rate: float) ->
     Raises:
         StoreError: it was tampered with, or is none that this release can read.
     """
-    raw, files = registry.read(version)
-    where = f"{registry.folder.uri}/_models/{version}"
+    return open_picture_version(registry.fetch(version), alert_rate)
+
+
+def open_picture_version(stored: Stored, alert_rate: float) -> PictureVersion:
+    """Make a version that was read ready to score; of its files it needs `PICTURE_SCORING` only.
+
+    Raises:
+        StoreError: it is none that this release can read.
+    """
+    where, files = stored.where, stored.files
     try:
-        card = PictureCard.model_validate(raw)
+        card = PictureCard.model_validate(stored.card)
         arrays = load_arrays(files[REFERENCE])
         schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(card.source_schema)))
         reference, whole, exported = _unpack(card, arrays), _whole(card, arrays), files[NETWORK]
@@ -178,7 +188,7 @@ def load_picture_version(registry: Registry, version: str, alert_rate: float) ->
         ) from error
     network = LiteRepairer(exported, side=card.side, channels=card.channels, latent_dim=card.latent_dim)
     scorer = PictureScorer(network, reference, card.side, card.channels, alert_rate, card.contaminated, card.image_size)
-    return PictureVersion(version, card, scorer, _denoiser(card, files), whole, schema)
+    return PictureVersion(stored.name, card, scorer, _denoiser(card, files), whole, schema)
 
 
 def _whole(card: PictureCard, arrays: dict[str, Any]) -> Pca | None:

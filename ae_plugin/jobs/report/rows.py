@@ -16,10 +16,10 @@ from ae_plugin.core.values import Floats, take
 from ae_plugin.engines.local import Reader, batch_rows
 from ae_plugin.errors import UserError
 from ae_plugin.jobs.report.stored import WorstRow
-from ae_plugin.jobs.versions import ModelVersion, load_version
 from ae_plugin.schemas import RunRecord
 from ae_plugin.store.files import SourceFile, fingerprint, list_source, partitions_of
 from ae_plugin.store.registry import Registry
+from ae_plugin.versions import ModelVersion, load_version
 
 SOURCE_ROWS = 2_000_000
 

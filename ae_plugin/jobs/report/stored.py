@@ -16,10 +16,10 @@ from ae_plugin.core.decode import as_text
 from ae_plugin.core.values import take
 from ae_plugin.engines.local import open_input, reading, row_bytes
 from ae_plugin.errors import DataError, UserError
-from ae_plugin.jobs.versions import read_report
 from ae_plugin.schemas import RunRecord, TrainReport, cells_schema, scores_schema
 from ae_plugin.store.files import Folder
 from ae_plugin.store.registry import PointerName, Registry
+from ae_plugin.versions import read_report
 
 VERSIONS, WORST, ALIKE = 20, 50, 5
 ROWS, PARTITION_ROWS = 30, 12

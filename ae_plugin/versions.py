@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import numbers
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,19 +20,21 @@ from safetensors.numpy import save as save_arrays
 from ae_plugin.core.blend import Blend
 from ae_plugin.core.calibration import Tail
 from ae_plugin.core.columns import ColumnSpec
-from ae_plugin.core.features import TableEncoder
+from ae_plugin.core.features import TableEncoder, partition_time
 from ae_plugin.core.guard import GuardReference
 from ae_plugin.core.neighbours import Neighbours
 from ae_plugin.core.rules import Rules
 from ae_plugin.core.scoring import Method, Reference, Scorer
 from ae_plugin.core.surprise import ColumnTails
-from ae_plugin.errors import StoreError
+from ae_plugin.errors import ConfigError, StoreError
 from ae_plugin.runtime.litert import LiteNetwork
 from ae_plugin.schemas import TrainReport
-from ae_plugin.store.registry import Registry
+from ae_plugin.store.registry import MODELS, Registry, Stored
 
 NETWORK, FILLER, WEIGHTS = "network.tflite", "filler.tflite", "weights.safetensors"
 REFERENCE, REPORT = "reference.safetensors", "report.json"
+SCORING = NETWORK, FILLER, REFERENCE
+"""The files that scoring needs."""
 Shapes = dict[str, tuple[int | None, ...]]
 
 
@@ -67,6 +71,12 @@ class ModelVersion:
     scorer: Scorer
     guard: GuardReference
     schema: pa.Schema
+
+    def unjudged(self, partition: str) -> list[str]:
+        """The columns that cannot be judged in a partition: their age counts from its date, and there is none."""
+        if partition_time(partition) is not None:
+            return []
+        return [spec.name for spec in self.card.columns if spec.kind == "time" and spec.relative]
 
 
 def pack_schema(schema: pa.Schema) -> str:
@@ -126,18 +136,50 @@ def view_of(arrays: dict[str, Any], name: str) -> Tail:
     return Tail(at, nats, float(index[0]))
 
 
+def check_rate(alert_rate: float) -> float:
+    """Return an alert rate that is a share.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not isinstance(alert_rate, numbers.Real) or not 0 < alert_rate < 1:
+        raise ConfigError(f"alert_rate {alert_rate!r} is not a number between 0 and 1")
+    return float(alert_rate)
+
+
+def locate(uri: str | os.PathLike[str]) -> tuple[Registry, str]:
+    """The version that a URI means: a pipeline's output stands for its champion, a folder in `_models/` for itself.
+
+    Raises:
+        NoChampionError: the output holds no champion.
+        ConfigError: it is no place.
+    """
+    where = os.fspath(uri)
+    base, mark, version = where.rstrip("/").partition(f"/{MODELS}/")
+    registry = Registry(base if mark else where)
+    return registry, version if mark else registry.champion()
+
+
 def load_version(registry: Registry, version: str, alert_rate: float, method: Method = "combined") -> ModelVersion:
     """Read a version, check it, and make it ready to score at an alert rate by a method.
 
     Raises:
         StoreError: it was tampered with, or was written by another release in a format this one cannot read.
     """
-    raw, files = registry.read(version)
-    where = f"{registry.folder.uri}/_models/{version}"
-    if raw.get("kind") == "conv":
+    return open_version(registry.fetch(version), alert_rate, method)
+
+
+def open_version(stored: Stored, alert_rate: float, method: Method = "combined") -> ModelVersion:
+    """Make a version that was read ready to score; of its files it needs `SCORING` only.
+
+    Raises:
+        StoreError: it was written by another release in a format this one cannot read, or is one of pictures.
+    """
+    where, files = stored.where, stored.files
+    if stored.card.get("kind") == "conv":
         raise StoreError("is a model of pictures, not of a table", where=where, mend="Score with it by `ae score`")
     try:
-        card = ModelCard.model_validate(raw)
+        card = ModelCard.model_validate(stored.card)
         encoder = TableEncoder(card.columns)
         arrays = load_arrays(files[REFERENCE])
         _check_arrays(arrays, card, encoder)
@@ -153,7 +195,7 @@ def load_version(registry: Registry, version: str, alert_rate: float, method: Me
         for flat in exported
     )
     scorer = Scorer(encoder, network, filler, reference, alert_rate, card.contaminated, method, card.rules)
-    return ModelVersion(version, card, scorer, guard, schema)
+    return ModelVersion(stored.name, card, scorer, guard, schema)
 
 
 def _check_arrays(arrays: dict[str, Any], card: ModelCard, encoder: TableEncoder) -> None:
