@@ -6,7 +6,7 @@ RUN apt-get update \
 	&& rm -rf /var/lib/apt/lists/*
 # Nothing runs as root. What volumes are mounted on belongs to the user, so new volumes do too.
 RUN useradd --uid 50000 --gid 0 --create-home airflow \
-	&& install --directory --owner airflow --group root /opt/airflow /opt/airflow/auth /opt/airflow/logs /project /project/out
+	&& install --directory --owner airflow --group root /opt/airflow /opt/airflow/auth /opt/airflow/logs /project /project/landing /project/out
 WORKDIR /project
 # Packages first: a change of the code alone installs none of them anew.
 ARG EXTRAS="celery postgres s3"

@@ -70,6 +70,10 @@ class DataError(UserError):
     """The source cannot be read, is empty, or does not have the columns the model learned."""
 
 
+class EmptySourceError(DataError):
+    """There are no files in the source, or it does not exist."""
+
+
 class StoreError(UserError):
     """The output or the registry cannot be written, or was changed by somebody else."""
 

@@ -111,6 +111,7 @@ class RunRecord(_Record):
     method: Method = "combined"
     partition: str = Field(description="Hive path of the partition, as `date=2013-01-29`; empty for a whole source.")
     shards: int = Field(1, description="Parts that it was scored in, each a file of every dataset.")
+    plan: str | None = Field(None, description="Of a partition whose shards were tasks: names what they had in common.")
     outcome: Literal["scored", "quarantined", "refused"]
     rows: int
     anomalies: int

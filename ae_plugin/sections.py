@@ -224,7 +224,7 @@ class Score(_Work):
     @field_validator("partition_key")
     @classmethod
     def _dated(cls, value: str | None) -> str | None:
-        moments = (datetime(2001, 1, 1, tzinfo=timezone.utc), datetime(2013, 11, 28, 17, 45, 59, tzinfo=timezone.utc))
+        moments = (datetime(2001, 1, 1, 5, tzinfo=timezone.utc), datetime(2013, 11, 28, 5, tzinfo=timezone.utc))
         if value is not None and len({moment.strftime(value) for moment in moments}) < 2:
             raise ValueError(f"{value!r} says no date; '%Y-%m-%d' would")
         return value
@@ -247,7 +247,7 @@ class Alert(Section):
 
     when: list[AlertEvent] = Field(min_length=1, description="Of what: see the guide.")
     above: float | None = Field(
-        None, gt=0, lt=1, description="`anomalies_above`: the share of a partition's rows from which on."
+        None, gt=0, lt=1, description="`anomalies_above`: the share of a partition's rows above which."
     )
     after: str | None = Field(
         None,

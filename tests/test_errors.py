@@ -89,9 +89,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 def test_an_output_that_cannot_grow_is_one_line(shop: Shop) -> None:
     """A real limit of the system, met while scores are written."""
-    compileall.compile_dir(
-        ROOT / "ae_plugin", quiet=1
-    )  # else the limit cuts what Python compiles
+    compileall.compile_dir(ROOT / "ae_plugin", quiet=1)  # else the limit cuts what Python compiles
     limit = (4096, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
     words = ["-q", "score", shop.yaml, "--partition", day(FRESH)]
     with ae_process(*words, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)) as process:

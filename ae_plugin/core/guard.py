@@ -207,12 +207,6 @@ class Guard:
         self.odd: Counts = np.zeros(1 + len(encoder.specs), np.int64)
         self.rows = 0
 
-    def add(self, counts: Counts, odd: Counts, rows: int) -> None:
-        """Take note of what another guard counted in other rows of the partition."""
-        self.counts += counts
-        self.odd += odd
-        self.rows += rows
-
     def watch(self, bin_counts: Counts, p_value: npt.NDArray[np.float32], misfit: Bools) -> None:
         """Take note of n rows: cells by bin int64 [total bins], p-values float32 [n] and misfits bool [n, C]."""
         odd = np.concatenate([[np.count_nonzero(p_value <= BEYOND)], np.count_nonzero(misfit, axis=0)])

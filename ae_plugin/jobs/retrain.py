@@ -8,10 +8,10 @@ from datetime import datetime
 from ae_plugin.config import Pipeline
 from ae_plugin.jobs.feedback import standing
 from ae_plugin.jobs.summary import many
-from ae_plugin.versions import read_report
 from ae_plugin.store.files import in_order
 from ae_plugin.store.registry import Registry
 from ae_plugin.store.runs import latest
+from ae_plugin.versions import read_report
 
 
 @dataclass(frozen=True)

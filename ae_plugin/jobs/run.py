@@ -83,6 +83,7 @@ class Run(ABC):
         unit: what a row is.
         group_rows: rows of a row group of what is written.
         shards: parts that the partition is scored in.
+        plan_id: names the plan by which several processes score them.
         model_version: what scores it.
         method: how.
         calibration: scores of the rows that its p-values are made of, increasing.
@@ -93,6 +94,7 @@ class Run(ABC):
     unit: ClassVar[Literal["row", "picture"]] = "row"
     group_rows: ClassVar[int] = GROUP_ROWS
     shards: Sequence[Shard] = (WHOLE,)
+    plan_id: str | None = None
     model_version: str
     method: Method
     calibration: Floats
@@ -205,21 +207,21 @@ class Run(ABC):
         return "/".join(piece for piece in (dataset, self.partition, name) if piece)
 
     def _accept(self, verdict: GuardVerdict) -> RunRecord:
-        return self._commit(verdict, "scored", self.written, self._stale(self.written))
+        return self._commit(verdict, "scored", self.written)
 
     def _refuse(self, verdict: GuardVerdict) -> RunRecord:
         """Write nothing but the refusal, or the source rows into quarantine; what was scored before is withdrawn."""
         self.commit.abandon()
         self.commit = Commit(self.folder, slug_of(self.partition))
         if self.pipeline.score.on_unfamiliar == "fail":
-            return self._commit(verdict, "refused", {}, [])
+            return self._commit(verdict, "refused", {})
         self.written = {}
         with self.writers({"quarantine": self.schema}) as writers:
             for batch in prefetch(self._source()):
                 writers["quarantine"].write(batch)
-        return self._commit(verdict, "quarantined", self.written, self._stale(self.written))
+        return self._commit(verdict, "quarantined", self.written)
 
-    def _commit(self, verdict: GuardVerdict, outcome: str, outputs: dict[str, str], removals: list[str]) -> RunRecord:
+    def _commit(self, verdict: GuardVerdict, outcome: str, outputs: dict[str, str]) -> RunRecord:
         tally, slug = self.tally, slug_of(self.partition)
         seconds = time.perf_counter() - self.clock + tally.seconds
         digest = fingerprint(self.files)
@@ -231,6 +233,7 @@ class Run(ABC):
             method=self.method,
             partition=self.partition,
             shards=len(self.shards),
+            plan=self.plan_id,
             outcome=outcome,
             rows=tally.rows,
             anomalies=tally.anomalies,
@@ -259,7 +262,8 @@ class Run(ABC):
         text = record.model_dump_json(indent=1).encode()
         for name in (f"{RUNS}/{record.run_id}.json", f"{LATEST}/{slug}.json"):
             self.folder.write(self.commit.staged(name), text)
-        self.commit.removals = removals
+        if outcome != "refused":  # then what was scored before stays
+            self.commit.stale = lambda: self._stale(outputs)
         self.commit.apply()
         return record
 

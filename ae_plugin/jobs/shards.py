@@ -7,6 +7,7 @@ The files are the same as when one process scores the whole partition.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -23,7 +24,6 @@ from ae_plugin.jobs.inputs import find_files, find_target
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.run import Tally
 from ae_plugin.jobs.table import TableRun, cut
-from ae_plugin.versions import load_version
 from ae_plugin.schemas import RunRecord
 from ae_plugin.store.commit import Commit, recover
 from ae_plugin.store.files import Folder, SourceFile, fingerprint
@@ -31,6 +31,7 @@ from ae_plugin.store.owner import mark
 from ae_plugin.store.registry import Registry
 from ae_plugin.store.runs import read_latest, slug_of
 from ae_plugin.store.staging import SharedStage, discard
+from ae_plugin.versions import load_version
 
 log = logging.getLogger(__name__)
 _AGAIN = "The next run scores it anew"
@@ -46,19 +47,12 @@ class ShardPlan(BaseModel):
     model_version: str
     input_fingerprint: str
     settings: str = Field(description="sha256 of all that the files written hang on, but for the source.")
+    mark: str = Field(description="Unlike that of any other plan: two runs share no stage.")
 
     @property
     def id(self) -> str:
-        """Names the stage: other plans of the same partition have another."""
+        """Names the stage, and what was committed from it."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
-
-    def made(self, record: RunRecord) -> bool:
-        """Whether a record can be of this plan."""
-        return (record.input_fingerprint, record.model_version, record.shards) == (
-            self.input_fingerprint,
-            self.model_version,
-            self.shards,
-        )
 
     @property
     def names(self) -> list[str]:
@@ -100,6 +94,7 @@ def plan(pipeline: Pipeline, partition: str, files: list[SourceFile], version: s
         model_version=version,
         input_fingerprint=found,
         settings=_settings(pipeline),
+        mark=mark(),
     )
 
 
@@ -110,7 +105,11 @@ def plans(pipeline: Pipeline, found: Mapping[str, list[SourceFile]]) -> list[Sha
         NoChampionError: there is none.
     """
     champion = Registry(pipeline.output).champion()
-    made = (plan(pipeline, partition, files, champion) for partition, files in found.items())
+    made = []
+    for partition, files in found.items():
+        # What cannot be read is scored as a whole: that says why, and the others go on.
+        with contextlib.suppress(DataError):
+            made.append(plan(pipeline, partition, files, champion))
     return [one for one in made if one is not None]
 
 
@@ -133,6 +132,7 @@ def score_shard(pipeline: Pipeline, plan: ShardPlan, number: int) -> ShardRecord
         DataError: the partition changed, or the pipeline did, since the plan was made; or a file cannot be read.
         StoreError: the model was tampered with, or the output cannot be written.
     """
+    recover(Folder(pipeline.output), slug_of(plan.partition))
     run = _ShardedRun(pipeline, plan)
     if (done := run.done(number)) is not None:
         log.info("%s was scored before", plan.names[number])
@@ -142,6 +142,7 @@ def score_shard(pipeline: Pipeline, plan: ShardPlan, number: int) -> ShardRecord
     run.commit = Commit(run.folder, slug_of(plan.partition), run.stage, below)
     try:
         run.score_shard(run.shards[number])
+        run.commit.sync()  # before there is a record of it
         run.tally.seconds, run.tally.peak_memory_mb = time.perf_counter() - run.clock, peak_memory_mb()
         record = ShardRecord(
             tally=run.tally,
@@ -152,7 +153,8 @@ def score_shard(pipeline: Pipeline, plan: ShardPlan, number: int) -> ShardRecord
         )
         run.folder.write(run.at(number), record.model_dump_json().encode())
     except BaseException:
-        run.folder.remove(f"{run.stage.name}/{below}")
+        with contextlib.suppress(Exception):  # what went wrong is to be told, not what follows from it
+            run.folder.remove(f"{run.stage.name}/{below}")
         raise
     tally = record.tally
     log.info("%d rows, %d anomalies, %.2f s", tally.rows, tally.anomalies, tally.seconds)
@@ -174,10 +176,10 @@ def commit_shards(pipeline: Pipeline, plan: ShardPlan) -> RunRecord:
         DataError: a shard is not scored, or the partition or the pipeline changed since the plan was made.
     """
     clock = time.perf_counter()
-    recover(Folder(pipeline.output))
+    recover(Folder(pipeline.output), slug_of(plan.partition))
     run = _ShardedRun(pipeline, plan)
     before = read_latest(run.folder, plan.partition)
-    if before is not None and plan.made(before) and not run.folder.exists(run.stage.name):
+    if before is not None and before.plan == plan.id:
         log.info("%s was committed before", plan.partition or "the source")
         if before.outcome != "scored":
             raise run.refusal(before)
@@ -186,7 +188,8 @@ def commit_shards(pipeline: Pipeline, plan: ShardPlan) -> RunRecord:
     try:
         return run.execute()
     except UnfamiliarError:
-        discard(run.folder, run.stage.name)
+        with contextlib.suppress(Exception):
+            discard(run.folder, run.stage.name)
         raise
 
 
@@ -205,6 +208,7 @@ class _ShardedRun(TableRun):
             Registry(pipeline.output), plan.model_version, pipeline.score.alert_rate, pipeline.score.method
         )
         super().__init__(pipeline, version, where, files, pipeline.source.format, target, time.perf_counter())
+        self.plan_id = plan.id
         self.stage = SharedStage(target, slug_of(where), plan.id)
         self.commit = Commit(target, slug_of(where), self.stage)
 
@@ -243,6 +247,6 @@ class _ShardedRun(TableRun):
         summed = {name: getattr(own, name) + getattr(more, name) for name in vars(own)}
         summed["peak_memory_mb"] = max(own.peak_memory_mb, more.peak_memory_mb)
         self.tally = Tally(**summed)
-        self.guard.add(np.array(record.counts, np.int64), np.array(record.odd, np.int64), more.rows)
+        self.guard.add(more.rows, np.array(record.odd, np.int64), np.array(record.counts, np.int64))
         self.commit.moves |= record.moves
         self.written |= record.written

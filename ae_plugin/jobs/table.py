@@ -19,9 +19,9 @@ from ae_plugin.engines.local import Reader, batch_rows
 from ae_plugin.engines.threads import parallel, prefetch
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.run import Run
-from ae_plugin.versions import ModelVersion
 from ae_plugin.schemas import GuardVerdict, cells_schema, scores_schema
 from ae_plugin.store.files import Folder, SourceFile
+from ae_plugin.versions import ModelVersion
 
 
 def cut(pipeline: Pipeline, files: list[SourceFile], kind: str) -> list[Shard]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -51,8 +52,10 @@ def approval(pipeline: Pipeline) -> Any:
     )
 
 
-def answered(context: Any) -> tuple[bool, str | None]:
+def answered(context: Any, task: str | None) -> tuple[bool, str | None]:
     """Whether the person who approved wants to force the promotion, and who it is; (False, None): none was asked."""
-    answer = context["ti"].xcom_pull(task_ids=TASK) or {}
+    answer = context["ti"].xcom_pull(task_ids=task) if task else None
+    if not isinstance(answer, Mapping):
+        return False, None
     who = answer.get("responded_by_user") or {}
     return bool(answer.get("params_input", {}).get(_FORCE)), who.get("name") or who.get("id")

@@ -14,7 +14,9 @@ from airflow.sdk import DAG, Asset, TriggerRule, XComArg
 from ae_plugin import config
 from ae_plugin.config import Pipeline
 from ae_plugin.errors import ConfigError
+from ae_plugin.places import local_path
 from ae_plugin.provider.alerts import check_alerts, deadlines
+from ae_plugin.provider.approval import TASK as APPROVE
 from ae_plugin.provider.approval import approval
 from ae_plugin.provider.assets import alerts_asset, denoised_asset, model_asset, scores_asset
 from ae_plugin.provider.followups import AnnounceAlertsOperator, RetrainOperator
@@ -38,7 +40,10 @@ log = logging.getLogger(__name__)
 WAIT, PATIENCE = timedelta(minutes=5), timedelta(hours=24)
 """How often a run looks for the partition that it is of, and for how long."""
 KEYED_RUNS = 16
-"""Runs of one partition each may go side by side: one that waits for its data holds up no other."""
+"""Runs of one partition each may go side by side: one that waits for its data holds up no other.
+
+But two may be of the same partition, and an object store has no locks to keep their commits apart: one at a time there.
+"""
 START = datetime(2024, 1, 1, tzinfo=timezone.utc)
 TRAIN_TIMEOUT = timedelta(hours=24)
 """A training that hangs would keep all later ones waiting: one run is active at a time."""
@@ -115,7 +120,10 @@ def train_dag(pipeline: Pipeline, path: str) -> DAG:
             # Days may pass, and other trainings: what was trained (and approved) here, whatever is challenger by then.
             trained = "{{ ti.xcom_pull(task_ids='train').model_version }}"
             outlets = [model_asset(pipeline.name)]
-            last >> PromoteModelOperator(task_id="promote", pipeline=path, version=trained, outlets=outlets)
+            asked = APPROVE if pipeline.promote == "approval" else None
+            last >> PromoteModelOperator(
+                task_id="promote", pipeline=path, version=trained, approval=asked, outlets=outlets
+            )
     return dag
 
 
@@ -129,7 +137,8 @@ def score_dag(pipeline: Pipeline, path: str) -> DAG:
     """Discover -> score (one mapped task a partition) -> summary -> alert; of large ones: cut -> shard -> commit."""
     doc = f"Scores the partitions of `{pipeline.source.uri}` that are new or changed; writes to `{pipeline.output}`."
     keyed = pipeline.score.keyed
-    more: dict[str, Any] = {"max_active_runs": KEYED_RUNS} if keyed else {"params": score_params()}
+    side_by_side = KEYED_RUNS if local_path(pipeline.output) else 1
+    more: dict[str, Any] = {"max_active_runs": side_by_side} if keyed else {"params": score_params()}
     with _dag(pipeline, "score", score_schedule(pipeline), doc, deadline=deadlines(pipeline), **more) as dag:
         discover = DiscoverPartitionsOperator(task_id="discover", pipeline=path)
         if keyed:
@@ -154,7 +163,7 @@ def score_dag(pipeline: Pipeline, path: str) -> DAG:
         )
         # What one hands on to another by XCom, Airflow knows already; each arrow more costs time when DAGs are parsed.
         commit >> summary
-        _follow(pipeline, path, summary)
+        _follow(pipeline, path, score, commit)
     return dag
 
 
@@ -171,6 +180,7 @@ def _shards(pipeline: Pipeline, path: str, plans: XComArg) -> CommitShardsOperat
     cut = CutPartitionsOperator(task_id="cut", plans=plans)
     shard = ScoreShardsOperator.partial(
         task_id="shard",
+        plans=plans,
         map_index_template="{{ task.names | join(', ') | truncate(60) }}",
         **_mapped(pipeline, path),
     ).expand(shards=cut.output)
@@ -185,15 +195,16 @@ def _shards(pipeline: Pipeline, path: str, plans: XComArg) -> CommitShardsOperat
     return commit
 
 
-def _follow(pipeline: Pipeline, path: str, summary: SummarizeRunsOperator) -> None:
-    """Alert, and retrain where the pipeline wants that; also after a run that failed."""
+def _follow(pipeline: Pipeline, path: str, score: Any, commit: CommitShardsOperator) -> None:
+    """Alert, and retrain where the pipeline wants that; beside the summary, which fails the run when it is to fail."""
     alert = AnnounceAlertsOperator(
         task_id="alert",
-        summary=summary.task_id,
+        outcomes=XComArg(score, key=OUTCOMES),
+        commit=commit.task_id,
         outlets=[alerts_asset(pipeline.name)],
         trigger_rule=TriggerRule.ALL_DONE,
     )
-    summary >> alert
+    commit >> alert
     if pipeline.train.on_drift or pipeline.train.on_feedback:
         alert >> RetrainOperator(
             task_id="retrain",

@@ -20,7 +20,7 @@ from openlineage.client.facet_v2 import (
 )
 
 from ae_plugin.config import Pipeline
-from ae_plugin.places import fixed_part, local_path
+from ae_plugin.places import fixed_part, local_path, split_connection
 from ae_plugin.provider.lineage import Trace
 from ae_plugin.schemas import ColumnNote, RunRecord, cells_schema, heatmaps_schema, scores_schema
 from ae_plugin.store.registry import MODELS
@@ -44,8 +44,10 @@ def name_of(uri: str) -> tuple[str, str]:
     """OpenLineage's namespace and name of a folder, by its naming rules; of a glob, of the folder it begins in."""
     if (path := local_path(uri)) is not None:
         return "file", fixed_part(path) or "/"
-    parts = urlsplit(fixed_part(uri))
-    return f"{_SCHEMES.get(parts.scheme, parts.scheme)}://{parts.netloc}", parts.path.strip("/") or "/"
+    # Neither a connection nor who logs in is part of a place's name.
+    parts = urlsplit(fixed_part(split_connection(uri)[1]))
+    place = parts.netloc.rpartition("@")[2] if parts.scheme not in ("abfs", "abfss") else parts.netloc
+    return f"{_SCHEMES.get(parts.scheme, parts.scheme)}://{place}", parts.path.strip("/") or "/"
 
 
 def source_of(pipeline: Pipeline) -> InputDataset:

@@ -11,24 +11,30 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from ae_plugin import config
 from ae_plugin.provider.base import COLOR, announce, one_line
-from ae_plugin.provider.operators import STRANGE
+from ae_plugin.provider.operators import outcomes_of, verdict_of
 
 
 class AnnounceAlertsOperator(BaseOperator):
     """Succeed when a partition drifted or is unfamiliar, so that the asset `alerts` has an event; else be skipped.
 
+    Put it beside the summary, not after it: a run is what its last tasks are, and this one never fails.
+
     Args:
-        summary: task id of the `SummarizeRunsOperator`.
+        outcomes: `.output["outcomes"]` of the `ScorePartitionOperator`, mapped or not.
+        commit: task id of the `CommitShardsOperator`.
     """
 
+    template_fields: Sequence[str] = ("outcomes",)
     ui_color = COLOR
 
-    def __init__(self, *, summary: str, **kwargs: Any) -> None:
+    def __init__(self, *, outcomes: Any, commit: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.summary = summary
+        self.outcomes, self.commit = outcomes, commit
 
     def execute(self, context: Any) -> dict[str, str]:  # noqa: D102
-        found: dict[str, str] = context["ti"].xcom_pull(task_ids=self.summary, key=STRANGE) or {}
+        ended = outcomes_of(context, self.outcomes, self.commit)
+        verdicts = {name or "the source": verdict_of(one) for name, one in ended.items()}
+        found = {name: verdict for name, verdict in verdicts.items() if verdict != "familiar"}
         if not found:
             raise AirflowSkipException("every partition is familiar")
         for name, verdict in found.items():

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from ae_plugin.errors import ConfigError
 from ae_plugin.provider.base import PipelineOperator, one_line
 from ae_plugin.provider.schedules import key_of
 from ae_plugin.store.files import Folder
@@ -65,10 +66,11 @@ class LandTaskRunsOperator(PipelineOperator):
         self.conn_id = conn_id
 
     def execute(self, context: Any) -> str:  # noqa: D102
-        key = key_of(context)
-        day = date.fromisoformat(key) if key else datetime.now(timezone.utc).date() - timedelta(days=1)
         with one_line():
+            day = _day(key_of(context))
             pipeline = self.loaded()
+            if len(pipeline.source.partition_by) != 1:
+                raise ConfigError("wants one key, a date", where="source.partition_by")
             own = f"{pipeline.name}__"
             rows = [row_of(one) for one in self._ended(day) if not one["dag_id"].startswith(own)]
             if not rows:
@@ -86,11 +88,11 @@ class LandTaskRunsOperator(PipelineOperator):
 
         try:
             conn = BaseHook.get_connection(self.conn_id)
-        except Exception as error:
+        except Exception:  # noqa: BLE001 - each secrets backend raises what it likes
             raise AirflowFailException(
                 f"no connection {self.conn_id!r}. airflow connections add {self.conn_id} --conn-type http "
                 "--conn-host http://HOST --conn-port 8080 --conn-login USER --conn-password PASSWORD"
-            ) from error
+            ) from None
         host = str(conn.host or "")
         base = (host if "://" in host else f"{conn.schema or 'http'}://{host}") + (f":{conn.port}" if conn.port else "")
         begin = datetime.combine(day, datetime.min.time(), timezone.utc)
@@ -115,8 +117,22 @@ class LandTaskRunsOperator(PipelineOperator):
             code = error.response.status_code
             kind = AirflowException if code >= 500 else AirflowFailException
             raise kind(f"{base}: the API answered {code}. Check the connection {self.conn_id!r}") from None
+        except (ValueError, KeyError, TypeError):
+            raise AirflowFailException(
+                f"{base}: this is not Airflow's API. Check the connection {self.conn_id!r}"
+            ) from None
         except httpx.TransportError as error:
             raise AirflowException(f"{base}: no answer ({error}). Check the connection {self.conn_id!r}") from None
+
+
+def _day(key: str | None) -> date:
+    """The day of a partition key, a date or `date=` and one; yesterday when there is none."""
+    if not key:
+        return datetime.now(timezone.utc).date() - timedelta(days=1)
+    try:
+        return date.fromisoformat(key.rpartition("=")[2])
+    except ValueError:
+        raise ConfigError(f"{key!r} is no date", where="partition key", mend="Wanted: 2026-11-30") from None
 
 
 def row_of(run: dict[str, Any]) -> dict[str, Any]:

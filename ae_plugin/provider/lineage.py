@@ -49,8 +49,8 @@ def trace_runs(pipeline: Pipeline, runs: Sequence[RunRecord]) -> Trace | None:
     """What there is to tell of partitions that were scored or refused; None when nobody listens, or there are none."""
     if not runs or not _listening():
         return None
-    from ae_plugin.versions import read_report
     from ae_plugin.store.registry import Registry
+    from ae_plugin.versions import read_report
 
     version = runs[0].model_version
     columns: Sequence[ColumnNote] = []

@@ -25,8 +25,6 @@ GROUPS = 500
 """Partitions beyond this many share mapped tasks: Airflow maps at most 1024."""
 OUTCOMES = "outcomes"
 """XCom key of what a score task did with each of its partitions, also when it is skipped or fails then."""
-STRANGE = "strange"
-"""XCom key of the summary: partition -> verdict, of those that are not familiar."""
 PLANS = "plans"
 """XCom key of how large partitions are cut."""
 
@@ -68,21 +66,30 @@ class PromoteModelOperator(PipelineOperator):
         pipeline: a YAML's path, or its name in dags/pipelines/.
         version: a version instead of the challenger.
         force: whatever the gate says; recorded as forced.
+        approval: task id of the `approve` task whose answer may force it too; None: there is none.
     """
 
     template_fields: Sequence[str] = ("pipeline", "version")
     operator_extra_links = (ModelsLink(),)
 
-    def __init__(self, *, pipeline: str, version: str | None = None, force: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        pipeline: str,
+        version: str | None = None,
+        force: bool = False,
+        approval: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(pipeline=pipeline, **kwargs)
-        self.version, self.force = version, force
+        self.version, self.force, self.approval = version, force, approval
 
     def execute(self, context: Any) -> dict[str, Any]:  # noqa: D102
         from ae_plugin.jobs.promote import promote
 
         with one_line():
             pipeline = self.loaded()
-            force, who = answered(context)
+            force, who = answered(context, self.approval)
             record = promote(pipeline, self.version, force=self.force or force, by=who or "airflow")
         metrics.promote_metrics(record)
         for reason in record.reasons:
@@ -108,6 +115,8 @@ class DiscoverPartitionsOperator(PipelineOperator):
     def execute(self, context: Any) -> list[list[str]]:  # noqa: D102
         from ae_plugin.jobs.shards import plans
 
+        # First, so that those downstream have it also when this fails: a missing XCom is a traceback for them.
+        context["ti"].xcom_push(PLANS, [])
         with one_line():
             pipeline = self.loaded()
             found = wanted(pipeline, context)
@@ -142,10 +151,10 @@ class CutPartitionsOperator(BaseOperator):
         super().__init__(**kwargs)
         self.plans = plans
 
-    def execute(self, context: Any) -> list[list[dict[str, Any]]]:  # noqa: ARG002, D102
+    def execute(self, context: Any) -> list[list[list[int]]]:  # noqa: ARG002, D102
         if not self.plans:
             raise AirflowSkipException("no partition is so large that it is cut")
-        return _grouped([{"plan": plan, "number": number} for plan in self.plans for number in range(plan["shards"])])
+        return _grouped([[at, number] for at, plan in enumerate(self.plans) for number in range(plan["shards"])])
 
 
 class _ScoringOperator(Traced, PipelineOperator):
@@ -153,8 +162,10 @@ class _ScoringOperator(Traced, PipelineOperator):
 
     operator_extra_links = (RunsLink(),)
 
-    def _settle(self, context: Any, pipeline: Pipeline, done: Several) -> list[dict[str, Any]]:
-        """Push outcomes, fail or skip, tell metrics and assets; returns the records of what was scored.
+    def _settle(
+        self, context: Any, pipeline: Pipeline, done: Several, *, tolerant: bool = False
+    ) -> list[dict[str, Any]]:
+        """Push outcomes, fail (unless `tolerant`) or skip, tell metrics and assets; returns what was scored.
 
         Raises:
             UserError: a partition failed.
@@ -165,9 +176,9 @@ class _ScoringOperator(Traced, PipelineOperator):
         self.trace = trace_runs(pipeline, done.records)
         refused, failing = list(done.refused.values()), pipeline.score.on_unfamiliar == "fail"
         context["ti"].xcom_push(OUTCOMES, _outcomes(done, "refused" if failing else "quarantined"))
-        if done.error:
+        if done.error and not tolerant:
             raise done.error
-        if refused and failing:
+        if refused and failing and not tolerant:
             raise refused[0]
         if not done.scored:
             raise AirflowSkipException(str(refused[0]))
@@ -200,6 +211,8 @@ class ScorePartitionOperator(_ScoringOperator):
         with one_line():
             pipeline = self.loaded()
             named = self.partition if isinstance(self.partition, list) else [self.partition]
+            if not named:
+                raise AirflowSkipException("no partition is named")
             done = score_several(pipeline, named, tell=lambda error: self.log.warning("%s", error))
             return self._settle(context, pipeline, done)
 
@@ -211,35 +224,38 @@ class ScoreShardsOperator(PipelineOperator):
 
     Args:
         pipeline: a YAML's path, or its name in dags/pipelines/.
-        shards: one of the groups that `CutPartitionsOperator` returned.
+        plans: the XCom `plans` of `DiscoverPartitionsOperator`.
+        shards: one of the groups that `CutPartitionsOperator` returned: pairs of a plan's place and a shard's number.
     """
 
-    template_fields: Sequence[str] = ("pipeline", "shards")
+    template_fields: Sequence[str] = ("pipeline", "plans", "shards")
 
-    def __init__(self, *, pipeline: str, shards: list[dict[str, Any]], **kwargs: Any) -> None:
+    def __init__(self, *, pipeline: str, plans: Any, shards: list[list[int]], **kwargs: Any) -> None:
         super().__init__(pipeline=pipeline, **kwargs)
-        self.shards = shards
+        self.plans, self.shards = plans, shards
 
     @property
     def names(self) -> list[str]:
         """Partition and place of each shard, for people."""
         from ae_plugin.jobs.shards import ShardPlan
 
-        return [ShardPlan.model_validate(one["plan"]).names[one["number"]] for one in self.shards]
+        return [ShardPlan.model_validate(self.plans[at]).names[number] for at, number in self.shards]
 
     def execute(self, context: Any) -> None:  # noqa: ARG002, D102
         from ae_plugin.jobs.shards import ShardPlan, score_shard
 
         with one_line():
             pipeline = self.loaded()
-            for one in self.shards:
-                score_shard(pipeline, ShardPlan.model_validate(one["plan"]), one["number"])
+            for at, number in self.shards:
+                score_shard(pipeline, ShardPlan.model_validate(self.plans[at]), number)
 
 
 class CommitShardsOperator(_ScoringOperator):
     """Move all shards of a partition into place at once, or refuse it as a whole, one partition after the other.
 
-    Skipped when there are none. All else is as of `ScorePartitionOperator`.
+    Skipped when there are none. When one cannot be committed, and trying again would not help, the task succeeds all
+    the same if another one was, so that its outlets have an event: `SummarizeRunsOperator` fails then, and says which.
+    All else is as of `ScorePartitionOperator`.
 
     Args:
         pipeline: a YAML's path, or its name in dags/pipelines/.
@@ -264,7 +280,8 @@ class CommitShardsOperator(_ScoringOperator):
             for plan in map(ShardPlan.model_validate, self.plans):
                 with done.noted(plan.partition, lambda error: self.log.warning("%s", error)):
                     done.scored[plan.partition] = commit_shards(pipeline, plan)
-            return self._settle(context, pipeline, done)
+            again = done.error is not None and done.error.transient
+            return self._settle(context, pipeline, done, tolerant=bool(done.scored) and not again)
 
 
 def _told(done: Several) -> dict[str, Any]:
@@ -289,7 +306,22 @@ def _outcomes(done: Several, refusal: str) -> dict[str, dict[str, Any]]:
     return outcomes | {name: {"outcome": "failed", "says": str(error)} for name, error in done.failed.items()}
 
 
-def _verdict(outcome: dict[str, Any]) -> str:
+def outcomes_of(context: Any, outcomes: Any, commit: str | None) -> dict[str, dict[str, Any]]:
+    """What became of each partition, as the score tasks and the commit told.
+
+    Args:
+        context: Airflow's.
+        outcomes: the XCom `outcomes` of a score task, or of many; None: it has none.
+        commit: task id of the `CommitShardsOperator`.
+    """
+    # A slice, since a mapped task's XComs are fetched one by one else.
+    told = [outcomes] if isinstance(outcomes, dict) else (outcomes or [])[:]
+    if commit:
+        told = [*told, context["ti"].xcom_pull(task_ids=commit, key=OUTCOMES) or {}]
+    return {name: outcome for some in told for name, outcome in some.items()}
+
+
+def verdict_of(outcome: dict[str, Any]) -> str:
     """What the guard said of a partition; `familiar` too when it did not come to that."""
     return "unfamiliar" if outcome["outcome"] in ("quarantined", "refused") else outcome.get("verdict", "familiar")
 
@@ -330,25 +362,17 @@ class SummarizeRunsOperator(BaseOperator):
             raise AirflowFailException("the partitions could not be listed: see the task discover")
         names = [partition for group in self.groups for partition in group]
         names += [plan["partition"] for plan in self.plans or ()]
-        # A slice, since a mapped task's XComs are fetched one by one else.
-        told = [self.outcomes] if isinstance(self.outcomes, dict) else self.outcomes[:]
-        if self.commit:
-            told.append(context["ti"].xcom_pull(task_ids=self.commit, key=OUTCOMES) or {})
-        known = {name: outcome for outcomes in told for name, outcome in outcomes.items()}
+        known = outcomes_of(context, self.outcomes, self.commit)
         lost = {"outcome": "failed", "says": "its task ended early: see its log"}
         by_outcome: dict[str, list[str]] = {name: [] for name in ("scored", "quarantined", "refused", "failed")}
         for name in names:
             found = known.get(name, lost)
             by_outcome[found["outcome"]].append(name or "the source")
             self.log.info("%s: %s, %s", name or "the source", found["outcome"], found["says"])
-        context["ti"].xcom_push(
-            STRANGE,
-            {name or "the source": word for name in names if (word := _verdict(known.get(name, lost))) != "familiar"},
-        )
         self._alert(context, {name or "the source": known.get(name, lost) for name in names})
         for outcome in ("failed", "refused"):
-            if names := by_outcome[outcome]:
-                raise AirflowFailException(f"{outcome}: {', '.join(names)}; the rest was scored or set aside")
+            if some := by_outcome[outcome]:
+                raise AirflowFailException(f"{outcome}: {', '.join(some)}; the rest was scored or set aside")
         scored = [known[name] for name in names if known[name]["outcome"] == "scored"]
         counts = {figure: sum(run[figure] for run in scored) for figure in ("rows", "anomalies")}
         return {"partitions": len(scored), "quarantined": len(by_outcome["quarantined"]), **counts}
@@ -360,7 +384,7 @@ class SummarizeRunsOperator(BaseOperator):
             from ae_plugin import config
 
             pipeline = config.load(self.pipeline)
-        strange = {name: one["says"] for name, one in found.items() if _verdict(one) == "unfamiliar"}
+        strange = {name: one["says"] for name, one in found.items() if verdict_of(one) == "unfamiliar"}
         tell(pipeline, context, "unfamiliar", strange)
         for share in {alert.above for alert in pipeline.alerts if alert.above is not None}:
             many = {

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import BaseSensorOperator
 
 from ae_plugin import config
-from ae_plugin.errors import DataError
+from ae_plugin.errors import EmptySourceError
 from ae_plugin.provider.base import COLOR, one_line
 from ae_plugin.provider.schedules import is_backfill, key_of
 
@@ -37,7 +37,7 @@ class PartitionSensor(BaseSensorOperator):
             pipeline = config.load(self.pipeline)
             try:
                 found = named_files(pipeline, [key])
-            except DataError as error:  # an empty source: its first partition is still to come
+            except EmptySourceError as error:  # its first partition is still to come
                 self.log.info("%s", error)
                 return False
         return all(found.values())

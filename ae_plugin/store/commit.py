@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import re
+from collections.abc import Callable
 
 from ae_plugin.errors import StoreError
 from ae_plugin.places import is_below
@@ -37,6 +38,11 @@ class Commit:
         slug: names the partition.
         stage: where to stage them; absent: in a stage of its own.
         below: folder of the stage to stage them in.
+
+    Attributes:
+        moves: target -> where it is staged.
+        removals: targets to remove.
+        stale: names more of these; asked when nobody else moves files of this output.
     """
 
     def __init__(self, folder: Folder, slug: str, stage: Stage | None = None, below: str = "") -> None:
@@ -45,6 +51,7 @@ class Commit:
         self._at = f"{self.stage.name}/{below}".rstrip("/")
         self.moves: dict[str, str] = {}
         self.removals: list[str] = []
+        self.stale: Callable[[], list[str]] = list
 
     def staged(self, target: str) -> str:
         """Name to write a file or folder under until the commit; `target` is where it will be."""
@@ -54,16 +61,21 @@ class Commit:
         self.moves[target] = name
         return name
 
+    def sync(self) -> None:
+        """See that what was staged outlives a loss of power; StoreError when it is gone."""
+        for target, name in self.moves.items():
+            _sync(self.folder, target, name)
+
     def apply(self) -> None:
         """Move everything into place.
 
         Raises:
             StoreError: something stands in the way of a target, or what was staged is gone; nothing was moved.
         """
-        steps = {"moves": self.moves, "removals": self.removals, "stage": self.stage.name}
         with alone(self.folder):
             # Finished later, an older journal would undo a part of this one.
             _finish_due(self.folder, self.slug)
+            steps = {"moves": self.moves, "removals": [*self.removals, *self.stale()], "stage": self.stage.name}
             for target in self.moves:
                 _free(self.folder, target)
             for target, name in self.moves.items():
@@ -152,11 +164,16 @@ def _is_output(name: str) -> bool:
     return name.split("/")[0] in allowed and "/" in name and is_below(name.removesuffix("/"))
 
 
-def recover(folder: Folder) -> None:
-    """Finish what stopped writers had begun to move into place."""
-    if journalled(folder):
+def recover(folder: Folder, slug: str | None = None) -> None:
+    """Finish what stopped writers had begun to move into place.
+
+    Args:
+        folder: the pipeline's output.
+        slug: of the partition that is worked on here, whose journals need not be old.
+    """
+    if slug is not None or journalled(folder):
         with alone(folder):
-            _finish_due(folder)
+            _finish_due(folder, slug)
 
 
 def _finish_due(folder: Folder, slug: str | None = None) -> None:

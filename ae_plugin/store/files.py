@@ -17,7 +17,7 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from ae_plugin.errors import ConfigError, DataError, StoreError, is_io, is_transient
+from ae_plugin.errors import ConfigError, DataError, EmptySourceError, StoreError, is_io, is_transient
 from ae_plugin.places import (
     MAGIC,
     OBJECT_STORES,
@@ -100,7 +100,7 @@ def list_source(source: Source) -> list[SourceFile]:
         files.append(SourceFile(uri, partition, int(info.get("size") or 0), _stamp(info), below))
     if not files:
         what = f"no {' or '.join(suffixes)} files here" if found or is_there(source.uri) else "does not exist"
-        raise DataError(what, where=source.uri, mend="Check source.uri and source.format")
+        raise EmptySourceError(what, where=source.uri, mend="Check source.uri and source.format")
     if source.format == "images" and len({file.name.lower().endswith(PICTURES) for file in files}) > 1:
         raise DataError(
             "holds pictures and Parquet files", where=source.uri, mend="Keep them apart, or name one sort by a glob"

@@ -99,7 +99,8 @@ class SharedStage(Stage):
 
     def open(self) -> None:
         """Make it, or say that it is still wanted."""
-        self.folder.write(f"{self.name}/{_SINCE}", b"")
+        with alone(self.folder):  # else a sweep could see it before that is said
+            self.folder.write(f"{self.name}/{_SINCE}", b"")
 
     def close(self) -> None:
         """Leave it to those who come next."""

@@ -15,8 +15,9 @@ from ae_plugin.engines.cuts import WHOLE, shards_of
 from ae_plugin.errors import DataError, UnfamiliarError
 from ae_plugin.jobs.due import due, due_files
 from ae_plugin.jobs.score import score
-from ae_plugin.jobs.shards import ShardPlan, commit_shards, plan, score_shard
+from ae_plugin.jobs.shards import ShardPlan, commit_shards, plan, plans, score_shard
 from ae_plugin.store import staging
+from ae_plugin.store.commit import Commit
 from ae_plugin.store.files import SourceFile, list_source, partitions_of
 from tests.running import tree
 from tests.shop import FRESH, Shop, day, make_orders, plain, spoil, write_day
@@ -33,7 +34,8 @@ def large(shop: Shop, *, files: int = 2, group: int = 300) -> Shop:
 
 
 def planned(shop: Shop) -> ShardPlan:
-    found = plan(shop.pipeline, f"date={day(FRESH)}", due_files(shop.pipeline)[f"date={day(FRESH)}"], "v0001")
+    files = partitions_of(list_source(shop.pipeline.source))[f"date={day(FRESH)}"]
+    found = plan(shop.pipeline, f"date={day(FRESH)}", files, "v0001")
     assert found is not None
     return found
 
@@ -104,7 +106,7 @@ def test_shards_in_any_order_give_the_files_of_one_run(shop: Shop, tmp_path: Pat
         assert written(shop) == {}, "nothing is seen before the commit"
     found = commit_shards(shop.pipeline, made)
     assert written(shop) == written(alone)
-    same = {"run_id", "seconds", "rows_per_second", "peak_memory_mb", "started_at", "input_fingerprint"}
+    same = {"run_id", "plan", "seconds", "rows_per_second", "peak_memory_mb", "started_at", "input_fingerprint"}
     assert found.model_dump(exclude=same) == record.model_dump(exclude=same)
     assert found.anomalies > 50 and not list(shop.output.glob("_staging"))
     for name in ("scores", "cells", "denoised"):
@@ -155,6 +157,41 @@ def test_what_changes_meanwhile_is_for_the_next_run(shop: Shop) -> None:
         with pytest.raises(DataError, match="changed while it was scored"):
             work()
     assert written(shop) == {} and f"date={day(FRESH)}" in due(shop.pipeline)
+
+
+def test_another_plan_is_not_what_was_committed_before(shop: Shop) -> None:
+    shop = large(shop)
+    made = planned(shop)
+    for number in range(made.shards):
+        score_shard(shop.pipeline, made, number)
+    commit_shards(shop.pipeline, made)
+    with pytest.raises(DataError, match="5 of 5 shards are not scored"):
+        commit_shards(shop.pipeline, planned(shop))
+
+
+def test_a_file_that_cannot_be_read_is_not_cut_and_stops_no_other(shop: Shop) -> None:
+    shop = large(shop)
+    path = write_day(shop.source, FRESH + 1, make_orders(4_000, day(FRESH + 1)), row_group_size=300)
+    path.write_bytes(path.read_bytes()[:-9])
+    found = plans(shop.pipeline, due_files(shop.pipeline))
+    assert [one.partition for one in found] == [f"date={day(FRESH)}"]
+
+
+def test_two_runs_of_a_partition_leave_the_parts_of_the_last_one(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one commits four parts more while this one is about to."""
+    shop = large(shop).set(score={"shard_rows": 100_000})
+    score(shop.pipeline, day(FRESH))
+    apply, others = Commit.apply, [shop.set(score={"shard_rows": 1_000}).pipeline]
+    shop.set(score={"shard_rows": 100_000})
+
+    def after_another(commit: Commit) -> None:
+        while others:
+            score(others.pop(), day(FRESH))
+        apply(commit)
+
+    monkeypatch.setattr(Commit, "apply", after_another)
+    record = score(shop.pipeline, day(FRESH))
+    assert record.shards == 1 and sorted(written(shop)) == sorted(record.outputs)
 
 
 def test_fewer_shards_leave_no_old_parts(shop: Shop) -> None:

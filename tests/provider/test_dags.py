@@ -114,6 +114,7 @@ for name in ("broken", "changing", "flaky", "alerted", "sharded"):
     run = getattr(dags, f"{name}__score").test()
     tasks = {(t.task_id, t.map_index): (str(t.state), t.try_number) for t in run.get_task_instances()}
     found[name] = {f"{task} {at}" if at >= 0 else task: state for (task, at), state in tasks.items()}
+    found[name]["run"] = str(run.state)
 found["hours to train"] = dags.broken__train.get_task("train").execution_timeout.total_seconds() / 3600
 print("\\n" + json.dumps(found))
 """
@@ -122,7 +123,7 @@ BOTH = [f"date={day(number)}" for number in (FRESH, FRESH + 1)]
 
 @dataclass(frozen=True)
 class Ran:
-    """State and number of tries of each task, everything that was logged, and the pipeline."""
+    """State and number of tries of each task, the run's state, everything that was logged, and the pipeline."""
 
     tasks: dict[str, list[object]]
     log: str
@@ -212,6 +213,7 @@ def test_a_broken_partition_fails_alone_and_is_not_tried_again(answers: dict[str
     assert ran.tasks["score 1"] == ["success", 1]
     assert ran.tasks["summary"] == ["failed", 1]
     assert f"failed: {BOTH[0]}; the rest was scored" in ran.log
+    assert ran.tasks["run"] == "failed", "a run is what its last tasks are"
     assert (ran.shop.output / f"scores/{BOTH[1]}/part-0.parquet").is_file()
 
 
@@ -225,7 +227,8 @@ def test_a_source_that_changes_meanwhile_is_for_the_next_run(answers: dict[str, 
     ran: Ran = answers["changing"]
     uncut = {"cut": ["skipped", 1], "shard": ["skipped", 0], "commit": ["skipped", 1], "alert": ["skipped", 1]}
     assert {name: ran.tasks[name] for name in uncut} == uncut
-    assert {tuple(state) for name, state in ran.tasks.items() if name not in uncut} == {("success", 1)}
+    assert {tuple(state) for name, state in ran.tasks.items() if name not in (*uncut, "run")} == {("success", 1)}
+    assert ran.tasks["run"] == "success"
     assert due(ran.shop.pipeline) == BOTH
     assert ran.log.count("scored, 300 rows") == 2
 
@@ -252,11 +255,13 @@ def test_a_large_partition_is_cut_and_committed_as_one(answers: dict[str, Any]) 
     good, bad = (f"date={day(FRESH + n)}" for n in (2, 3))
     assert [ran.tasks[f"score {at}"] for at in (0, 1)] == [["success", 1]] * 2, "small ones as ever"
     assert [ran.tasks[f"shard {at}"] for at in range(8)] == [["success", 1]] * 7 + [["failed", 1]]
-    assert ran.tasks["cut"] == ["success", 1] and ran.tasks["commit"] == ["failed", 1]
+    assert ran.tasks["cut"] == ran.tasks["commit"] == ["success", 1], "its event is for the one that was committed"
+    assert ran.tasks["summary"] == ["failed", 1]
     assert sorted(path.name for path in (ran.shop.output / f"scores/{good}").iterdir())[-1] == "part-0003.parquet"
     assert not (ran.shop.output / f"scores/{bad}").exists()
     assert "1 of 4 shards are not scored (4)" in ran.log
     assert f"failed: {bad}; the rest was scored" in ran.log
+    assert ran.tasks["run"] == "failed"
     assert due(ran.shop.pipeline) == [bad]
 
 

@@ -18,11 +18,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from ae_plugin.versions import read_report
 from ae_plugin.schemas import RunRecord
 from ae_plugin.store.files import Folder
 from ae_plugin.store.registry import Registry
 from ae_plugin.store.runs import latest
+from ae_plugin.versions import read_report
 from tests.conftest import Trained
 from tests.listening import Heard, listening
 from tests.provider.test_dags import strange

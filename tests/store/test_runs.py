@@ -111,6 +111,6 @@ def test_a_record_of_another_release_counts_as_never_scored(tmp_path: Path) -> N
     known = record("date=1").model_dump(mode="json")
     folder.write(f"{LATEST}/date=1.json", json.dumps(known).encode())
     assert list(latest(folder)) == ["date=1"]
-    newer = {**known, "shards": 3}
+    newer = {**known, "colour": 3}
     folder.write(f"{LATEST}/date=1.json", json.dumps(newer).encode())
     assert latest(folder) == {}
