@@ -74,6 +74,9 @@ class Pipeline(Section):
             ):
                 if chosen:
                     raise ValueError(f"{place} wants source.partition_by")
+        key, keys = self.score.partition_key, self.source.partition_by
+        if key is not None and len(key.strip("/").split("/")) != len(keys):
+            raise ValueError(f"score.partition_key: {key!r} names no partition of {'/'.join(keys)}")
         if self.train.on_drift and self.train.until:
             raise ValueError("train.on_drift and train.until exclude each other: no training would see what drifted")
         return self
