@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from datetime import datetime, timedelta, timezone
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.configuration import conf
-from airflow.sdk import DAG, Asset, TriggerRule, XComArg
+from airflow.sdk import DAG, Asset, TriggerRule, XComArg, get_parsing_context
 
 from ae_plugin import config
 from ae_plugin.config import Pipeline
@@ -50,11 +51,13 @@ TRAIN_TIMEOUT = timedelta(hours=24)
 
 
 def build_dags(folder: str | Path) -> dict[str, DAG]:
-    """Build the DAGs of every YAML in a folder.
+    """Build the DAGs of every YAML in a folder; a task that only needs its own DAG gets no others.
 
     Returns:
         dag_id -> DAG; a broken YAML becomes `<file name>__broken`, which says what is wrong with it.
     """
+    if (wanted := get_parsing_context().dag_id) and (own := _own_dags(Path(folder), wanted)):
+        return own
     dags: dict[str, DAG] = {}
     for path in sorted(Path(folder).glob("*.y*ml")):
         try:
@@ -66,6 +69,17 @@ def build_dags(folder: str | Path) -> dict[str, DAG]:
             found = broken_dag(path, error)
         dags |= found
     return dags
+
+
+def _own_dags(folder: Path, wanted: str) -> dict[str, DAG]:
+    """The DAGs of the YAML that is named like the pipeline of a DAG; none where that is not how it is named."""
+    name = wanted.rpartition("__")[0]
+    for path in (folder / f"{name}.yaml", folder / f"{name}.yml"):
+        with contextlib.suppress(ConfigError):
+            found = pipeline_dags(config.load(path), str(path)) if path.is_file() else {}
+            if wanted in found:
+                return found
+    return {}
 
 
 def pipeline_dags(pipeline: Pipeline, path: str) -> dict[str, DAG]:

@@ -77,3 +77,22 @@ def test_a_notifier_that_cannot_be_made_shows_when_the_dag_is_read(
     else:
         ((name, doc),) = found.items()
         assert name.endswith("__broken") and says in doc
+
+
+def test_a_task_gets_the_dags_of_its_own_pipeline_alone(tmp_path: Path) -> None:
+    """Each task's process reads the DAG file anew, and there may be a thousand pipelines."""
+    shop = Shop(tmp_path / "shop", ORDERS).write()  # its file is called like the pipeline
+    for name in ("other", "third"):
+        Shop(tmp_path / "shop", {**ORDERS, "name": name, "output": f"out-{name}"}).write()
+        shop.yaml.rename(tmp_path / f"shop/{name if name == 'other' else 'elsewhere'}.yaml")
+    shop.write()
+    everything = {f"{name}__{verb}" for name in ("shop", "other", "third") for verb in ("train", "score")}
+    assert told(BROKEN, shop, tmp_path).keys() == everything
+
+    def of(dag_id: str) -> set[str]:
+        return set(told(BROKEN, shop, tmp_path, _AIRFLOW_PARSING_CONTEXT_DAG_ID=dag_id))
+
+    assert of("shop__score") == {"shop__train", "shop__score"}
+    assert of("third__train") == everything, "its file has another name: it takes longer, and is found"
+    (tmp_path / "shop/other.yaml").write_text("name: other\nsorce: x\n")
+    assert "other__broken" in of("other__broken")
