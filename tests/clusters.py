@@ -48,7 +48,11 @@ class Cluster:
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.executor.memory": "1g",
+            "spark.executor.cores": "1",
+            "spark.cores.max": "2",
             "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
+            "spark.task.maxFailures": "2",
             "spark.sql.session.timeZone": "America/New_York",
             "spark.sql.shuffle.partitions": "4",
         }
@@ -67,9 +71,9 @@ class Cluster:
 
 @contextmanager
 def running(root: Path) -> Iterator[Cluster]:
-    """A master and two workers with a core each, as long as it is needed."""
+    """A master and two workers, with room for two applications that take a core of each."""
     (root / "site").mkdir()
     (root / "site/sitecustomize.py").write_text(SITE, encoding="utf-8")
     env = {"PYTHONPATH": f"{root / 'site'}{os.pathsep}{ROOT}", "AE_TEST_LOGS": str(root)}
-    with LocalSpark(root / "spark", env=env) as spark:
+    with LocalSpark(root / "spark", cores=2, env=env) as spark:
         yield Cluster(spark, root)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import os
 import re
 import signal
@@ -33,7 +34,7 @@ class LocalSpark:
 
     Args:
         root: of logs and scratch space.
-        workers: how many; each runs one executor of an application.
+        workers: how many; each runs an executor of each application, as long as it has cores.
         cores: of each worker.
         memory: of each worker.
         env: variables of the workers, and of the Python processes of their executors.
@@ -81,7 +82,9 @@ class LocalSpark:
         env, log = self.environment(), self.root / f"{name}.log"
         command = [f"{env['SPARK_HOME']}/bin/spark-class", f"org.apache.spark.deploy.{main}", "--host", _HOST, *words]
         with log.open("wb") as out:
-            process = subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)
+            process = subprocess.Popen(
+                command, env=env, stdout=out, stderr=out, start_new_session=True, preexec_fn=_end_with_parent
+            )
         self._processes.append(process)
         return log
 
@@ -127,6 +130,12 @@ class LocalSpark:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _end_with_parent() -> None:
+    """Let the kernel end this process when the one that started it is gone, killed or not. Linux only."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def main() -> None:

@@ -118,15 +118,13 @@ def _scored(batches: Iterable[pa.RecordBatch], plan: Plan) -> Iterator[tuple[str
 
 def _labelled(batch: pa.RecordBatch, learned: pa.Schema) -> pa.RecordBatch:
     """The same moments, in the time zone that they had in training: Spark gives all of them in that of its session."""
-    fields = []
-    for column in batch.schema:
+    for index, column in enumerate(batch.schema):
         place = learned.get_field_index(column.name)
         if pa.types.is_timestamp(column.type) and column.type.tz and place >= 0:
             zone = getattr(learned.field(place).type, "tz", None) or "UTC"
-            fields.append(column.with_type(pa.timestamp(column.type.unit, zone)))
-        else:
-            fields.append(column)
-    return batch.cast(pa.schema(fields))
+            kind = pa.timestamp(column.type.unit, zone)
+            batch = batch.set_column(index, column.with_type(kind), batch.column(index).cast(kind))
+    return batch
 
 
 def _by_partition(batch: pa.RecordBatch, keys: Sequence[str]) -> Iterator[tuple[str, pa.RecordBatch]]:

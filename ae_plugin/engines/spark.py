@@ -18,11 +18,11 @@ import pyarrow as pa
 
 from ae_plugin.core.explain import Options, score_batch
 from ae_plugin.core.guard import schema_notes
-from ae_plugin.engines.executors import Output, Plan, Shipped, count_stream, judge_stream, opened, score_stream
+from ae_plugin.engines.executors import Output, Plan, Shipped, count_stream, judge_stream, score_stream
 from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.schemas import Method
 from ae_plugin.store.registry import Stored
-from ae_plugin.versions import SCORING, ModelVersion, check_rate, locate
+from ae_plugin.versions import SCORING, ModelVersion, check_rate, locate, open_version
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -147,7 +147,7 @@ def judge(
 
 
 def ship(spark: SparkSession, stored: Stored, alert_rate: float, method: Method) -> Shipped:
-    """Send a model to the executors, once to each: what they keep is no larger than what scoring needs."""
+    """Send a model to the executors, once to each."""
     return Shipped.of(stored, spark.sparkContext.broadcast(stored), alert_rate, method)
 
 
@@ -164,13 +164,15 @@ class _Source:
     ) -> None:
         if not hasattr(df, "mapInArrow"):
             raise DataError(f"a {type(df).__name__} is no Spark DataFrame", mend="For pandas and Arrow: ae_plugin.load")
+        if not hasattr(df.sparkSession, "sparkContext"):
+            mend = "Use a classic session, or submit the job"
+            raise ConfigError("Spark Connect has no broadcast variables to send a model by", mend=mend)
         rate = check_rate(alert_rate)
         _check_choice("method", method, Method)
         registry, name = locate(model_uri)
         stored = registry.fetch(name).only(SCORING)
         self.df: DataFrame = df
-        self.model = ship(df.sparkSession, stored, rate, method)
-        self.version: ModelVersion = opened(self.model)
+        self.version: ModelVersion = open_version(stored, rate, method)
         learned = next(iter(self.version.card.partitions), "")
         self._hive = [part.partition("=")[0] for part in learned.split("/") if "=" in part]
         if partition_by is not None:
@@ -178,6 +180,7 @@ class _Source:
         by = [key for key in self._hive if key in df.columns] if partition_by is None else partition_by
         self.partition_by: tuple[str, ...] = tuple(by)
         self._check_columns()
+        self.model = ship(df.sparkSession, stored, rate, method)
 
     def _check_columns(self) -> None:
         """See that the model can read every column that it learned, without looking at a row."""

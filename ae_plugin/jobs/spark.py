@@ -31,7 +31,7 @@ from ae_plugin.jobs.summary import many
 from ae_plugin.schemas import RunRecord
 from ae_plugin.store.files import SourceFile, list_source, partition_id, partitions_of
 from ae_plugin.store.registry import Registry
-from ae_plugin.versions import ModelVersion
+from ae_plugin.versions import SCORING, ModelVersion
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -112,7 +112,8 @@ def score_on(
     if not work:
         return done
     log.info("scoring %s of %s on Spark", many(len(work), "partition"), pipeline.name)
-    task = _Task(pipeline, ship(spark, stored, pipeline.score.alert_rate, pipeline.score.method), output)
+    lean = stored.only(_needed(pipeline))
+    task = _Task(pipeline, ship(spark, lean, pipeline.score.alert_rate, pipeline.score.method), output)
     results = dict(_collected(spark, task, work))
     for name in (name for name in listed if name in results):
         found = results[name]
@@ -137,6 +138,15 @@ def _known(names: Iterable[str], pipeline: Pipeline, listed: dict[str, list[Sour
     return whole
 
 
+def _needed(pipeline: Pipeline) -> tuple[str, ...]:
+    """The files of a version that scoring needs: executors get no others."""
+    if pipeline.source.format != "images":
+        return SCORING
+    from ae_plugin.jobs.pictures.versions import PICTURE_SCORING
+
+    return PICTURE_SCORING
+
+
 def _shares(work: Work, most: int) -> list[Work]:
     """Deal work out into at most so many tasks of about equal size, the largest partitions first in each.
 
@@ -150,7 +160,6 @@ def _shares(work: Work, most: int) -> list[Work]:
 def _collected(spark: SparkSession, task: _Task, work: Work) -> list[Found]:
     """Run the tasks; what Spark says when it gives up is made one line."""
     context = spark.sparkContext
-    context.setJobDescription(f"score {many(len(work), 'partition')} of {task.pipeline.name}")
     shares = _shares(work, _TASKS * context.defaultParallelism)
     try:
         return context.parallelize(shares, len(shares)).flatMap(task.score_all).collect()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -119,9 +120,9 @@ def test_what_is_denoised_is_what_the_local_run_wrote(shop: Shop, df: Any, denoi
     assert not plain(df.toArrow()).select(["weight"]).equals(local.select(["weight"]))
 
 
-def test_two_hundred_tasks_and_each_worker_opens_the_model_once(shop: Shop, df: Any, cluster: Cluster) -> None:
+def test_a_hundred_tasks_and_each_worker_opens_the_model_once(shop: Shop, df: Any, cluster: Cluster) -> None:
     before = len(cluster.opened())
-    scores = score(df.repartition(200), shop.output, alert_rate=0.2)
+    scores = score(df.repartition(100), shop.output, alert_rate=0.2)
     ours = found(scores, ["order_id", "anomaly_score", "p_value"])
     same(ours, wanted(shop, "scores").select(ours.column_names), "order_id")
     opened = cluster.opened()[before:]
@@ -221,6 +222,12 @@ def test_wrong_tables_are_told_before_anything_runs(shop: Shop, df: Any) -> None
         with pytest.raises(kind, match=said) as told:
             score(frame, shop.output, **options)
         assert "\n" not in str(told.value)
+
+
+def test_spark_connect_is_told_that_it_will_not_do(shop: Shop) -> None:
+    remote = SimpleNamespace(mapInArrow=None, sparkSession=object())  # its sessions have no sparkContext
+    with pytest.raises(ConfigError, match="Spark Connect has no broadcast variables"):
+        score(remote, shop.output)  # type: ignore[arg-type]
 
 
 def test_wrong_models_are_told_in_one_line(shop: Shop, df: Any, boards: Trained, tmp_path: Path) -> None:
