@@ -53,9 +53,9 @@ def test_the_recipe_scores_on_spark(house: House, shop: Shop, cluster: Cluster) 
     (house.root / "dags/spark.py").write_text(recipe(shop, cluster), encoding="utf-8")
     house.airflow.wait_for_dag(DAG)
     state, (task,), run = house.run(DAG)
-    log = house.log(DAG, run, task)
-    assert state == "success", "\n".join(log[-30:])
-    assert any("2 scored (600 rows, " in line for line in log)
+    assert state == "success", "\n".join(house.log(DAG, run, task)[-30:])
+    said = house.airflow.call("GET", f"/dags/{DAG}/dagRuns/{run}/taskInstances/score/xcomEntries/return_value")["value"]
+    assert said.startswith("2 scored (600 rows, ") and said.endswith("0 refused, 0 failed")
     events = house.airflow.call("GET", "/assets/events?limit=100")["asset_events"]
     assert {event["name"] for event in events if event["source_dag_id"] == DAG} == {
         "flights.scores",
