@@ -18,7 +18,8 @@ def slug_of(partition: str) -> str:
     if not partition:
         return "whole"
     plain = re.sub(r"[^A-Za-z0-9=.-]+", "_", partition)[:100]
-    return plain if plain == partition else f"{plain}-{zlib.crc32(partition.encode()):08x}"
+    raw = partition.encode("utf-8", "surrogateescape")  # a folder's name may be bytes that are no text
+    return plain if plain == partition else f"{plain}-{zlib.crc32(raw):08x}"
 
 
 def read_latest(folder: Folder, partition: str) -> RunRecord | None:

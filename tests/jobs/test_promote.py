@@ -278,9 +278,10 @@ from ae_plugin.provider.dag_factory import train_dag
 dag = train_dag(config.load(sys.argv[1]), sys.argv[1])
 reports = {"train": {"model_version": sys.argv[2]}}
 task = dag.get_task("promote")
-task.render_template_fields({"ti": SimpleNamespace(xcom_pull=lambda task_ids: reports[task_ids])})
+ti = SimpleNamespace(xcom_pull=lambda task_ids: reports.get(task_ids))
+task.render_template_fields({"ti": ti})
 events = defaultdict(lambda: SimpleNamespace(extra={}))
-print(task.execute({"outlet_events": events})["champion"])
+print(task.execute({"outlet_events": events, "ti": ti})["champion"])
 (event,) = events.values()
 assert event.extra["model_version"] == sys.argv[2] and event.extra["forced"] is False, event
 """

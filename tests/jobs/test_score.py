@@ -421,7 +421,7 @@ def test_record_batches_are_cut_by_the_encoder_s_features(shop: Shop, monkeypatc
         watch(self, counts, p_value, misfit)
 
     monkeypatch.setattr(Guard, "watch", spy)
-    monkeypatch.setattr("ae_plugin.jobs.score.batch_rows", lambda features: 10_000 // features)
+    monkeypatch.setattr("ae_plugin.jobs.table.batch_rows", lambda features: 10_000 // features)
     score(shop.pipeline, day(FRESH))
     assert sum(sizes) == 300 and max(sizes) < 300
     assert shop.read("scores", FRESH).equals(want)
