@@ -213,7 +213,7 @@ def test_a_person_sees_the_figures_and_may_insist(shops: Shops) -> None:
     assert "did not pass" in asked["body"], "so short a training does not beat the champion"
     (force,) = asked["params"]
     airflow.call("PATCH", path, json={"chosen_options": ["Approve"], "params_input": {force: True}})
-    assert airflow.wait_for_run("asked__train", run, seconds=120) == "success"
+    assert airflow.wait_for_run("asked__train", run, seconds=300) == "success"
     events = airflow.call("GET", "/assets/events?limit=100")["asset_events"]
     (moved,) = (event["extra"] for event in events if event["name"] == "asked.model")
     assert moved == {"model_version": "v0002", "previous": "v0001", "forced": True}
