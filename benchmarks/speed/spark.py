@@ -204,7 +204,12 @@ def main() -> None:
     if args.write:
         machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, PySpark {spark.version}"
         head = f"# Spark\n\n`python -m benchmarks.speed.spark --write`, {date.today()}, {machine}, shared machine.\n"
-        PAGE.write_text("\n".join([head, *lines]), encoding="utf-8")
+        how = (
+            f"Both have the same cores. They take turns; each figure is the least of {args.repeats} turns, after "
+            f"{WARM} that do not count. `ae score` and the job write scores, cells and the denoised table. `score(df)` "
+            "gives scores to nobody; the last row is what Spark takes to bring the same rows to Python.\n"
+        )
+        PAGE.write_text("\n".join([head, how, *lines]).rstrip() + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
