@@ -30,6 +30,7 @@ OUTPUT_COLUMNS = frozenset(
     ]
 )
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # as safe, and faster
+_DEEPEST = 50
 PIPELINES_DIR = Path("dags/pipelines")
 
 
@@ -162,8 +163,8 @@ def load(pipeline: str | Path) -> Pipeline:
     """
     path = find(pipeline)
     try:
-        raw = _LOADER(path.read_text(encoding="utf-8")).get_single_data()
-    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
+        raw = _parsed(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"not readable as YAML ({reason})", where=str(path), transient=is_transient(error)) from error
     if not isinstance(raw, dict):
@@ -172,6 +173,16 @@ def load(pipeline: str | Path) -> Pipeline:
         return Pipeline.model_validate(raw).resolved(root_of(path))
     except ValidationError as error:
         raise ConfigError(_first_lines(error), where=str(path), mend="See docs/configuration.md") from error
+
+
+def _parsed(text: str) -> object:
+    """What a YAML holds; ValueError when it is nested deeper than any pipeline: libyaml would end the process then."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ValueError(f"nested more than {_DEEPEST} levels deep")
+    return _LOADER(text).get_single_data()
 
 
 def _first_lines(error: ValidationError) -> str:

@@ -511,3 +511,10 @@ def test_source_and_output_that_overlap_once_they_are_resolved(project: Path, so
     path = write(project / "dags/pipelines/shop.yaml", {"name": "shop", "source": {"uri": source}, "output": output})
     with pytest.raises(ConfigError, match="output .* must lie apart"):
         config.load(path)
+
+
+def test_a_yaml_that_is_nested_without_end_is_refused_in_one_line(tmp_path: Path) -> None:
+    """libyaml would overflow the stack, and take the DAG processor with it."""
+    path = write(tmp_path / "deep.yaml", "name: " + "[" * 200_000)
+    with pytest.raises(ConfigError, match=r"deep\.yaml: not readable as YAML \(nested more than 50 levels deep\)"):
+        config.load(path)

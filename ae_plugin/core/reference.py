@@ -65,19 +65,8 @@ def fit_reference(
     groups = column_groups(encoder, train.x[evenly_spaced(len(train), GROUP_ROWS)])
     clean = encoder.column_errors(held_out, reconstruct(network, *encoder.inputs(held_out)))
     hidden = hidden_errors(encoder, network, groups, held_out)
-    blank = Reference(
-        near=near.blind(),  # no tail may depend on calibration rows
-        tails=learn_tails(encoder, train.bins),
-        groups=groups,
-        views={},
-        clean=ColumnTails.fit(clean),
-        hidden=ColumnTails.fit(hidden),
-        odd=0.0,
-        calibration=np.zeros(0, np.float32),
-        calibration_errors=np.zeros(0, np.float32),
-        cells=np.zeros((0, len(encoder.specs)), np.float32),
-        blend=Blend.of_network(encoder.features),
-    )
+    # No tail may depend on calibration rows: neighbours are blind to them until all are learned.
+    blank = _uncalibrated(encoder, near.blind(), groups, train, clean, hidden)
     scorer = Scorer(encoder, network, filler, blank, 0.01, contaminated)
     tried = evenly_spaced(len(some), TAIL_ROWS)
     scorer.reference = _fit_shape(scorer, some.take(tried), own[tried])
@@ -94,6 +83,25 @@ def fit_reference(
         return reference
     scorer.reference = reference = replace(reference, blend=_fit_blend(scorer, some, held_out))
     return replace(reference, cells=_calibrate_cells(scorer, kept))
+
+
+def _uncalibrated(
+    encoder: TableEncoder, near: Neighbours, groups: Bools, train: Encoded, clean: Floats, hidden: Floats
+) -> Reference:
+    """A reference whose p-values are still to be calibrated."""
+    return Reference(
+        near=near,
+        tails=learn_tails(encoder, train.bins),
+        groups=groups,
+        views={},
+        clean=ColumnTails.fit(clean),
+        hidden=ColumnTails.fit(hidden),
+        odd=0.0,
+        calibration=np.zeros(0, np.float32),
+        calibration_errors=np.zeros(0, np.float32),
+        cells=np.zeros((0, len(encoder.specs)), np.float32),
+        blend=Blend.of_network(encoder.features),
+    )
 
 
 def _fit_shape(scorer: Scorer, train: Encoded, own: Indices) -> Reference:

@@ -70,7 +70,22 @@ def named_files(pipeline: Pipeline, names: Sequence[str]) -> dict[str, list[Sour
         ConfigError: a name cannot be a partition's.
         DataError: the source cannot be listed.
     """
+    return _named(pipeline, names, partitions_of(list_source(pipeline.source)))
+
+
+def chosen_files(pipeline: Pipeline, names: Sequence[str]) -> dict[str, list[SourceFile]]:
+    """As `named_files`, of partitions that must be there; ConfigError when one is not."""
     groups = partitions_of(list_source(pipeline.source))
+    found = _named(pipeline, names, groups)
+    if missing := [name for name, files in found.items() if not files]:
+        mend = f"The newest is {list(groups)[-1] or 'the whole'}"
+        raise ConfigError(f"no partition {', '.join(missing)}", where=pipeline.source.uri, mend=mend)
+    return found
+
+
+def _named(
+    pipeline: Pipeline, names: Sequence[str], groups: dict[str, list[SourceFile]]
+) -> dict[str, list[SourceFile]]:
     wanted = {partition_id(name, pipeline.source.partition_by) for name in names}
     return {name: groups.get(name, []) for name in sorted(wanted, key=in_order)}
 

@@ -24,12 +24,12 @@ from ae_plugin.engines.executors import Shipped
 from ae_plugin.engines.memory import settle
 from ae_plugin.engines.spark import ship
 from ae_plugin.errors import AeError, ConfigError, UnfamiliarError, UserError
-from ae_plugin.jobs.due import due
+from ae_plugin.jobs.due import chosen_files, due_files
 from ae_plugin.jobs.score import score, version_of
 from ae_plugin.jobs.several import Several
 from ae_plugin.jobs.summary import many
 from ae_plugin.schemas import RunRecord
-from ae_plugin.store.files import SourceFile, list_source, partition_id, partitions_of
+from ae_plugin.store.files import SourceFile
 from ae_plugin.store.registry import Registry
 from ae_plugin.versions import SCORING, ModelVersion
 
@@ -105,9 +105,8 @@ def score_on(
     registry = Registry(pipeline.output)
     stored = registry.fetch(registry.champion())
     version_of(pipeline, stored)  # what is wrong with it is said here, in one line
-    names = due(pipeline) if partitions is None else partitions
-    listed = partitions_of(list_source(pipeline.source))
-    work = [(name, listed[name]) for name in _known(names, pipeline, listed)]
+    listed = due_files(pipeline) if partitions is None else chosen_files(pipeline, list(partitions))
+    work = list(listed.items())
     done = Several()
     if not work:
         return done
@@ -126,16 +125,6 @@ def score_on(
         else:
             done.failed[name] = found
     return done
-
-
-def _known(names: Iterable[str], pipeline: Pipeline, listed: dict[str, list[SourceFile]]) -> list[str]:
-    """Partitions' names in full, each once."""
-    whole = list(dict.fromkeys(partition_id(name, pipeline.source.partition_by) for name in names))
-    for name in whole:
-        if name not in listed:
-            mend = f"The newest is {list(listed)[-1] or 'the whole'}"
-            raise ConfigError(f"no partition {name}", where=pipeline.source.uri, mend=mend)
-    return whole
 
 
 def _needed(pipeline: Pipeline) -> tuple[str, ...]:

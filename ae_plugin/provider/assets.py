@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import SplitResult
+
 from airflow.sdk import Asset
+
+from ae_plugin.sections import check_name
+
+SCHEME = "ae"
+WHAT = ("source", "model", "scores", "denoised", "alerts")
 
 
 def source_asset(name: str) -> Asset:
@@ -31,5 +38,17 @@ def alerts_asset(name: str) -> Asset:
 
 
 def _asset(pipeline: str, what: str) -> Asset:
-    # Schemes that begin with x- are the user's own: Airflow takes them as they are.
-    return Asset(name=f"{pipeline}.{what}", uri=f"x-ae://{pipeline}/{what}", group="ae_plugin")
+    return Asset(name=f"{pipeline}.{what}", uri=f"{SCHEME}://{pipeline}/{what}", group="ae_plugin")
+
+
+def sanitize_uri(uri: SplitResult) -> SplitResult:
+    """Check a URI of the scheme `ae`, for Airflow, which asks whoever registered a scheme.
+
+    Raises:
+        ValueError: it names no pipeline, or nothing that one has.
+    """
+    check_name(uri.netloc)
+    what = uri.path.strip("/")
+    if what not in WHAT or uri.query:
+        raise ValueError(f"{uri.geturl()!r}: wanted {SCHEME}://PIPELINE/WHAT, WHAT one of {', '.join(WHAT)}")
+    return uri._replace(path=f"/{what}", fragment="")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from ae_plugin.airflow_stores import use_connections
 from ae_plugin.errors import NoChampionError, UnfamiliarError, UserError
-from ae_plugin.provider.connections import use_connections
 
 if TYPE_CHECKING:
     from ae_plugin.config import Pipeline

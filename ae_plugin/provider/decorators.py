@@ -12,7 +12,7 @@ from airflow.sdk.bases.decorator import (
     task_decorator_factory,
 )
 from airflow.sdk.definitions.context import context_merge
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException
 
 from ae_plugin.provider.operators import ScorePartitionOperator
 
@@ -40,8 +40,6 @@ class _ScoreDecoratedOperator(DecoratedOperator, ScorePartitionOperator):
         arguments = determine_kwargs(self.python_callable, self.op_args, context)
         named = self.python_callable(*self.op_args, **arguments)
         names = named if isinstance(named, list) else [named]
-        if not names:
-            raise AirflowSkipException("the function named no partition")
         if not all(isinstance(name, str) or name is None for name in names):
             raise AirflowFailException(f"the function is to return a partition, or a list of them, not {named!r:.100}")
         self.partition = named

@@ -33,6 +33,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["ae_plugin.provider.operators", "ae_plugin.provider.followups"],
             }
         ],
+        "asset-uris": [{"schemes": ["ae"], "handler": "ae_plugin.provider.assets.sanitize_uri"}],
         "task-decorators": [
             {"name": "autoencoder_score", "class-name": "ae_plugin.provider.decorators.autoencoder_score"},
         ],

@@ -129,7 +129,8 @@ class DiscoverPartitionsOperator(PipelineOperator):
         for plan in made:
             self.log.info("%s is cut into %d shards", plan.partition or "the source", plan.shards)
         context["ti"].xcom_push(PLANS, [plan.model_dump() for plan in made])
-        return _grouped([name for name in found if name not in {plan.partition for plan in made}])
+        large = {plan.partition for plan in made}
+        return _grouped([name for name in found if name not in large])
 
 
 def _grouped(items: list[T]) -> list[list[T]]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import AssetAny, CronPartitionTimetable, Param, PartitionedAssetTimetable
 
 from ae_plugin.config import Pipeline
-from ae_plugin.errors import ConfigError
 from ae_plugin.provider.assets import model_asset, source_asset
 
 if TYPE_CHECKING:
@@ -56,17 +55,16 @@ def wanted(pipeline: Pipeline, context: Any) -> dict[str, list[SourceFile]]:
         ConfigError: a name is no partition's.
         NoChampionError: there is nothing to score with.
     """
-    from ae_plugin.jobs.due import due_files, named_files
+    from ae_plugin.jobs.due import chosen_files, due_files, named_files
 
     key = key_of(context)
     asked = [key] if key else context["params"].get(PARTITIONS)
     if not asked:
         return due_files(pipeline)
+    if not is_backfill(context):
+        return chosen_files(pipeline, asked)
     found = named_files(pipeline, asked)
-    missing = [name for name, files in found.items() if not files]
-    if missing and not is_backfill(context):
-        raise ConfigError(f"no partition {', '.join(missing)}", where=pipeline.source.uri)
-    for name in missing:
+    for name in (name for name, files in found.items() if not files):
         log.warning("no partition %s: nothing to score", name)
     return {name: files for name, files in found.items() if files}
 

@@ -1,6 +1,6 @@
 """What a URI that names an Airflow connection is opened with: whoever runs inside Airflow has said how.
 
-Nothing here knows Airflow. `provider.connections` does, and calls `use` once in each of Airflow's processes.
+Nothing here knows Airflow. `airflow_stores` does, and calls `use` once in each of Airflow's processes.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from ae_plugin import __version__
+from ae_plugin.airflow_stores import use_connections
 from ae_plugin.errors import AeError
-from ae_plugin.provider.connections import use_connections
 from ae_plugin.web.routes import router
 
 

@@ -40,13 +40,13 @@ empty()
 '''
 
 
-def prepare(root: Path) -> None:
-    """A pipeline of flights, trained on a little, in a project of its own."""
+def prepare(root: Path, **score: Any) -> None:
+    """A pipeline of flights, trained on a little, in a project of its own; with settings of `score`."""
     (root / "dags/pipelines").mkdir(parents=True)
     shutil.copy(ROOT / "dags/pipelines.py", root / "dags")
-    (root / "dags/empty.py").write_text(EMPTY, encoding="utf-8")
     settings = yaml.safe_load((ROOT / "dags/pipelines/flights.yaml").read_text(encoding="utf-8"))
     settings["train"]["steps"] = 300
+    settings["score"] |= score
     path = root / "dags/pipelines/flights.yaml"
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
     for name in HISTORY:
@@ -70,6 +70,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         prepare(root)
+        (root / "dags/empty.py").write_text(EMPTY, encoding="utf-8")
         found: dict[str, list[dict[str, float]]] = {"empty": [], "nothing to do": [], "one partition": []}
         with LocalAirflow(root) as airflow:
             for dag in ("empty", "flights__score"):

@@ -19,12 +19,8 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
-from ae_plugin import config
-from ae_plugin.jobs.promote import promote
-from ae_plugin.jobs.train import train
-from benchmarks.scale.overhead import HISTORY, ROOT
+from benchmarks.scale.overhead import ROOT, prepare
 from tests.e2e.compose import Stack
 from tests.e2e.containers import Container
 
@@ -32,20 +28,8 @@ DAY, SHARDS, SHARD_ROWS = "date=2013-02-14", 16, 400_000
 SCORE = "flights__score"
 
 
-def prepare(root: Path) -> None:
-    """A trained pipeline of flights, and one large day: a day's rows over and over."""
-    (root / "dags/pipelines").mkdir(parents=True)
-    shutil.copy(ROOT / "dags/pipelines.py", root / "dags")
-    settings = yaml.safe_load((ROOT / "dags/pipelines/flights.yaml").read_text(encoding="utf-8"))
-    settings["train"]["steps"] = 300
-    settings["score"] |= {"shard_rows": SHARD_ROWS, "schedule": None, "on_unfamiliar": "score", "at_once": SHARDS}
-    path = root / "dags/pipelines/flights.yaml"
-    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    for name in HISTORY:
-        shutil.copytree(ROOT / "sample_data/flights" / name, root / "sample_data/flights" / name)
-    pipeline = config.load(path)
-    train(pipeline)
-    promote(pipeline, force=True)
+def write_day(root: Path) -> None:
+    """One large day: a day's rows over and over."""
     day = pq.ParquetFile(ROOT / "sample_data/flights" / DAY / "part-0.parquet").read()
     shard = pa.concat_tables([day] * -(-SHARD_ROWS // day.num_rows)).slice(0, SHARD_ROWS)
     target = root / "sample_data/flights" / DAY / "part-0.parquet"
@@ -83,7 +67,8 @@ def main() -> None:
     os.environ |= {"AE_WORKERS": "2", "AE_WORKER_SLOTS": "1"}
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder, "project")
-        prepare(project)
+        prepare(project, shard_rows=SHARD_ROWS, schedule=None, on_unfamiliar="score", at_once=SHARDS)
+        write_day(project)
         subprocess.run([sys.executable, ROOT / "tools/compose_env.py", project / ".env"], check=True)
         stack = Stack(Path(folder, "stack"), project, project / ".env", {})
         try:

@@ -96,3 +96,26 @@ def test_a_task_gets_the_dags_of_its_own_pipeline_alone(tmp_path: Path) -> None:
     assert of("third__train") == everything, "its file has another name: it takes longer, and is found"
     (tmp_path / "shop/other.yaml").write_text("name: other\nsorce: x\n")
     assert "other__broken" in of("other__broken")
+
+
+ASSETS = """
+import json
+from airflow.sdk import Asset
+from ae_plugin.provider import assets
+
+made = [getattr(assets, f"{what}_asset")("flights") for what in assets.WHAT]
+slips = []
+for uri in ("ae://flights/sorce", "ae://Flights/source", "ae://flights", "ae://flights/source?x=1"):
+    try:
+        Asset(name=uri, uri=uri)
+    except ValueError as error:
+        slips.append(uri)
+print(json.dumps({"made": [[asset.name, asset.uri] for asset in made], "slips": slips}))
+"""
+
+
+def test_the_scheme_of_assets_is_registered_with_airflow(tmp_path: Path) -> None:
+    found = told(ASSETS, Shop(tmp_path / "shop", ORDERS).write(), tmp_path)
+    whats = ("source", "model", "scores", "denoised", "alerts")
+    assert found["made"] == [[f"flights.{what}", f"ae://flights/{what}"] for what in whats]
+    assert len(found["slips"]) == 4, "a slip in a URI shows where it is written"
