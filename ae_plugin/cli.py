@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from ae_plugin import __version__
 from ae_plugin.errors import AeError, StoreError
+from ae_plugin.logs import tell_on_stderr
 
 app = typer.Typer(
     name="ae", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -109,12 +110,7 @@ def _setup(
     ] = False,
 ) -> None:
     """Autoencoders for tables: train, score, explain, repair."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    root = logging.getLogger("ae_plugin")
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING if quiet else logging.INFO)
-    root.propagate = False
+    tell_on_stderr(logging.WARNING if quiet else logging.INFO)
 
 
 def _print(record: BaseModel | dict[str, Any], as_json: bool, lines: list[str]) -> None:

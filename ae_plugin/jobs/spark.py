@@ -28,6 +28,7 @@ from ae_plugin.jobs.due import chosen_files, due_files
 from ae_plugin.jobs.score import score, version_of
 from ae_plugin.jobs.several import Several
 from ae_plugin.jobs.summary import many
+from ae_plugin.logs import tell_on_stderr
 from ae_plugin.schemas import RunRecord
 from ae_plugin.store.files import SourceFile
 from ae_plugin.store.registry import Registry
@@ -179,7 +180,8 @@ def main() -> None:
     parser.add_argument("--master", help="of the cluster; absent: as spark-submit says, else this machine's cores")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     chosen = parser.parse_args()
-    _tell_on_stderr()
+    logging.captureWarnings(True)
+    tell_on_stderr()
     try:
         pipeline = config.load(chosen.pipeline)
         spark = _session(f"score {pipeline.name}", chosen.master)
@@ -194,15 +196,6 @@ def main() -> None:
         sys.exit(error.exit_code)
     _print(json.dumps(done.as_json(pipeline.name)) if chosen.json else "\n".join([*done.lines, *_total(done)]))
     sys.exit(done.exit_code)
-
-
-def _tell_on_stderr() -> None:
-    logging.captureWarnings(True)
-    handler, root = logging.StreamHandler(sys.stderr), logging.getLogger("ae_plugin")
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
-    root.propagate = False
 
 
 def _total(done: Several) -> list[str]:
