@@ -102,6 +102,58 @@ class GuardVerdict(_Record):
     columns: list[ColumnReason]
 
 
+class AirflowTask(_Record):
+    """The task instance that ran a job, when Airflow did."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+
+
+class ColumnProfile(_Record):
+    """How one column's values fell into parts, in a partition and in training; shares sum to 1, nulls included."""
+
+    column: str
+    kind: Literal["number", "category", "text", "time"]
+    parts: list[str] = Field(description="What each part holds, in words: a range, a value, `null`, `never seen`.")
+    now: list[float] = Field(description="Share of the partition's cells in each part.")
+    training: list[float] = Field(description="Share of training's cells in each part.")
+    moved: float = Field(description="Share of cells that lie elsewhere than in training, 0 to 1.")
+    usual: float = Field(description="The share that training partitions and chance allow.")
+
+
+class ScoreHistogram(_Record):
+    """How anomaly scores fell into bins; `edges` has one more entry than the counts."""
+
+    edges: list[float]
+    rows: list[int] = Field(description="Rows of the partition in each bin.")
+    calibration: list[int] = Field(description="Calibration rows in each bin.")
+    threshold: float | None = Field(description="The score from which on a row is flagged; null: none can be.")
+
+
+class MapPoint(_Record):
+    """One row in the plane of the two directions in which training rows' latent codes differ most."""
+
+    row: int
+    x: float
+    y: float
+    anomaly_score: float
+    p_value: float
+
+
+class Profile(_Record):
+    """What a partition looked like when it was scored; stored as `_runs/_profiles/<partition>.json`."""
+
+    run_id: str
+    partition: str
+    model_version: str
+    columns: list[ColumnProfile] = Field(description="Those that moved most, at most 40; empty of pictures.")
+    scores: ScoreHistogram | None
+    points: list[MapPoint] = Field(description="A sample of all rows, at most 1,000; empty of pictures.")
+    worst: list[MapPoint] = Field(description="The most anomalous flagged rows, at most 300; empty of pictures.")
+
+
 class RunRecord(_Record):
     """One partition's run; stored as `_runs/<run_id>.json`."""
 
@@ -120,6 +172,9 @@ class RunRecord(_Record):
     flagged_up_to: float | None = Field(None, description="Largest p-value that is flagged; 0: none is.")
     observed_alert_rate: float | None
     p_value_drift: float | None = Field(None, description="Distance of the p-values from calibration rows', 0 to 1.")
+    score_quantiles: dict[str, float] = Field(
+        default_factory=dict, description="`0.5`, `0.9`, `0.99` -> anomaly score, within 7%; empty of older runs."
+    )
     top_columns: dict[str, int] = Field(default_factory=dict, description="Column -> anomalous rows it is worst in.")
     unreadable_rows: int
     cells_flagged: int
@@ -136,6 +191,7 @@ class RunRecord(_Record):
     input_bytes: int | None = Field(None, description="Bytes that they hold.")
     input_fingerprint: str = Field(description="sha256 of the partition's listing: paths, sizes, change times.")
     outputs: dict[str, str] = Field(description="Each output file, or folder (it ends in `/`), and its sha256.")
+    airflow: AirflowTask | None = Field(None, description="The task that ran it; null outside Airflow.")
 
 
 class GateResult(_Record):
@@ -249,6 +305,7 @@ class TrainReport(_Record):
     feedback: FeedbackUse = Field(default_factory=FeedbackUse)
     notes: list[str]
     created_at: str
+    airflow: AirflowTask | None = Field(None, description="The task that ran it; null outside Airflow.")
 
 
 class PromoteRecord(_Record):
