@@ -187,6 +187,7 @@ class RunRecord(_Record):
     rows_per_second: float
     peak_memory_mb: float
     started_at: str
+    calibration_rows: int | None = Field(None, description="Rows that the p-values are made of; null of older runs.")
     input_files: int | None = Field(None, description="Files of the partition.")
     input_bytes: int | None = Field(None, description="Bytes that they hold.")
     input_fingerprint: str = Field(description="sha256 of the partition's listing: paths, sizes, change times.")

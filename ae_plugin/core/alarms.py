@@ -46,6 +46,30 @@ def discovery_limit(share: float, calibration: int, p_values: Iterable[Floats]) 
     return float(fits[-1] / steps) if len(fits) else 0.0
 
 
+def expected_rates(rows: int, alert_rate: float, calibration: int | None) -> tuple[float, float] | None:
+    """Where the observed alarm rate of normal rows lies 99 times in 100, about; None when no row can be flagged.
+
+    The share that a calibration set lets through differs from set to set, and that of a partition's rows from it: in
+    both together their number is beta-binomial, of which this takes a gamma's quantiles at the same mean and variance.
+
+    Args:
+        rows: of the partition.
+        alert_rate: the share of rows.
+        calibration: rows in the calibration set; None: not known, as if there were very many.
+    """
+    from scipy.special import gammaincinv
+
+    steps = (calibration if calibration is not None else 10**9) + 1
+    allowed = math.floor(alert_rate * steps + 1e-9)
+    if not rows or not allowed:
+        return None
+    mean = rows * allowed / steps
+    variance = mean * (1 - allowed / steps) * (1 + (rows - 1) / (steps + 1))
+    shape, scale = mean**2 / variance, variance / mean
+    low, high = (float(gammaincinv(shape, share)) * scale for share in (0.005, 0.995))
+    return max(math.floor(low), 0) / rows, min(math.ceil(high), rows) / rows
+
+
 def few_calibration_rows(share: float, calibration: int, rows: int) -> list[str]:
     """Say so when one row alone, however odd, cannot be flagged in a partition of so many rows."""
     fewest = math.ceil(rows / ((calibration + 1) * share) - 1e-9)

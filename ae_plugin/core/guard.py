@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -101,6 +102,13 @@ def _natural(odd: Bools, partitions: npt.NDArray[np.intp]) -> Doubles:
 
 def _error(share: Doubles, rows: int) -> Doubles:
     return np.asarray(np.sqrt(share * (1 - share) / rows))
+
+
+class Moved(NamedTuple):
+    """Share of each column's cells that lie elsewhere than in training, and what chance and nature allow: [C] each."""
+
+    share: Doubles
+    usual: Doubles
 
 
 def odd_cells(p_value: npt.NDArray[np.float32], misfit: Bools) -> Bools:
@@ -224,13 +232,17 @@ class Guard:
         self.odd += odd
         self.counts += counts
 
+    def moved(self) -> Moved:
+        """How far each column of all rows watched so far lies from training's."""
+        scale = Scale(self.encoder, self.reference.counts)
+        return Moved(scale.distances(self.counts), scale.chance(self.rows) + self.reference.spread)
+
     def verdict(self) -> GuardVerdict:
         """Judge all rows watched so far."""
         if not self.rows:
             return GuardVerdict(verdict="familiar", reasons=["no rows"], columns=[])
-        scale, natural = Scale(self.encoder, self.reference.counts), self.reference.odd
-        moved, share = scale.distances(self.counts), self.odd / self.rows
-        usual = scale.chance(self.rows) + self.reference.spread
+        natural, share = self.reference.odd, self.odd / self.rows
+        moved, usual = self.moved()
         # A cell that moved misfits, and its neighbours with it: the blame is on what moved, if anything did.
         columns = self._moved(moved, usual) or self._misfits(share[1:], natural[1:])
         reasons = [*self.schema_notes, *(f"{c.column}: {c.reason}" for c in columns)]

@@ -112,6 +112,10 @@ class RowScores:
     is_anomaly: Bools
     misfit: Bools
 
+    def take(self, rows: Indices) -> RowScores:
+        """Those of some rows."""
+        return RowScores(self.anomaly_score[rows], self.p_value[rows], self.is_anomaly[rows], self.misfit[rows])
+
 
 class Scorer:
     """Scores encoded rows with one model version. Holds no state of the data it scored.

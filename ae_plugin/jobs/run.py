@@ -19,28 +19,34 @@ from ae_plugin.config import Pipeline
 from ae_plugin.core.alarms import few_calibration_rows
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.drift import p_value_drift
+from ae_plugin.core.histogram import quantiles
+from ae_plugin.core.plane import Sketch
 from ae_plugin.core.values import Floats
 from ae_plugin.engines.cuts import WHOLE, Shard
 from ae_plugin.engines.local import GROUP_ROWS, Writer
 from ae_plugin.engines.threads import prefetch
 from ae_plugin.errors import StoreError, UnfamiliarError
 from ae_plugin.jobs.machine import peak_memory_mb
+from ae_plugin.jobs.origin import airflow_task
+from ae_plugin.jobs.profile import profile_of
 from ae_plugin.jobs.story import tell_end, tell_start
-from ae_plugin.schemas import GuardVerdict, Method, RunRecord
+from ae_plugin.schemas import ColumnProfile, GuardVerdict, Method, RunRecord
 from ae_plugin.store.commit import Commit, recover
 from ae_plugin.store.files import Folder, SourceFile, fingerprint
-from ae_plugin.store.runs import LATEST, RUNS, read_latest, slug_of
+from ae_plugin.store.runs import LATEST, PROFILES, RUNS, read_latest, slug_of
 from ae_plugin.store.staging import sweep
 
 PART = re.compile(r"part-\d+\.parquet")
 TOP_COLUMNS = 10
+QUANTILES = (0.5, 0.9, 0.99)
 
 
 @dataclass
 class Tally:
     """What was counted as the partition went by; `seconds` and `peak_memory_mb` are of other processes' part in it.
 
-    `p_values`: see `core/drift.py`; `top_columns`: anomalous rows by the column that they are worst in.
+    `p_values`: see `core/drift.py`; `scores`: see `core/histogram.py`; `sketch`: see `core/plane.py`; `top_columns`:
+    anomalous rows by the column that they are worst in.
     """
 
     rows: int = 0
@@ -52,6 +58,8 @@ class Tally:
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
     p_values: Counter[int] = field(default_factory=Counter)
+    scores: Counter[int] = field(default_factory=Counter)
+    sketch: Sketch = field(default_factory=Sketch)
     top_columns: Counter[str] = field(default_factory=Counter)
 
 
@@ -242,6 +250,7 @@ class Run(ABC):
             flagged_up_to=self.flagged_up_to,
             observed_alert_rate=round(tally.anomalies / tally.rows, 6) if tally.rows else None,
             p_value_drift=p_value_drift(tally.p_values, self.calibration),
+            score_quantiles=quantiles(tally.scores, QUANTILES),
             top_columns=dict(sorted(tally.top_columns.items(), key=lambda one: (-one[1], one[0]))[:TOP_COLUMNS]),
             unreadable_rows=tally.unreadable,
             cells_flagged=tally.flagged,
@@ -254,18 +263,26 @@ class Run(ABC):
             rows_per_second=round(tally.rows / max(seconds, 1e-9), 1),
             peak_memory_mb=max(peak_memory_mb(), tally.peak_memory_mb),
             started_at=self.started.isoformat(timespec="seconds"),
+            calibration_rows=self.calibration_rows,
             input_files=len(self.files),
             input_bytes=sum(file.size for file in self.files),
             input_fingerprint=digest,
             outputs=outputs,
+            airflow=airflow_task(),
         )
         text = record.model_dump_json(indent=1).encode()
         for name in (f"{RUNS}/{record.run_id}.json", f"{LATEST}/{slug}.json"):
             self.folder.write(self.commit.staged(name), text)
+        profile = profile_of(record, tally.scores, self.calibration, tally.sketch, self._columns())
+        self.folder.write(self.commit.staged(f"{PROFILES}/{slug}.json"), profile.model_dump_json().encode())
         if outcome != "refused":  # then what was scored before stays
             self.commit.stale = lambda: self._stale(outputs)
         self.commit.apply()
         return record
+
+    def _columns(self) -> list[ColumnProfile]:
+        """How the values of columns are spread; pictures have none."""
+        return []
 
     def _notes(self) -> list[str]:
         notes = []

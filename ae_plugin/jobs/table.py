@@ -13,13 +13,17 @@ from ae_plugin.core.drift import count_p_values
 from ae_plugin.core.explain import Options, ScoredBatch, score_batch
 from ae_plugin.core.features import partition_time
 from ae_plugin.core.guard import Guard, schema_notes
+from ae_plugin.core.histogram import count_scores
+from ae_plugin.core.plane import Plane
+from ae_plugin.core.scoring import embed
+from ae_plugin.core.shares import column_profiles
 from ae_plugin.core.values import take
 from ae_plugin.engines.cuts import WHOLE, Shard, shards_of
 from ae_plugin.engines.local import Reader, batch_rows
 from ae_plugin.engines.threads import parallel, prefetch
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.run import Run
-from ae_plugin.schemas import GuardVerdict, cells_schema, scores_schema
+from ae_plugin.schemas import ColumnProfile, GuardVerdict, cells_schema, scores_schema
 from ae_plugin.store.files import Folder, SourceFile
 from ae_plugin.versions import ModelVersion
 
@@ -65,6 +69,7 @@ class TableRun(Run):
                 )
         notes = schema_notes(self.schema, learned, set(version.schema.names))
         self.guard = Guard(scorer.encoder, version.guard, notes, skip=version.unjudged(partition))
+        self._plane = Plane.of(scorer.reference.near, scorer.encoder.features)
         keys = [self.schema.field(name) for name in version.card.keys]
         self._schemas = {"scores": scores_schema(keys), "cells": cells_schema(keys), "denoised": self.schema}
 
@@ -96,6 +101,7 @@ class TableRun(Run):
                 self._count(batch)
 
     def _count(self, batch: ScoredBatch) -> None:
+        self._map(batch)
         self._row += batch.source.num_rows
         self.tally.rows += batch.source.num_rows
         self.tally.anomalies += int(batch.rows.is_anomaly.sum())
@@ -103,7 +109,22 @@ class TableRun(Run):
         self.tally.repaired += batch.repaired
         self.tally.imputed += batch.imputed
         self.tally.p_values += count_p_values(batch.rows.p_value, self.calibration_rows)
+        self.tally.scores += count_scores(batch.rows.anomaly_score)
         self.tally.top_columns.update(batch.top_column.drop_null().to_pylist())
+
+    def _map(self, batch: ScoredBatch) -> None:
+        """Keep some rows, and where their latent codes lie."""
+        scorer, rows = self.version.scorer, np.arange(self._row, self._row + batch.source.num_rows)
+        kept = self.tally.sketch.wanted(rows, batch.rows)
+        if len(kept):
+            names, chosen = scorer.encoder.names, pa.array(kept)
+            columns = [take(batch.source.column(batch.source.schema.get_field_index(name)), chosen) for name in names]
+            encoded = scorer.encode(pa.RecordBatch.from_arrays(columns, names), partition_time(self.partition))
+            places = self._plane.place(embed(scorer.network, *scorer.encoder.inputs(encoded)))
+            self.tally.sketch.add(rows[kept], places, batch.rows.take(kept))
+
+    def _columns(self) -> list[ColumnProfile]:
+        return column_profiles(self.guard, [one.column for one in self.guard.verdict().columns])
 
     def _read(self, shard: Shard) -> Iterator[pa.RecordBatch]:
         if shard.cuts is None:

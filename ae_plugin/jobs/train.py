@@ -33,6 +33,7 @@ from ae_plugin.jobs.compare import compare
 from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.history import NAMED, History, learn_history
 from ae_plugin.jobs.machine import check_can_train, peak_memory_mb
+from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.jobs.progress import training_folder
 from ae_plugin.jobs.promises import limits
 from ae_plugin.jobs.summary import feedback_notes, some
@@ -171,6 +172,7 @@ def _report(
         feedback=history.feedback,
         notes=_notes(pipeline, history, scorer.reference, held_out),
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        airflow=airflow_task(),
     )
 
 

@@ -12,6 +12,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from ae_plugin.airflow_stores import use_connections
 from ae_plugin.errors import NoChampionError, UnfamiliarError, UserError
+from ae_plugin.jobs.origin import runs_for
+from ae_plugin.schemas import AirflowTask
 
 if TYPE_CHECKING:
     from ae_plugin.config import Pipeline
@@ -53,6 +55,18 @@ class PipelineOperator(BaseOperator):
     def __init__(self, *, pipeline: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.pipeline = pipeline
+
+    def pre_execute(self, context: Any) -> None:
+        """Let what is recorded tell which task did it."""
+        super().pre_execute(context)
+        ti = context["ti"]
+        index = ti.map_index if ti.map_index is not None else -1
+        runs_for(AirflowTask(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=index))
+
+    def post_execute(self, context: Any, result: Any = None) -> None:
+        """Forget it again: other tasks may follow in this process."""
+        runs_for(None)
+        super().post_execute(context, result)
 
     def loaded(self) -> Pipeline:
         """Read the YAML as it is now."""

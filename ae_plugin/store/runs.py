@@ -1,4 +1,9 @@
-"""What was scored when: `_runs/<run_id>.json` for each run, `_runs/_latest/<partition>.json` for the newest of each."""
+"""What was scored when.
+
+_runs/<run_id>.json                each run
+_runs/_latest/<partition>.json     the newest run of each partition
+_runs/_profiles/<partition>.json   what the partition looked like then
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,10 @@ import zlib
 
 from pydantic import ValidationError
 
-from ae_plugin.schemas import RunRecord
+from ae_plugin.schemas import Profile, RunRecord
 from ae_plugin.store.files import Folder, in_order
 
-RUNS, LATEST = "_runs", "_runs/_latest"
+RUNS, LATEST, PROFILES = "_runs", "_runs/_latest", "_runs/_profiles"
 
 
 def slug_of(partition: str) -> str:
@@ -28,6 +33,15 @@ def read_latest(folder: Folder, partition: str) -> RunRecord | None:
         return RunRecord.model_validate_json(folder.read(f"{LATEST}/{slug_of(partition)}.json"))
     except (ValidationError, FileNotFoundError):
         return None
+
+
+def read_profile(folder: Folder, record: RunRecord) -> Profile | None:
+    """What the partition looked like in a run; None when that was not kept, or another run's was."""
+    try:
+        found = Profile.model_validate_json(folder.read(f"{PROFILES}/{slug_of(record.partition)}.json"))
+    except (ValidationError, FileNotFoundError):
+        return None
+    return found if found.run_id == record.run_id else None
 
 
 def latest(folder: Folder) -> dict[str, RunRecord]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from ae_plugin import __version__
 from ae_plugin.airflow_stores import use_connections
 from ae_plugin.errors import AeError
-from ae_plugin.web.routes import router
+from ae_plugin.web import files, orders, routes
+from ae_plugin.web.access import Authenticated
 
 
 def create_app() -> FastAPI:
@@ -17,12 +20,19 @@ def create_app() -> FastAPI:
     app = FastAPI(
         title="ae_plugin",
         version=__version__,
-        description="Pipelines, runs and models, read-only.",
+        description="Pipelines, partitions and models: look, understand, decide.",
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
     )
-    app.include_router(router, prefix="/api")
+    app.include_router(routes.router, prefix="/api")
+    app.include_router(orders.router, prefix="/api")
+    app.include_router(files.router)
+
+    @app.get("/api/openapi.json", dependencies=[Authenticated], include_in_schema=False)
+    def openapi() -> dict[str, Any]:
+        """What the API takes and answers."""
+        return app.openapi()
 
     @app.exception_handler(AeError)
     async def _one_line(_: Request, error: AeError) -> JSONResponse:

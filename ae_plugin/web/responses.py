@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ae_plugin.schemas import (
+    Decision,
     FeedbackMark,
     ModelEntry,
     Profile,
@@ -19,7 +20,6 @@ from ae_plugin.schemas import (
 State = Literal["quiet", "alarm", "drifted", "refused", "no_model", "nothing_scored", "unreadable"]
 """Of a pipeline, by its newest partition; `alarm`: more flagged rows than chance explains at the promised rate."""
 Outcome = Literal["scored", "quarantined", "refused"]
-Decision = Literal["release", "discard"]
 Picture = Literal["original", "denoised", "heatmap", "mask"]
 
 
@@ -81,6 +81,12 @@ class PipelineDetail(BaseModel):
     promote: Literal["auto", "approval", "never"]
     on_unfamiliar: Literal["score", "quarantine", "fail"]
     denoise: Literal["repair", "full"]
+
+
+class RunList(BaseModel):
+    """The newest run of each partition, whole."""
+
+    runs: list[RunRecord]
 
 
 class TimelinePoint(BaseModel):
@@ -282,4 +288,5 @@ class DecisionOrder(_Order):
 
     partition: str
     decision: Decision
+    seen: str | None = Field(None, description="`input_fingerprint` of the run that was looked at.")
     note: str | None = Field(None, max_length=2000)

@@ -1,100 +1,239 @@
-"""Read-only routes. Each needs Airflow's authentication, and the right to read the pipeline's score DAG."""
+"""What can be looked at. Each route needs Airflow's authentication, and the right to read the pipeline's score DAG."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-from pathlib import Path
-from typing import Annotated
+from collections import Counter
+from typing import Annotated, Any, Literal
 
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
-from airflow.configuration import conf
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
-from ae_plugin import config
 from ae_plugin.config import Pipeline
-from ae_plugin.errors import AeError, ConfigError
-from ae_plugin.jobs.models import models
 from ae_plugin.schemas import RunRecord
+from ae_plugin.store.decisions import read_decision
 from ae_plugin.store.files import Folder
-from ae_plugin.store.registry import Registry
-from ae_plugin.store.runs import latest
-from ae_plugin.web.responses import ModelList, PipelineList, PipelineSummary, RunList
+from ae_plugin.store.runs import latest, read_latest, read_profile
+from ae_plugin.web.access import ReadablePipeline, may_decide, readable_of, score_dag
+from ae_plugin.web.catalog import pipelines
+from ae_plugin.web.downloads import TYPES, Dataset, Format, chunks, download, file_name
+from ae_plugin.web.ordering import Sort, in_order_of
+from ae_plugin.web.overview import briefs, summary, timeline
+from ae_plugin.web.responses import (
+    Context,
+    DecisionMade,
+    ModelList,
+    PartitionDetail,
+    Picture,
+    PipelineDetail,
+    PipelineList,
+    RowPage,
+    RowValuesList,
+    RunList,
+    State,
+    Timeline,
+    VersionComparison,
+    VersionDetail,
+)
+from ae_plugin.web.rows import row_page
+from ae_plugin.web.values import picture, row_values, source_columns
+from ae_plugin.web.versions import compare_versions, entries, trained_by, version_detail
 
-router = APIRouter(tags=["pipelines"])
-
-
-def pipelines() -> dict[str, Pipeline]:
-    """The YAMLs beside the DAGs and under $AE_ROOT, by name; the only place that names and paths come from."""
-    found = {}
-    folders = [conf.get("core", "dags_folder"), *(f"{root}/dags" for root in [os.environ.get("AE_ROOT")] if root)]
-    for path in [path for folder in folders for path in sorted(Path(folder, "pipelines").glob("*.y*ml"))]:
-        try:
-            pipeline = config.load(path)
-        except ConfigError:
-            continue  # shown as an import error by the DAG factory
-        found[pipeline.name] = pipeline
-    return found
-
-
-def _may_read(name: str, request: Request, user: GetUserDep) -> bool:
-    try:
-        requires_access_dag("GET", param_dag_id=f"{name}__score")(request, user)
-    except HTTPException:
-        return False
-    return True
-
-
-def readable(name: str, request: Request, user: GetUserDep) -> Pipeline:
-    """The named pipeline, when there is one and the caller may read its DAG."""
-    requires_access_dag("GET", param_dag_id=f"{name}__score")(request, user)
-    known = pipelines()
-    if name not in known:
-        raise HTTPException(404, "no such pipeline")
-    return known[name]
-
-
-ReadablePipeline = Annotated[Pipeline, Depends(readable)]
+router = APIRouter(tags=["look"])
+Partition = Annotated[str, Query(description="Hive path, as `date=2013-01-29`; empty for a whole source.")]
+Rows = Annotated[list[int], Query(max_length=1000)]
+_LAST = 365
 
 
 @router.get("/pipelines")
-def list_pipelines(request: Request, user: GetUserDep) -> PipelineList:
-    """The pipelines that the caller may read, with their newest runs."""
-    allowed = [pipeline for name, pipeline in pipelines().items() if _may_read(name, request, user)]
-    found = []
-    for pipeline in allowed:
-        with contextlib.suppress(AeError):  # its own routes say what is wrong
-            found.append(_summary(pipeline))
-    return PipelineList(pipelines=found)
+def list_pipelines(
+    user: GetUserDep,
+    *,
+    search: Annotated[str, Query(max_length=200)] = "",
+    state: State | None = None,
+    sort: Sort = "state",
+    descending: bool = False,
+    offset: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> PipelineList:
+    """The pipelines that the caller may read, those that need a look first."""
+    known = pipelines()
+    wanted = {name for name in known if search.lower() in name}
+    found = [summary(known[name]) for name in sorted(readable_of(wanted, user))]
+    counts = Counter(one.state for one in found)
+    shown = in_order_of([one for one in found if state in (None, one.state)], sort, descending=descending)
+    return PipelineList(total=len(shown), counts=dict(counts), pipelines=shown[offset : offset + limit])
+
+
+@router.get("/pipelines/{name}")
+def pipeline_detail(pipeline: ReadablePipeline, request: Request, user: GetUserDep) -> PipelineDetail:
+    """One pipeline."""
+    return PipelineDetail(
+        summary=summary(pipeline),
+        may_decide=may_decide(pipeline.name, request, user),
+        source=pipeline.source.uri,
+        output=pipeline.output,
+        partition_by=pipeline.source.partition_by,
+        keys=pipeline.source.row_keys,
+        train_dag=f"{pipeline.name}__train",
+        score_dag=score_dag(pipeline.name),
+        train_schedule=pipeline.train.schedule,
+        score_schedule=pipeline.score.schedule,
+        promote=pipeline.promote,
+        on_unfamiliar=pipeline.score.on_unfamiliar,
+        denoise=pipeline.score.denoise,
+    )
 
 
 @router.get("/pipelines/{name}/runs")
 def list_runs(pipeline: ReadablePipeline) -> RunList:
-    """The newest run of each partition."""
-    return RunList(runs=_runs(pipeline))
+    """The newest run of each partition, whole."""
+    return RunList(runs=list(latest(Folder(pipeline.output)).values()))
+
+
+@router.get("/pipelines/{name}/timeline")
+def pipeline_timeline(pipeline: ReadablePipeline, last: Annotated[int, Query(ge=1, le=5000)] = _LAST) -> Timeline:
+    """The newest runs, in partition order."""
+    total, points = timeline(pipeline, last)
+    return Timeline(total=total, alert_rate=pipeline.score.alert_rate, points=points)
+
+
+@router.get("/pipelines/{name}/partition")
+def partition_detail(
+    pipeline: ReadablePipeline, request: Request, user: GetUserDep, partition: Partition = ""
+) -> PartitionDetail:
+    """One partition's newest run, and what the partition looked like."""
+    folder, run = Folder(pipeline.output), _run(pipeline, partition)
+    known = briefs(pipeline)
+    place = next((index for index, one in enumerate(known) if one.partition == partition), 0)
+    decision = read_decision(folder, partition) if run.outcome != "scored" else None
+    holds = decision is not None and decision.fingerprint == run.input_fingerprint
+    made = DecisionMade.model_validate(decision.model_dump(mode="json")) if decision and holds else None
+    return PartitionDetail(
+        run=run,
+        expected=known[place].expected if known else None,
+        profile=read_profile(folder, run),
+        previous=known[place - 1].partition if place > 0 else None,
+        next=known[place + 1].partition if place + 1 < len(known) else None,
+        may_decide=may_decide(pipeline.name, request, user),
+        decision=made,
+        columns=source_columns(pipeline, run),
+        keys=pipeline.source.row_keys,
+    )
+
+
+@router.get("/pipelines/{name}/rows")
+def partition_rows(
+    pipeline: ReadablePipeline,
+    *,
+    partition: Partition = "",
+    offset: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    column: str | None = None,
+    value: Annotated[str | None, Query(max_length=1000)] = None,
+    row: Rows = [],  # noqa: B006
+) -> RowPage:
+    """A partition's flagged rows, worst first, each with its wrong cells."""
+    run = _run(pipeline, partition)
+    if run.outcome != "scored":
+        return RowPage(total=0, flagged=0, columns={}, rows=[])
+    return row_page(pipeline, run, offset=offset, limit=limit, column=column, value=value, only=row)
+
+
+@router.get("/pipelines/{name}/values")
+def partition_values(
+    pipeline: ReadablePipeline, row: Annotated[list[int], Query(max_length=50)], partition: Partition = ""
+) -> RowValuesList:
+    """Whole rows, as the source has them, and as `denoised/` has them."""
+    run = _run(pipeline, partition)
+    if run.outcome != "scored" or pipeline.source.format == "images":
+        return RowValuesList(rows=[])
+    return RowValuesList(rows=row_values(pipeline, run, row))
+
+
+@router.get("/pipelines/{name}/download", response_class=StreamingResponse)
+def partition_download(
+    pipeline: ReadablePipeline, dataset: Dataset = "rows", format: Format = "parquet", partition: Partition = ""
+) -> StreamingResponse:
+    """The flagged rows, or the wrong cells, as a file."""
+    run = _run(pipeline, partition)
+    name = file_name(run, dataset, format)
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
+    return StreamingResponse(
+        chunks(download(pipeline, run, dataset, format)), media_type=TYPES[format], headers=headers
+    )
+
+
+@router.get("/pipelines/{name}/picture", response_class=Response)
+def partition_picture(
+    pipeline: ReadablePipeline, row: Annotated[int, Query(ge=0)], what: Picture = "original", partition: Partition = ""
+) -> Response:
+    """One picture, as it came, repaired, or where it is odd; PNG, or what a browser can show of the source's."""
+    if pipeline.source.format != "images":
+        raise HTTPException(404, "not a pipeline of pictures")
+    run = _run(pipeline, partition)
+    found = picture(pipeline, run, row, what)
+    if found is None:
+        raise HTTPException(404, "no such picture")
+    headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
+    return Response(found.content, media_type=found.kind, headers=headers)
 
 
 @router.get("/pipelines/{name}/models")
-def list_models(pipeline: ReadablePipeline) -> ModelList:
-    """The model versions."""
-    return ModelList(models=models(pipeline))
+def list_models(pipeline: ReadablePipeline, request: Request, user: GetUserDep) -> ModelList:
+    """The model versions, oldest first."""
+    return ModelList(models=entries(pipeline), may_decide=may_decide(pipeline.name, request, user))
 
 
-def _runs(pipeline: Pipeline) -> list[RunRecord]:
-    """What is committed: whoever only looks finishes nobody's commit."""
-    return list(latest(Folder(pipeline.output)).values())
+@router.get("/pipelines/{name}/models/{version}")
+def model_detail(pipeline: ReadablePipeline, version: str) -> VersionDetail:
+    """One model version."""
+    found = version_detail(pipeline, version)
+    if found is None:
+        raise HTTPException(404, "no such version")
+    return found
 
 
-def _summary(pipeline: Pipeline) -> PipelineSummary:
-    champion = Registry(pipeline.output).pointer("champion")
-    done = _runs(pipeline)
-    last = done[-1] if done else None
-    return PipelineSummary(
-        name=pipeline.name,
-        champion=champion.version if champion else None,
-        partitions_scored=len(done),
-        last_partition=last.partition if last else None,
-        last_verdict=last.guard.verdict if last else None,
-        observed_alert_rate=last.observed_alert_rate if last else None,
-        alert_rate=pipeline.score.alert_rate,
-    )
+@router.get("/pipelines/{name}/compare")
+def model_comparison(pipeline: ReadablePipeline, one: str, other: str) -> VersionComparison:
+    """What changed from one version to another."""
+    return compare_versions(pipeline, one, other)
+
+
+@router.get("/context")
+def airflow_context(
+    request: Request,
+    user: GetUserDep,
+    dag_id: Annotated[str, Query(max_length=250)],
+    run_id: Annotated[str, Query(max_length=250)] = "",
+    task_id: Annotated[str, Query(max_length=250)] = "",
+    map_index: int | None = None,
+) -> Context:
+    """What belongs to a DAG, to one of its runs, or to a task instance."""
+    requires_access_dag("GET", param_dag_id=dag_id)(request, user)
+    name, _, verb = dag_id.rpartition("__")
+    pipeline = pipelines().get(name)
+    if pipeline is None or verb not in ("train", "score") or not readable_of({name}, user):
+        return Context(pipeline=None, verb=None, points=[])
+    wanted = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
+    known = {what: value for what, value in wanted.items() if value not in ("", None)}
+    kind: Literal["train", "score"] = "train" if verb == "train" else "score"
+    if kind == "train":
+        return Context(pipeline=name, verb=kind, points=[], version=trained_by(pipeline, known) if run_id else None)
+    runs = [run for run in briefs(pipeline) if _is_of(run.airflow, known)] if run_id else []
+    return Context(pipeline=name, verb=kind, points=[run.point for run in runs])
+
+
+def _is_of(task: dict[str, Any] | None, wanted: dict[str, Any]) -> bool:
+    """Whether a task is the one that is meant; one that is not mapped may be asked for with any index."""
+    if task is None:
+        return False
+    mapped = task.get("map_index", -1) != -1
+    return all(task.get(what) == value for what, value in wanted.items() if what != "map_index" or mapped)
+
+
+def _run(pipeline: Pipeline, partition: str) -> RunRecord:
+    run = read_latest(Folder(pipeline.output), partition)
+    if run is None or run.partition != partition:
+        raise HTTPException(404, "no such partition, or nothing of it was scored yet")
+    return run

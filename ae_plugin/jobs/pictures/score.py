@@ -14,6 +14,7 @@ from PIL import Image
 
 from ae_plugin.config import Pipeline
 from ae_plugin.core.drift import count_p_values
+from ae_plugin.core.histogram import count_scores
 from ae_plugin.core.picture_guard import PictureGuard
 from ae_plugin.core.picture_scoring import ScoredPicture
 from ae_plugin.core.pictures import Picture, PictureError, bands, encode
@@ -189,6 +190,7 @@ class PictureRun(Run):
         self.tally.repaired += sum(one.repaired is not None for one in found.values())
         p = np.array([one.p_value for one in found.values()], np.float32)
         self.tally.p_values += count_p_values(p, self.calibration_rows)
+        self.tally.scores += count_scores(np.array([one.score for one in found.values()], np.float32))
 
     def _keys(self, batch: pa.RecordBatch) -> list[pa.Array]:
         return [batch.column(batch.schema.get_field_index(name)) for name in self.keys]

@@ -22,6 +22,7 @@ from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.pca import Pca
 from ae_plugin.core.picture_scoring import BLOCK, PictureScorer, Repairer, fit_and_judge
 from ae_plugin.jobs.machine import peak_memory_mb
+from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.jobs.pictures.denoising import TrainedDenoiser, fit_denoiser
 from ae_plugin.jobs.pictures.gallery import GALLERY, pack_gallery
 from ae_plugin.jobs.pictures.gate import run_picture_gate
@@ -215,6 +216,7 @@ def _report(pipeline: Pipeline, history: PictureHistory, job: _Fitted, denoiser:
         feedback=history.feedback,
         notes=[*_notes(pipeline, history), *(denoiser.notes if denoiser else [])],
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        airflow=airflow_task(),
     )
 
 

@@ -249,9 +249,9 @@ def _cells_at(batch: pa.RecordBatch, partition: str, picked: npt.NDArray[np.intp
 
 def keys_of(batch: pa.RecordBatch, count: int, rows: npt.NDArray[np.intp]) -> list[Keys]:
     """Names and texts of the first `count` columns, the row keys, for some rows."""
-    texts = [_texts(take(batch.column(i), pa.array(rows))) for i in range(count)]
+    told = [texts(take(batch.column(i), pa.array(rows))) for i in range(count)]
     names = batch.schema.names[:count]
-    return [[(name, text[i]) for name, text in zip(names, texts, strict=True)] for i in range(len(rows))]
+    return [[(name, text[i]) for name, text in zip(names, told, strict=True)] for i in range(len(rows))]
 
 
 def few_alike(kinds: Iterable[Hashable], most: int) -> list[int]:
@@ -279,7 +279,8 @@ def floats(values: pa.Array) -> Floats:
     return np.asarray(values.to_numpy(zero_copy_only=False), np.float32)
 
 
-def _texts(values: pa.Array) -> list[str | None]:
+def texts(values: pa.Array) -> list[str | None]:
+    """Values of any type as texts, for people; null stays null."""
     try:
         return list(as_text(values).to_pylist())
     except pa.ArrowException:

@@ -1,0 +1,177 @@
+"""Whole rows, as the source has them and as `denoised/` has them; and pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ae_plugin.config import Pipeline
+from ae_plugin.engines.local import Reader, open_input, reading
+from ae_plugin.engines.picked import rows_at
+from ae_plugin.errors import DataError
+from ae_plugin.jobs.report.stored import texts
+from ae_plugin.schemas import RunRecord
+from ae_plugin.store.files import PICTURES, Folder, SourceFile, fingerprint, list_source, open_fs, partitions_of
+from ae_plugin.web.responses import CellValue, Picture, RowValues
+
+MOST_PIXELS = 50_000_000
+_KNOWN = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
+LONGEST = 2_000
+"""Letters of a value that are told."""
+
+
+def row_values(pipeline: Pipeline, run: RunRecord, rows: Sequence[int]) -> list[RowValues]:
+    """Some rows of a table's partition, in the order asked for; those that are not there are left out.
+
+    Raises:
+        DataError: the partition changed since the run, or cannot be read.
+    """
+    ours, theirs = (rows_at(reader, rows) for reader in (denoised_reader(pipeline, run), source_reader(pipeline, run)))
+    found = []
+    for row in rows:
+        if row in theirs:
+            found.append(RowValues(row=row, values=_values(theirs[row], ours.get(row))))
+    return found
+
+
+def _values(source: pa.RecordBatch, denoised: pa.RecordBatch | None) -> list[CellValue]:
+    values = []
+    for name in source.schema.names:
+        observed = _text(source.column(name))
+        repaired = _text(denoised.column(name)) if denoised is not None else observed
+        same = denoised is None or source.column(name).equals(denoised.column(name))
+        values.append(CellValue(column=name, observed=observed, denoised=repaired, changed=not same))
+    return values
+
+
+def _text(value: pa.Array) -> str | None:
+    text = texts(value)[0]
+    return text if text is None or len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def source_columns(pipeline: Pipeline, run: RunRecord) -> list[str]:
+    """Names of the source's columns, as `denoised/` has them; empty of pictures, and of what was refused."""
+    if run.outcome != "scored" or pipeline.source.format == "images" or not run.outputs:
+        return []
+    return list(denoised_reader(pipeline, run).schema.names)
+
+
+def source_files(pipeline: Pipeline, run: RunRecord) -> list[SourceFile]:
+    """The partition's files, as they were when it was scored.
+
+    Raises:
+        DataError: they are no longer.
+    """
+    files = partitions_of(list_source(pipeline.source)).get(run.partition, [])
+    if fingerprint(files) != run.input_fingerprint:
+        raise DataError(
+            "changed since it was scored", where=run.partition or "the source", mend="Let the score DAG run again"
+        )
+    return files
+
+
+def source_reader(pipeline: Pipeline, run: RunRecord) -> Reader:
+    """What reads the partition's rows."""
+    return Reader(source_files(pipeline, run), pipeline.source.format)
+
+
+def denoised_reader(pipeline: Pipeline, run: RunRecord) -> Reader:
+    """What reads the partition's denoised rows."""
+    folder = Folder(pipeline.output)
+    names = sorted(name for name in run.outputs if name.startswith("denoised/"))
+    return Reader([SourceFile(f"{folder.uri}/{name}", run.partition, 0, "", name) for name in names], "parquet")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture as a browser can show it."""
+
+    content: bytes
+    kind: str
+
+
+def picture(pipeline: Pipeline, run: RunRecord, row: int, what: Picture) -> Shown | None:
+    """One picture of a partition of pictures; None where there is no such one, or it is no picture.
+
+    Args:
+        pipeline: of pictures.
+        run: that scored the partition.
+        row: its place.
+        what: as it came, as it was repaired, or where it is odd (flagged pictures only).
+
+    Raises:
+        DataError: the partition changed since the run, or cannot be read.
+    """
+    found = _bytes(pipeline, run, row, what)
+    return None if found is None else _shown(found)
+
+
+def _bytes(pipeline: Pipeline, run: RunRecord, row: int, what: Picture) -> bytes | None:
+    folder = Folder(pipeline.output)
+    if what == "original":
+        files = source_files(pipeline, run)
+        if files[0].name.lower().endswith(PICTURES):
+            return _file(files[row].uri) if 0 <= row < len(files) else None
+        return _in_table(Reader(files, "parquet"), row)
+    if what == "denoised":
+        below = next((name for name in run.outputs if name.startswith("denoised/")), None)
+        if below is None:
+            return None
+        if not below.endswith("/"):
+            return _in_table(denoised_reader(pipeline, run), row)
+        files = source_files(pipeline, run)
+        return _file(f"{folder.uri}/{below}{files[row].name}") if 0 <= row < len(files) else None
+    return _heatmap(folder, run, row, what)
+
+
+def _shown(content: bytes) -> Shown | None:
+    """Never what the source calls it, but what its first bytes say; of what browsers do not know a PNG is made."""
+    for start, kind in _KNOWN.items():
+        if content.startswith(start):
+            return Shown(content, kind)
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            if opened.width * opened.height > MOST_PIXELS:
+                return None
+            stream = io.BytesIO()
+            opened.convert("RGB" if opened.mode not in ("L", "RGBA") else opened.mode).save(stream, "PNG")
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
+    return Shown(stream.getvalue(), "image/png")
+
+
+def _file(uri: str) -> bytes:
+    fs, path = open_fs(uri)
+    with reading(uri):
+        return bytes(fs.cat_file(path))
+
+
+def _in_table(reader: Reader, row: int) -> bytes | None:
+    found = rows_at(reader, [row]).get(row)
+    if found is None:
+        return None
+    # Only now: what reads pictures is slow to import.
+    from ae_plugin.engines.pictures import image_column
+
+    column = found.column(image_column(reader.schema, reader.files[0].uri))
+    value = column[0].as_py()
+    held = value.get("bytes") if isinstance(value, dict) else value
+    return None if held is None else bytes(held)
+
+
+def _heatmap(folder: Folder, run: RunRecord, row: int, what: Picture) -> bytes | None:
+    for name in sorted(name for name in run.outputs if name.startswith("heatmaps/")):
+        where = f"{folder.uri}/{name}"
+        with reading(where), open_input(where) as handle:
+            for batch in pq.ParquetFile(handle, pre_buffer=False).iter_batches(64, columns=["row", what]):
+                place = pc.index(batch.column("row"), row).as_py()
+                if place >= 0:
+                    return bytes(batch.column(what)[place].as_py())
+    return None
