@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 
 from fastapi import APIRouter, HTTPException, Response
-from fastapi.responses import RedirectResponse
 
 from ae_plugin.web.access import Authenticated
 
@@ -40,12 +39,6 @@ def _answer(name: str, caching: str) -> Response:
         raise HTTPException(404, "no such file")
     content, kind = _files()[name]
     return Response(content, media_type=kind, headers={**HEADERS, "Cache-Control": caching})
-
-
-@router.get("")
-def without_slash() -> RedirectResponse:
-    """Relative addresses need the slash."""
-    return RedirectResponse("ae/", status_code=307)
 
 
 @router.get("/")
