@@ -324,6 +324,39 @@ def feedback(
     _print(done, as_json, lines or ["no feedback"])
 
 
+PartitionArg = Annotated[
+    str | None,
+    typer.Argument(metavar="PARTITION", help="Its value or hive path; not for a source without any."),
+]
+NoteOption = Annotated[str | None, typer.Option("--note", help="Why.")]
+
+
+@app.command()
+def release(
+    pipeline: PipelineArg, partition: PartitionArg = None, note: NoteOption = None, as_json: JsonFlag = False
+) -> None:
+    """Let a refused partition be scored at the next run, whatever the guard says."""
+    _decide(pipeline, partition, "release", note, as_json)
+
+
+@app.command()
+def discard(
+    pipeline: PipelineArg, partition: PartitionArg = None, note: NoteOption = None, as_json: JsonFlag = False
+) -> None:
+    """Leave a refused partition out for good, unless its files change; empty its quarantine."""
+    _decide(pipeline, partition, "discard", note, as_json)
+
+
+def _decide(pipeline: str, partition: str | None, decision: str, note: str | None, as_json: bool) -> None:
+    from ae_plugin import config
+    from ae_plugin.jobs.decide import decide as job
+    from ae_plugin.jobs.summary import decision_lines
+
+    loaded = config.load(pipeline)
+    made = job(loaded, partition, decision, note=note)
+    _print(made, as_json, decision_lines(loaded, made))
+
+
 @app.command()
 def report(
     pipeline: PipelineArg,

@@ -7,12 +7,13 @@ from datetime import datetime, timezone
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 Verdict = Literal["familiar", "drifted", "unfamiliar"]
 AlertRateOf = Literal["rows", "alarms"]
 Method = Literal["combined", "reconstruction"]
 RowVerdict = Literal["false_alarm", "confirmed"]
+Decision = Literal["release", "discard"]
 
 
 def scores_schema(keys: list[pa.Field]) -> pa.Schema:
@@ -265,6 +266,17 @@ class FeedbackRecord(_Record):
     pipeline: str
     path: str | None = Field(description="The file written; null when only listed.")
     marks: list[FeedbackMark]
+
+
+class DecisionRecord(_Record):
+    """What a person decided on a refused partition; stored as `decisions/<partition>.json`."""
+
+    partition: str = Field(description="Hive path, as `date=2013-01-29`; empty for a whole source.")
+    decision: Decision
+    fingerprint: str = Field(description="`input_fingerprint` of the run looked at: it holds for those files alone.")
+    who: str
+    when: AwareDatetime
+    note: str | None = None
 
 
 class FeedbackUse(_Record):

@@ -25,7 +25,8 @@ from ae_plugin.jobs.check import CheckRecord
 from tests.running import ROOT, ae_process, run_ae, tree
 from tests.shop import FRESH, LAST_TRAINED, Shop, day, make_orders, write_day
 
-VERBS = ["init", "check", "train", "score", "evaluate", "models", "promote", "rollback", "report", "feedback"]
+VERBS = ["init", "check", "train", "score", "evaluate", "models", "promote", "rollback", "report"]
+VERBS += ["feedback", "release", "discard"]
 
 
 def labelled(shop: Shop) -> Shop:
@@ -67,6 +68,11 @@ def two_champions(shop: Shop) -> Shop:
     return shop
 
 
+def refused(shop: Shop) -> Shop:
+    assert run_ae("score", unfamiliar(shop).yaml, "--partition", day(FRESH)).code == 3
+    return shop
+
+
 def quick(shop: Shop) -> Shop:
     return shop.set(train={"until": day(2), "steps": 20})
 
@@ -85,6 +91,8 @@ CASES: dict[str, tuple[Callable[[Shop], Shop], list[Any], type | None]] = {
         ["--partition", day(2), "--row", "1", "--verdict", "confirmed"],
         schemas.FeedbackRecord,
     ),
+    "release": (refused, [day(FRESH), "--note", "new lorries"], schemas.DecisionRecord),
+    "discard": (refused, [day(FRESH)], schemas.DecisionRecord),
 }
 
 

@@ -211,6 +211,13 @@ def test_no_row_names_a_column_that_is_not_there(dataset: str) -> None:
     assert [row[0].strip("`") for row in rows] == DATASETS[dataset].names
 
 
+def test_each_field_of_a_decision_has_a_row() -> None:
+    body = sections(OUTPUTS.read_text(encoding="utf-8"))["decisions/"]
+    assert rows_by_name(body).keys() == set(schemas.DecisionRecord.model_fields)
+    for value in get_args(schemas.Decision):
+        assert f"`{value}`" in body
+
+
 def test_each_field_of_the_run_record_has_a_row() -> None:
     body = sections(OUTPUTS.read_text(encoding="utf-8"))["The run record"]
     wanted = {*schemas.RunRecord.model_fields, *(f"guard.{name}" for name in schemas.GuardVerdict.model_fields)}

@@ -9,6 +9,7 @@ from ae_plugin.config import Pipeline
 from ae_plugin.errors import ConfigError, StoreError
 from ae_plugin.schemas import RunRecord
 from ae_plugin.store.commit import recover
+from ae_plugin.store.decisions import decided_on_files
 from ae_plugin.store.files import Folder, SourceFile, fingerprint, in_order, list_source, partition_id, partitions_of
 from ae_plugin.store.registry import Registry
 from ae_plugin.store.runs import latest
@@ -29,8 +30,9 @@ def due(pipeline: Pipeline) -> list[str]:
 def due_files(pipeline: Pipeline) -> dict[str, list[SourceFile]]:
     """Partitions that are new or changed since they were last scored, in order, and their files.
 
-    A partition is due when it was never scored, its files changed, or another champion refused it. Partitions that
-    the first champion of all was trained on, or that are older than those, are due only when they changed since.
+    A partition is due when it was never scored, its files changed, or it was refused and then released, or refused by
+    another champion. What was discarded is not, until its files change. Partitions that the first champion of all was
+    trained on, or that are older than those, are due only when they changed since.
 
     Raises:
         NoChampionError: there is nothing to score with.
@@ -42,14 +44,19 @@ def due_files(pipeline: Pipeline) -> dict[str, list[SourceFile]]:
     first = _first_history(registry)
     oldest = in_order(min(first, key=in_order, default=""))
     done = latest(registry.folder)
+    groups = partitions_of(list_source(pipeline.source))
+    decided = {name: one.decision for name, one in decided_on_files(registry.folder, groups).items()}
     out = {}
-    for partition, files in partitions_of(list_source(pipeline.source)).items():
+    for partition, files in groups.items():
+        decision = decided.get(partition)
+        if decision == "discard":
+            continue
         now = fingerprint(files)
         run = done.get(partition)
         if run is not None:
             fresh = run.input_fingerprint == now
-            refused = run.outcome != "scored" and run.model_version != champion
-            if not fresh or refused:
+            again = run.outcome != "scored" and (decision == "release" or run.model_version != champion)
+            if not fresh or again:
                 out[partition] = files
         elif partition in first:
             if first[partition] != now or not pipeline.source.partition_by:

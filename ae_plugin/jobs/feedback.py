@@ -6,7 +6,6 @@ row is found again when its partition was rewritten in another order.
 
 from __future__ import annotations
 
-import getpass
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +22,7 @@ from ae_plugin.engines.local import Reader
 from ae_plugin.engines.sample import Marked
 from ae_plugin.errors import ConfigError, DataError, StoreError
 from ae_plugin.jobs.inputs import open_file, open_partition
+from ae_plugin.jobs.people import check_words, this_user
 from ae_plugin.schemas import FeedbackMark, FeedbackRecord, FeedbackUse, RowVerdict, feedback_schema
 from ae_plugin.store import feedback as store
 from ae_plugin.store.files import Folder, SourceFile, list_source, partition_id, partitions_of
@@ -276,9 +276,7 @@ def _of(keys: Mapping[str, str | None], fields: Sequence[pa.Field]) -> Keys:
 def _mark(
     one: Said, fields: Sequence[pa.Field], partition: str, found: _Found, schema: pa.Schema, now: datetime
 ) -> FeedbackMark:
-    for text in (one.note, one.who):
-        if text is not None and not _is_utf8(text):
-            raise ConfigError(f"{text!a} is not UTF-8", where=one.origin, mend="Check the terminal's encoding")
+    check_words(one.note, one.who, where=one.origin)
     if one.column is not None and one.column not in schema.names:
         raise ConfigError(f"no column {one.column!r} in the source", where=one.origin, mend="Check the spelling")
     row = _place(one, fields, partition or "the source", found)
@@ -290,7 +288,7 @@ def _mark(
         column=one.column,
         note=one.note,
         when=one.when or now,
-        who=one.who or _user(),
+        who=one.who or this_user(),
     )
 
 
@@ -310,17 +308,6 @@ def _place(one: Said, fields: Sequence[pa.Field], where: str, found: _Found) -> 
     if wanted is not None and found.keys[one.row] != wanted:
         raise ConfigError(f"row {one.row} of {where} has other keys", where=one.origin, mend="Leave one of the two out")
     return one.row
-
-
-def _is_utf8(text: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser().encode(errors="replace").decode()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "unknown"
 
 
 def _table(mark: FeedbackMark, keys: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,9 @@ from ae_plugin.core.fit import learn_columns
 from ae_plugin.core.incidents import find_incidents
 from ae_plugin.engines.sample import Sample, evenly, sample, stretches
 from ae_plugin.errors import ConfigError, DataError
+from ae_plugin.jobs.decide import discarded
 from ae_plugin.jobs.feedback import honoured
-from ae_plugin.jobs.summary import bytes_in_words, some
+from ae_plugin.jobs.summary import bytes_in_words, many, some
 from ae_plugin.schemas import ColumnNote, FeedbackUse
 from ae_plugin.store.files import SourceFile, in_order, list_source, partition_id, partitions_of
 
@@ -55,7 +56,7 @@ class History:
         columns: what became of each source column.
         encoded: the rows, encoded.
         feedback: what became of people's verdicts on rows.
-        incidents: partitions left out because they stand apart from all others, and why.
+        incidents: partitions left out because they stand apart from all others, or were discarded, and why.
         notes: what the user should know of it, in words.
     """
 
@@ -77,7 +78,7 @@ def learn_history(pipeline: Pipeline) -> History:
         DataError: history cannot be read, is too short, or has no column to learn.
         ConfigError: train.until or train.partitions leave nothing.
     """
-    groups = training_partitions(pipeline)
+    groups, gone = chosen_partitions(pipeline)
     said = honoured(pipeline, groups)
     found = sample(groups, pipeline.source.format, pipeline.train.max_rows, pipeline.model.seed, said.marks)
     if found.table.num_rows < MIN_ROWS:
@@ -91,9 +92,11 @@ def learn_history(pipeline: Pipeline) -> History:
     rows, used = found.rows_total, found.table.num_rows
     log.info("history: %d partitions in %s, %s, %d rows, %d used", len(groups), pipeline.source.uri, held, rows, used)
     try:
-        return _learn_sample(pipeline, groups, found, said.use)
+        history = _learn_sample(pipeline, groups, found, said.use)
     except DataError as error:
         raise error.placed(pipeline.source.uri) from error
+    notes = [*history.notes, *discard_notes(gone)]
+    return replace(history, incidents=history.incidents | gone, notes=notes)
 
 
 def _learn_sample(pipeline: Pipeline, groups: dict[str, list[SourceFile]], found: Sample, use: FeedbackUse) -> History:
@@ -153,7 +156,18 @@ def _incidents(pipeline: Pipeline, history: Sample, encoder: TableEncoder) -> tu
 
 
 def training_partitions(pipeline: Pipeline) -> dict[str, list[SourceFile]]:
-    """The partitions to train on: up to `train.until`, the newest `train.partitions` of them."""
+    """The partitions to train on: up to `train.until`, the newest `train.partitions` of them, less the discarded."""
+    return chosen_partitions(pipeline)[0]
+
+
+def chosen_partitions(pipeline: Pipeline) -> tuple[dict[str, list[SourceFile]], dict[str, str]]:
+    """The partitions to train on, see `training_partitions`; and those of them that were discarded, and by whom.
+
+    Raises:
+        ConfigError: train.until or train.partitions leave nothing, or all of it was discarded.
+        DataError: the source cannot be listed.
+        StoreError: a decision cannot be read.
+    """
     groups = partitions_of(list_source(pipeline.source))
     names = list(groups)
     if pipeline.train.until is not None:
@@ -167,7 +181,18 @@ def training_partitions(pipeline: Pipeline) -> dict[str, list[SourceFile]]:
             where=pipeline.source.uri,
             mend=f"The oldest is {next(iter(groups))}",
         )
-    return {name: groups[name] for name in names}
+    chosen = {name: groups[name] for name in names}
+    gone = {name: f"discarded by {one.who}" for name, one in discarded(pipeline, chosen).items()}
+    if len(gone) == len(chosen):
+        what = f"nothing to train on: {many(len(gone), 'partition')} discarded"
+        raise ConfigError(what, where=pipeline.source.uri, mend="Release one, or raise train.partitions")
+    return {name: files for name, files in chosen.items() if name not in gone}, gone
+
+
+def discard_notes(gone: dict[str, str]) -> list[str]:
+    """Say which partitions were left out because somebody discarded them."""
+    told = some([f"{name} ({reason})" for name, reason in gone.items()], TOLD)
+    return [f"left out, since they were discarded: {', '.join(told)}"] if gone else []
 
 
 def split_rows(history: Sample, alert_rate: float) -> Split:

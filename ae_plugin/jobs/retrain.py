@@ -8,6 +8,7 @@ from datetime import datetime
 from ae_plugin.config import Pipeline
 from ae_plugin.jobs.feedback import standing
 from ae_plugin.jobs.summary import many
+from ae_plugin.store.decisions import decided_on_runs
 from ae_plugin.store.files import in_order
 from ae_plugin.store.registry import Registry
 from ae_plugin.store.runs import latest
@@ -30,10 +31,11 @@ class Retrain:
 def retrain_reasons(pipeline: Pipeline) -> Retrain:
     """See what happened since the newest training: only what it cannot have seen counts.
 
-    So a partition that stays strange to a version that has seen it asks for no other training.
+    So a partition that stays strange to a version that has seen it asks for no other training; nor does one that was
+    discarded, while one that was released says that the world has changed.
 
     Raises:
-        StoreError: the newest version, or a file of feedback, cannot be read.
+        StoreError: the newest version, a decision or a file of feedback cannot be read.
     """
     registry, chosen = Registry(pipeline.output), pipeline.train
     versions = registry.versions()
@@ -43,10 +45,13 @@ def retrain_reasons(pipeline: Pipeline) -> Retrain:
     reasons = []
     if chosen.on_drift is not None:
         newest = max(map(in_order, [*report.partitions, *report.incidents]), default=[])
+        runs = latest(registry.folder)
+        decided = decided_on_runs(registry.folder, runs).items()
+        bad = {name for name, one in decided if one.decision == "discard"}
         moved = [
             name
-            for name, run in latest(registry.folder).items()
-            if run.guard.verdict != "familiar" and in_order(name) > newest
+            for name, run in runs.items()
+            if run.guard.verdict != "familiar" and in_order(name) > newest and name not in bad
         ]
         if len(moved) >= chosen.on_drift:
             named = ", ".join(moved[-5:])

@@ -30,8 +30,10 @@ from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.jobs.profile import profile_of
 from ae_plugin.jobs.story import tell_end, tell_start
-from ae_plugin.schemas import ColumnProfile, GuardVerdict, Method, RunRecord
+from ae_plugin.jobs.summary import decision_words
+from ae_plugin.schemas import ColumnProfile, DecisionRecord, GuardVerdict, Method, RunRecord
 from ae_plugin.store.commit import Commit, recover
+from ae_plugin.store.decisions import read_decision
 from ae_plugin.store.files import Folder, SourceFile, fingerprint
 from ae_plugin.store.runs import LATEST, PROFILES, RUNS, read_latest, slug_of
 from ae_plugin.store.staging import sweep
@@ -115,6 +117,7 @@ class Run(ABC):
         self.started = datetime.now(timezone.utc)
         self.tally, self.written = Tally(), dict[str, str]()
         self.flagged_up_to: float | None = None
+        self.release: DecisionRecord | None = None
         self.commit = Commit(folder, slug_of(partition))
 
     @property
@@ -168,7 +171,7 @@ class Run(ABC):
         """Score the partition, and commit or refuse it.
 
         Raises:
-            UnfamiliarError: the guard refused it.
+            UnfamiliarError: the guard refused it, or a person discarded it.
         """
         fresh = self.folder.missing()
         self.folder.makedirs()
@@ -179,6 +182,9 @@ class Run(ABC):
             self._stream()
             verdict = self._verdict()
             refused = verdict.verdict == "unfamiliar" and self.pipeline.score.on_unfamiliar != "score"
+            # As late as can be: somebody may decide while the partition is scored.
+            if (decided := self._decided()) and refused:
+                self.release, refused = decided, False
             record = self._refuse(verdict) if refused else self._accept(verdict)
         except BaseException:
             self.commit.abandon()
@@ -188,6 +194,20 @@ class Run(ABC):
         if refused:
             raise self.refusal(record)
         return record
+
+    def _decided(self) -> DecisionRecord | None:
+        """What a person decided on these very files: None, or a release.
+
+        Raises:
+            UnfamiliarError: they were discarded.
+        """
+        found = read_decision(Folder(self.pipeline.output), self.partition)
+        if found is None or found.fingerprint != fingerprint(self.files):
+            return None
+        if found.decision == "discard":
+            name, mend = self.partition or "the source", "`ae release` takes that back"
+            raise UnfamiliarError(f"unfamiliar data, {decision_words(found)}", where=name, mend=mend)
+        return found
 
     @contextmanager
     def writers(self, schemas: dict[str, pa.Schema], part: int = 0) -> Iterator[dict[str, Sink]]:
@@ -285,7 +305,7 @@ class Run(ABC):
         return []
 
     def _notes(self) -> list[str]:
-        notes = []
+        notes = [f"unfamiliar, and scored since it was {decision_words(self.release)}"] if self.release else []
         have, needed = self.calibration_rows, rows_needed(self.pipeline.score.alert_rate)
         if have < needed:
             notes.append(
@@ -307,7 +327,9 @@ class Run(ABC):
         why = "; ".join(record.guard.reasons[:3]) or "most columns are far from training"
         name = self.partition or "the source"
         error = UnfamiliarError(
-            f"unfamiliar data, refused ({why})", where=name, mend=f"{mend}; look at it, or train anew"
+            f"unfamiliar data, refused ({why})",
+            where=name,
+            mend=f"{mend}; look at it, then release or discard it, or train anew",
         )
         error.record = record
         return error

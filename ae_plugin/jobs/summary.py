@@ -1,10 +1,12 @@
-"""Training reports in five lines, what became of verdicts, and versions in one, for people."""
+"""Training reports in five lines, decisions in two, what became of verdicts, and versions in one, for people."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timezone
 
-from ae_plugin.schemas import FeedbackUse, ModelEntry, RunRecord, TrainReport
+from ae_plugin.config import Pipeline
+from ae_plugin.schemas import DecisionRecord, FeedbackUse, ModelEntry, RunRecord, TrainReport
 
 
 def many(count: int, one: str, more: str = "") -> str:
@@ -78,6 +80,28 @@ def run_line(run: RunRecord) -> str:
         f"{run.partition or run.pipeline}: {many(run.rows, unit(run))}, "
         f"{many(run.anomalies, 'anomaly', 'anomalies')}{rate}, {mended(run)}, {run.guard.verdict}, {run.seconds:.2f} s"
     )
+
+
+def decision_words(made: DecisionRecord) -> str:
+    """`released by ann on 2026-11-30 15:43 UTC (a blizzard)`."""
+    note = f" ({' '.join(made.note.split())})" if made.note else ""
+    when = f"{made.when.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
+    return f"{_DECIDED[made.decision]} by {' '.join(made.who.split())} on {when}{note}"
+
+
+_DECIDED = {"release": "released", "discard": "discarded"}
+
+
+def decision_lines(pipeline: Pipeline, made: DecisionRecord) -> list[str]:
+    """Say what was decided, and what happens next."""
+    dag = f"{pipeline.name}__score"
+    if made.decision == "discard":
+        then = "not scored and not trained on until its files change; its rows in quarantine/ are removed"
+    elif pipeline.score.keyed:
+        then = f"`ae score` scores it, or a run of {dag} that is started by hand"
+    else:
+        then = f"the next run of {dag} scores it, or `ae score`"
+    return [f"{made.partition or pipeline.name}: {decision_words(made)}", f"next: {then}"]
 
 
 def feedback_notes(use: FeedbackUse) -> list[str]:

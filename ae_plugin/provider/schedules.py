@@ -49,24 +49,28 @@ def score_params() -> dict[str, Param]:
 def wanted(pipeline: Pipeline, context: Any) -> dict[str, list[SourceFile]]:
     """The partitions that a run is to score, and their files: its key's, those asked for, or those that are due.
 
-    Of a backfill a partition that is not there is left out: a range of days may hold some without data.
+    Of a backfill a partition that is not there is left out: a range of days may hold some without data. A key's that
+    was discarded is too: nobody asks for it by name.
 
     Raises:
         ConfigError: a name is no partition's.
         NoChampionError: there is nothing to score with.
     """
+    from ae_plugin.jobs.decide import discarded
     from ae_plugin.jobs.due import chosen_files, due_files, named_files
+    from ae_plugin.jobs.summary import decision_words
 
     key = key_of(context)
     asked = [key] if key else context["params"].get(PARTITIONS)
     if not asked:
         return due_files(pipeline)
-    if not is_backfill(context):
-        return chosen_files(pipeline, asked)
-    found = named_files(pipeline, asked)
+    found = named_files(pipeline, asked) if is_backfill(context) else chosen_files(pipeline, asked)
     for name in (name for name, files in found.items() if not files):
         log.warning("no partition %s: nothing to score", name)
-    return {name: files for name, files in found.items() if files}
+    gone = discarded(pipeline, found) if key else {}
+    for name, one in gone.items():
+        log.warning("%s was %s: nothing to score", name or "the source", decision_words(one))
+    return {name: files for name, files in found.items() if files and name not in gone}
 
 
 def key_of(context: Any) -> str | None:

@@ -19,12 +19,13 @@ from collections.abc import Callable
 from ae_plugin.errors import StoreError
 from ae_plugin.places import is_below
 from ae_plugin.store import tree
+from ae_plugin.store.decisions import DECISIONS
 from ae_plugin.store.files import Folder
 from ae_plugin.store.staging import STAGING, Stage, alone, begin, begun, discard, journal_of, journalled
 
 log = logging.getLogger(__name__)
 RECORDS = "_runs"
-TARGETS = frozenset({"scores", "cells", "denoised", "embeddings", "heatmaps", "quarantine", RECORDS})
+TARGETS = frozenset({"scores", "cells", "denoised", "embeddings", "heatmaps", "quarantine", DECISIONS, RECORDS})
 FOLDERS = frozenset({"denoised", "quarantine"})
 YOUNG_SECONDS = 900.0
 _STAGE = re.compile(rf"{STAGING}/[^/]*[^/.][^/]*")

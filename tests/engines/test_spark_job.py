@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ae_plugin.errors import ConfigError, NoChampionError
+from ae_plugin.jobs.decide import decide
 from ae_plugin.jobs.due import due, runs
 from ae_plugin.jobs.score import score
 from ae_plugin.jobs.spark import __file__ as job
@@ -130,6 +131,20 @@ def test_a_pipeline_s_settings_hold(shop: Shop, session: Any, tmp_path: Path, se
     (ours,) = done.scored.values()
     assert ours.outputs == local.outputs and ours.flagged_up_to == local.flagged_up_to
     assert written(shop.output) == written(tmp_path / "local")
+
+
+def test_what_was_released_is_scored_and_what_was_discarded_is_not(shop: Shop, session: Any) -> None:
+    names = [f"date={day(FRESH + number)}" for number in (2, 4)]
+    for number in (2, 4):
+        write_day(shop.source, FRESH + number, alien(number=FRESH + number))
+    assert list(score_on(session, shop.pipeline, names).refused) == names
+    decide(shop.pipeline, names[0], "release", who="ann")
+    decide(shop.pipeline, names[1], "discard", who="ann")
+    done = score_on(session, shop.pipeline)
+    assert names[0] in done.scored and names[1] not in done.refused
+    run = done.scored[names[0]]
+    assert (run.outcome, run.guard.verdict) == ("scored", "unfamiliar") and "released by ann" in run.notes[0]
+    assert "discarded by ann" in str(score_on(session, shop.pipeline, names[1:]).refused[names[1]])
 
 
 def test_pictures_too(boards: Trained, session: Any, tmp_path: Path) -> None:

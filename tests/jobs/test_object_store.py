@@ -13,12 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 import s3fs
 
-from ae_plugin.errors import DataError, StoreError
+from ae_plugin.errors import DataError, StoreError, UnfamiliarError
+from ae_plugin.jobs.decide import decide, decisions
 from ae_plugin.jobs.due import due
 from ae_plugin.jobs.score import score
 from ae_plugin.store.files import Folder
 from ae_plugin.store.runs import read_latest
 from tests.conftest import Trained
+from tests.jobs.test_score import alien
 from tests.running import ae_process, run_ae
 from tests.shop import FRESH, Shop, day, make_orders, write_day
 from tests.stores import Asked, Bucket
@@ -61,6 +63,22 @@ def test_a_partition_in_a_bucket_gives_the_bytes_that_it_gives_on_a_disk(
     assert PARTITION not in due(lake.pipeline)
     # Requests cost money and time: more than these are a slip.
     assert bucket.proxy.counts.total() < 120, bucket.proxy.counts
+
+
+def test_decisions_are_kept_in_the_bucket(lake: Shop, shop: Shop, bucket: Bucket) -> None:
+    write_day(shop.source, FRESH, alien())
+    bucket.put(shop.source / PARTITION, f"orders/{PARTITION}")
+    with pytest.raises(UnfamiliarError):
+        score(lake.pipeline, PARTITION)
+    kept = f"quarantine/{PARTITION}/part-0.parquet"
+    assert kept in bucket.contents("out")
+    made = decide(lake.pipeline, PARTITION, "discard")
+    assert kept not in bucket.contents("out") and not unfinished(bucket)
+    assert decisions(lake.pipeline) == {PARTITION: made} and PARTITION not in due(lake.pipeline)
+    decide(lake.pipeline, PARTITION, "release", who="ann")
+    assert PARTITION in due(lake.pipeline)
+    assert "released by ann" in score(lake.pipeline, PARTITION).notes[0]
+    assert sorted(outputs(bucket)) == sorted(DATASETS) and PARTITION not in due(lake.pipeline)
 
 
 def test_answers_of_5xx_are_tried_again(lake: Shop, bucket: Bucket, wanted: dict[str, bytes]) -> None:

@@ -18,7 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from ae_plugin.errors import UnfamiliarError
+from ae_plugin.jobs.decide import decide
 from ae_plugin.jobs.due import due
+from ae_plugin.jobs.score import score
 from tests.conftest import Trained
 from tests.running import ROOT
 from tests.shop import FRESH, Shop, day, make_orders, spoil, write_day
@@ -84,6 +87,7 @@ def touch(paths):
         os.utime(path, (0, 0))
 
 
+pipelines = {}
 for path, touched, together in json.loads(os.environ["PLAN"]):
     pipeline = config.load(path)
     dag = dag_factory.score_dag(pipeline, path)
@@ -96,6 +100,7 @@ for path, touched, together in json.loads(os.environ["PLAN"]):
             )
     train = dag_factory.train_dag(pipeline, path)
     globals().update({dag.dag_id: dag, train.dag_id: train})
+    pipelines[pipeline.name] = pipeline
 '''
 RUNNER = """
 import json
@@ -106,15 +111,23 @@ from airflow.utils.db import initdb
 settings.initialize()
 initdb()
 
+import types
+
 import dags
+from ae_plugin.provider.schedules import wanted
 
 found = {}
-for name in ("broken", "changing", "flaky", "alerted", "sharded"):
+for name in ("broken", "changing", "flaky", "alerted", "sharded", "decided"):
     print(f"RUN {name}", flush=True)
     run = getattr(dags, f"{name}__score").test()
     tasks = {(t.task_id, t.map_index): (str(t.state), t.try_number) for t in run.get_task_instances()}
     found[name] = {f"{task} {at}" if at >= 0 else task: state for (task, at), state in tasks.items()}
     found[name]["run"] = str(run.state)
+of_key = types.SimpleNamespace(partition_key="KEY", run_type="scheduled")
+by_hand = types.SimpleNamespace(partition_key=None, run_type="manual")
+for how, run in {"by its key": of_key, "by hand": by_hand}.items():
+    context = {"dag_run": run, "params": {"partitions": ["KEY"]}}
+    found[f"discarded, {how}"] = list(wanted(dags.pipelines["decided"], context))
 found["hours to train"] = dags.broken__train.get_task("train").execution_timeout.total_seconds() / 3600
 print("\\n" + json.dumps(found))
 """
@@ -170,16 +183,26 @@ def cut(shop: Shop) -> Shop:
     return shop.set(score={"shard_rows": 1_000})
 
 
+def decide_on_both(shop: Shop) -> None:
+    """Two days of another kind were refused; then one was released, and the other discarded."""
+    for number, decision in ((FRESH, "release"), (FRESH + 1, "discard")):
+        write_day(shop.source, number, strange(make_orders(300, day(number))))
+        with pytest.raises(UnfamiliarError):
+            score(shop.pipeline, day(number))
+        decide(shop.pipeline, day(number), decision, who="ann")
+
+
 @pytest.fixture(scope="module")
 def answers(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Three score runs: one partition is broken; the source changes meanwhile; the store fails once."""
     root = tmp_path_factory.mktemp("dags")
-    names = ("broken", "changing", "flaky", "alerted", "sharded")
+    names = ("broken", "changing", "flaky", "alerted", "sharded", "decided")
     shops = {name: trained.shop.copy(root / name).set(name=name) for name in names}
     file_of(shops["broken"], FRESH).write_bytes(b"PAR1 this is no Parquet file PAR1")
     shops["flaky"].set(source={"uri": f"flaky://{shops['flaky'].source}"}, output=str(shops["flaky"].output))
     tell_all(shops["alerted"], root / "told")
     shops["sharded"] = cut(shops["sharded"])
+    decide_on_both(shops["decided"])
     touched = [str(file_of(shops["changing"], number)) for number in (FRESH, FRESH + 1)]
     plan = [
         [str(shops["broken"].yaml), [], BOTH],
@@ -187,6 +210,7 @@ def answers(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> dict[
         [str(shops["flaky"].yaml), [], None],
         [str(shops["alerted"].yaml), [], None],
         [str(shops["sharded"].yaml), [], None],
+        [str(shops["decided"].yaml), [], None],
     ]
     (root / "dags").mkdir()
     (root / "dags/dags.py").write_text(DAGS)
@@ -198,13 +222,13 @@ def answers(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> dict[
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
     }
-    command = [sys.executable, "-c", RUNNER]
+    command = [sys.executable, "-c", RUNNER.replace("KEY", day(FRESH + 1))]
     done = subprocess.run(command, env=env, cwd=root, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     logs = dict(part.split("\n", 1) for part in done.stdout.split("RUN ")[1:])
     found = json.loads(done.stdout.splitlines()[-1])
-    ran = {name: Ran(found[name], logs[name], shop) for name, shop in shops.items()}
-    return {**ran, "hours to train": found["hours to train"]}
+    ran = {name: Ran(found.pop(name), logs[name], shop) for name, shop in shops.items()}
+    return {**ran, **found}
 
 
 def test_a_broken_partition_fails_alone_and_is_not_tried_again(answers: dict[str, Any]) -> None:
@@ -263,6 +287,16 @@ def test_a_large_partition_is_cut_and_committed_as_one(answers: dict[str, Any]) 
     assert f"failed: {bad}; the rest was scored" in ran.log
     assert ran.tasks["run"] == "failed"
     assert due(ran.shop.pipeline) == [bad]
+
+
+def test_what_was_released_is_picked_up_and_what_was_discarded_is_not(answers: dict[str, Any]) -> None:
+    ran: Ran = answers["decided"]
+    assert ran.tasks["score 0"] == ran.tasks["summary"] == ran.tasks["alert"] == ["success", 1]
+    assert "score 1" not in ran.tasks and f"1 partitions to score: {BOTH[0]}" in ran.log
+    assert f"{BOTH[0]}: scored, 300 rows" in ran.log and "released by ann" in ran.log
+    assert due(ran.shop.pipeline) == []
+    assert answers["discarded, by its key"] == [], "nobody asked for it by name"
+    assert answers["discarded, by hand"] == [BOTH[1]], "its task says who discarded it"
 
 
 def test_a_training_that_hangs_is_ended(answers: dict[str, Any]) -> None:

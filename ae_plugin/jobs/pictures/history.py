@@ -21,7 +21,7 @@ from ae_plugin.engines.pictures import PictureReader, decoded
 from ae_plugin.engines.sample import Marked
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.feedback import honoured
-from ae_plugin.jobs.history import beyond, copies_of, training_partitions
+from ae_plugin.jobs.history import beyond, chosen_partitions, copies_of, discard_notes
 from ae_plugin.jobs.pictures.denoising import MOST_PICTURES, Planes, learn_planes
 from ae_plugin.schemas import FeedbackUse
 from ae_plugin.store.files import SourceFile
@@ -61,6 +61,7 @@ class PictureHistory:
         origins: where each of those lay.
         counts: pictures for training, validation and calibration.
         feedback: what became of people's verdicts on pictures.
+        incidents: partitions left out because they were discarded, and by whom.
         notes: what the user should know of it, in words.
         planes: to learn denoising from; None unless score.denoise is full.
     """
@@ -78,6 +79,7 @@ class PictureHistory:
     origins: list[Origin]
     counts: tuple[int, int, int]
     feedback: FeedbackUse
+    incidents: dict[str, str]
     notes: list[str]
     planes: Planes | None
 
@@ -89,7 +91,7 @@ def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
         DataError: history cannot be read, or holds too few pictures.
         ConfigError: train.until or train.partitions leave nothing.
     """
-    groups = training_partitions(pipeline)
+    groups, gone = chosen_partitions(pipeline)
     said = honoured(pipeline, groups)
     readers = _readers(groups)
     rows = [_rows(reader) for reader in readers]
@@ -135,7 +137,8 @@ def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
         origins=_origins(dict(zip(groups, readers, strict=True)), rows, [found[i][0] for i in parts[0]]),
         counts=(len(train), len(validation), len(calibration)),
         feedback=said.use.model_copy(update={"false_alarms": trained, "copies": copies}),
-        notes=beyond(said.use, trained),
+        incidents=gone,
+        notes=[*beyond(said.use, trained), *discard_notes(gone)],
         planes=_planes(pipeline, readers, found, parts, channels) if pipeline.score.denoise == "full" else None,
     )
 

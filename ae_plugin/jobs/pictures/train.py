@@ -200,6 +200,7 @@ def _report(pipeline: Pipeline, history: PictureHistory, job: _Fitted, denoiser:
         rows_validation=validation,
         rows_calibration=calibration,
         partitions=list(history.groups),
+        incidents=history.incidents,
         columns=[_column(history, field.name, str(field.type), pipeline) for field in history.schema],
         features=history.side[0] * history.side[1] * history.channels,
         latent_dim=job.latent_dim,

@@ -29,9 +29,10 @@ from ae_plugin.jobs.report.stored import (
     read_versions,
     worst_rows,
 )
-from ae_plugin.jobs.summary import many
+from ae_plugin.jobs.summary import decision_words, many
 from ae_plugin.schemas import RunRecord
 from ae_plugin.store.commit import recover
+from ae_plugin.store.decisions import decided_on_runs
 from ae_plugin.store.files import Folder
 from ae_plugin.store.registry import Move, Registry
 from ae_plugin.store.runs import latest
@@ -113,6 +114,8 @@ def _page(pipeline: Pipeline, folder: Folder) -> str:
     registry = Registry(pipeline.output)
     everything = list(latest(folder).values())
     runs = everything[-RECENT:]
+    waiting = {run.partition: run for run in runs if run.outcome != "scored"}
+    decided = {name: decision_words(one) for name, one in decided_on_runs(folder, waiting).items()}
     pointer = registry.pointer("champion")
     names = registry.versions()
     versions = read_versions(registry, names, pointer.version if pointer else None)
@@ -146,10 +149,11 @@ def _page(pipeline: Pipeline, folder: Folder) -> str:
         scored=scored,
         newest=newest,
         rate=sum(run.anomalies for run in scored) / sum(run.rows for run in scored) if scored else None,
-        verdict=words.verdict(runs, loud, cells.newest) if runs else None,
-        news=words.news(pipeline, runs, champion, needed, len(names)),
+        verdict=words.verdict(runs, loud, cells.newest, decided) if runs else None,
+        news=words.news(pipeline, runs, champion, needed, len(names), decided),
         rate_chart=charts.rate_chart(runs, limits) if runs else "",
         loud=loud,
+        decided=decided,
         shares=shares,
         p_value_chart=None if shares is None else charts.p_value_chart(shares),
         explained=explainer.explain(worst, runs) if explainer else [],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 
 from markupsafe import Markup
@@ -63,16 +63,17 @@ def figure(text: str) -> str:
     return f"{int(text):,}" if plain and 5 <= len(digits) <= 20 else text
 
 
-def verdict(runs: Sequence[RunRecord], loud: set[str], named: Counter[str]) -> Markup:
+def verdict(runs: Sequence[RunRecord], loud: set[str], named: Counter[str], decided: Mapping[str, str]) -> Markup:
     """The newest partition in a sentence or two, and which of those before it had more alarms than chance explains.
 
     Args:
         runs: oldest first, at least one.
         loud: ids of the runs with more alarms than chance explains.
         named: how often each column of the newest one was found wrong.
+        decided: what people decided on refused partitions, in words.
     """
     *before, newest = runs
-    text = _newest(newest, newest.run_id in loud, named)
+    text = _newest(newest, newest.run_id in loud, named, decided.get(newest.partition))
     odd = [run for run in before if run.run_id in loud and run.outcome == "scored"]
     if odd:
         had = "alarms" if newest.alert_rate_of == "alarms" else "more alarms than chance explains"
@@ -82,12 +83,13 @@ def verdict(runs: Sequence[RunRecord], loud: set[str], named: Counter[str]) -> M
     return text
 
 
-def _newest(run: RunRecord, loud: bool, named: Counter[str]) -> Markup:
+def _newest(run: RunRecord, loud: bool, named: Counter[str], decided: str | None) -> Markup:
     name = Markup("<b>{}</b>").format(short(place(run.partition), LONG))
     if run.outcome != "scored":
         fate = (
             f"its {unit(run)}s are set aside in quarantine/" if run.outcome == "quarantined" else "nothing was written"
         )
+        fate = f"was {short(decided, 200)}" if decided else fate
         why = "; ".join(run.guard.reasons[:2])
         text = Markup("{} is not the kind of data that the model knows: it was not scored, and {}.").format(name, fate)
         return text + Markup(" {}.").format(short(why, 300)) if why else text
@@ -129,7 +131,12 @@ def _beside_promise(run: RunRecord, loud: bool) -> Markup:
 
 
 def news(
-    pipeline: Pipeline, runs: Sequence[RunRecord], champion: Version | None, needed: int, versions: int
+    pipeline: Pipeline,
+    runs: Sequence[RunRecord],
+    champion: Version | None,
+    needed: int,
+    versions: int,
+    decided: Mapping[str, str],
 ) -> list[str]:
     """What a person must mend before anything else can be trusted."""
     out = []
@@ -145,7 +152,7 @@ def news(
         out.append(f"No {one} can be flagged: {what}.")
     if not runs:
         out.append("No partition was scored yet.")
-    refused = [place(run.partition) for run in runs if run.outcome != "scored"]
+    refused = [place(run.partition) for run in runs if run.outcome != "scored" and run.partition not in decided]
     if refused:
         few = ", ".join(refused[-3:]) + (" and others" if len(refused) > 3 else "")
         out.append(f"Unfamiliar, so not scored: {len(refused)} of {many(len(runs), 'partition')} ({few}).")
