@@ -28,21 +28,20 @@ STALE_SECONDS = 30.0
 T = TypeVar("T")
 
 
+class _Word(BaseModel):
+    verdict: Verdict
+
+
 class Brief(BaseModel):
     """Of a run's record, what lists need."""
 
     model_config = ConfigDict(extra="ignore")
 
-    class Verdict(BaseModel):
-        """Of the guard's verdict, the word."""
-
-        verdict: Verdict
-
     partition: str
     run_id: str
     model_version: str
     outcome: Outcome
-    guard: Verdict
+    guard: _Word
     rows: int
     anomalies: int
     alert_rate: float
