@@ -1,0 +1,50 @@
+import type { ReactNode } from 'react';
+import type { Loaded } from '../useApi';
+
+/** Lines where content will be, of about its height, so that nothing jumps. */
+export function Skeleton({ lines = 6 }: { lines?: number }) {
+  return (
+    <div className="skeleton" role="status">
+      <span className="sr">Loading…</span>
+      {Array.from({ length: lines }, (_, index) => (
+        <span key={index} className="bone" aria-hidden="true" />
+      ))}
+    </div>
+  );
+}
+
+export function Failed({ error, retry }: { error: string; retry: () => void }) {
+  return (
+    <p className="note bad" role="alert">
+      {error}{' '}
+      <button type="button" onClick={retry}>
+        Retry
+      </button>
+    </p>
+  );
+}
+
+export function Empty({ children }: { children: ReactNode }) {
+  return <p className="note calm">{children}</p>;
+}
+
+interface ReadyProps<T> {
+  from: Loaded<T>;
+  lines?: number;
+  children: (data: T) => ReactNode;
+}
+
+/** What was loaded; until then a skeleton, and its line when it failed. */
+export function Ready<T>({ from, lines, children }: ReadyProps<T>) {
+  return (
+    <>
+      {from.error !== null && <Failed error={from.error} retry={from.reload} />}
+      {from.data !== null && (
+        <div className={from.loading ? 'stale' : undefined} aria-busy={from.loading}>
+          {children(from.data)}
+        </div>
+      )}
+      {from.data === null && from.error === null && <Skeleton lines={lines} />}
+    </>
+  );
+}

@@ -1,0 +1,316 @@
+// What the API answers; mirrors ae_plugin/web/responses.py and the models of ae_plugin/schemas.py that it uses.
+
+export type State = 'quiet' | 'alarm' | 'drifted' | 'refused' | 'no_model' | 'nothing_scored' | 'unreadable';
+export type Verdict = 'familiar' | 'drifted' | 'unfamiliar';
+export type Outcome = 'scored' | 'quarantined' | 'refused';
+export type Decision = 'release' | 'discard';
+export type Picture = 'original' | 'denoised' | 'heatmap' | 'mask';
+export type RowVerdict = 'false_alarm' | 'confirmed';
+export type Range = [number, number];
+
+export interface RatePoint {
+  partition: string;
+  observed_alert_rate: number | null;
+  outcome: Outcome;
+  verdict: Verdict;
+}
+
+export interface PipelineSummary {
+  name: string;
+  pictures: boolean;
+  state: State;
+  problem: string | null;
+  champion: string | null;
+  champion_since: string | null;
+  champion_trained_at: string | null;
+  challenger: string | null;
+  partitions_scored: number;
+  waiting: number;
+  last_partition: string | null;
+  last_verdict: Verdict | null;
+  last_outcome: Outcome | null;
+  last_scored_at: string | null;
+  rows: number | null;
+  anomalies: number | null;
+  observed_alert_rate: number | null;
+  alert_rate: number;
+  expected: Range | null;
+  recent: RatePoint[];
+}
+
+export interface PipelineList {
+  total: number;
+  counts: Partial<Record<State, number>>;
+  pipelines: PipelineSummary[];
+}
+
+export interface PipelineDetail {
+  summary: PipelineSummary;
+  may_decide: boolean;
+  source: string;
+  output: string;
+  partition_by: string[];
+  keys: string[];
+  train_dag: string;
+  score_dag: string;
+  train_schedule: string | null;
+  score_schedule: string;
+  promote: 'auto' | 'approval' | 'never';
+  on_unfamiliar: 'score' | 'quarantine' | 'fail';
+  denoise: 'repair' | 'full';
+}
+
+export interface TimelinePoint {
+  partition: string;
+  run_id: string;
+  model_version: string;
+  outcome: Outcome;
+  verdict: Verdict;
+  rows: number;
+  anomalies: number;
+  observed_alert_rate: number | null;
+  expected: Range | null;
+  score_quantiles: Record<string, number>;
+  top_columns: Record<string, number>;
+  p_value_drift: number | null;
+  started_at: string;
+  decision: Decision | null;
+}
+
+export interface Timeline {
+  total: number;
+  alert_rate: number;
+  points: TimelinePoint[];
+}
+
+export interface RunRecord {
+  run_id: string;
+  model_version: string;
+  partition: string;
+  outcome: Outcome;
+  rows: number;
+  anomalies: number;
+  alert_rate: number;
+  alert_rate_of: 'rows' | 'alarms';
+  flagged_up_to: number | null;
+  observed_alert_rate: number | null;
+  p_value_drift: number | null;
+  top_columns: Record<string, number>;
+  unreadable_rows: number;
+  cells_flagged: number;
+  cells_repaired: number;
+  cells_imputed: number;
+  pictures_repaired: number | null;
+  guard: { verdict: Verdict; reasons: string[]; columns: ColumnReason[] };
+  notes: string[];
+  seconds: number;
+  started_at: string;
+  input_files: number | null;
+  input_bytes: number | null;
+  airflow: AirflowTask | null;
+}
+
+export interface AirflowTask {
+  dag_id: string;
+  run_id: string;
+  task_id: string;
+  map_index: number;
+}
+
+export interface ColumnReason {
+  column: string;
+  reason: string;
+  effect: number;
+  limit: number;
+}
+
+export interface ColumnProfile {
+  column: string;
+  kind: 'number' | 'category' | 'text' | 'time';
+  parts: string[];
+  now: number[];
+  training: number[];
+  moved: number;
+  usual: number;
+}
+
+export interface ScoreHistogram {
+  edges: number[];
+  rows: number[];
+  calibration: number[];
+  threshold: number | null;
+}
+
+export interface MapPoint {
+  row: number;
+  x: number;
+  y: number;
+  anomaly_score: number;
+  p_value: number;
+}
+
+export interface Profile {
+  columns: ColumnProfile[];
+  scores: ScoreHistogram | null;
+  points: MapPoint[];
+  worst: MapPoint[];
+}
+
+export interface DecisionMade {
+  decision: Decision;
+  who: string | null;
+  when: string;
+  note: string | null;
+}
+
+export interface PartitionDetail {
+  run: RunRecord;
+  expected: Range | null;
+  profile: Profile | null;
+  previous: string | null;
+  next: string | null;
+  may_decide: boolean;
+  decision: DecisionMade | null;
+  columns: string[];
+  keys: string[];
+}
+
+export interface WrongCell {
+  column: string;
+  observed: string | null;
+  expected: string | null;
+  cell_error: number | null;
+  p_value: number | null;
+}
+
+export interface FeedbackMark {
+  row: number;
+  verdict: RowVerdict;
+  column: string | null;
+  note: string | null;
+  when: string;
+  who: string | null;
+}
+
+export interface AnomalousRow {
+  row: number;
+  keys: Record<string, string | null>;
+  anomaly_score: number;
+  p_value: number;
+  top_column: string | null;
+  cells: WrongCell[];
+  feedback: FeedbackMark | null;
+}
+
+export interface RowPage {
+  total: number;
+  flagged: number;
+  columns: Record<string, number>;
+  rows: AnomalousRow[];
+}
+
+export interface CellValue {
+  column: string;
+  observed: string | null;
+  denoised: string | null;
+  changed: boolean;
+}
+
+export interface RowValuesList {
+  rows: { row: number; values: CellValue[] }[];
+}
+
+export interface ModelEntry {
+  version: string;
+  pointers: string[];
+  created_at: string | null;
+  rows_train: number | null;
+  partitions: string[];
+  gate_passed: boolean | null;
+  validation_loss: number | null;
+  problem: string | null;
+}
+
+export interface ModelList {
+  models: ModelEntry[];
+  may_decide: boolean;
+}
+
+export interface GateResult {
+  scorer: 'challenger' | 'untrained' | 'pca' | 'champion';
+  auroc: Record<string, number>;
+  mean: number;
+}
+
+export interface Gate {
+  passed: boolean;
+  reasons: string[];
+  results: GateResult[];
+  champion: string | null;
+}
+
+export interface ColumnNote {
+  column: string;
+  type: string;
+  role: string;
+  kind: string;
+  note: string;
+}
+
+export interface Explained {
+  column: string;
+  network_hidden: number;
+  pca_hidden: number;
+}
+
+export interface TrainReport {
+  rows_total: number;
+  rows_train: number;
+  rows_validation: number;
+  rows_calibration: number;
+  partitions: string[];
+  incidents: Record<string, string>;
+  columns: ColumnNote[];
+  features: number;
+  latent_dim: number;
+  steps: number;
+  steps_budget: number;
+  stopped_early: boolean;
+  seconds: number;
+  peak_memory_mb: number;
+  validation_loss: number | null;
+  loss_curve: [number, number | null, number | null][];
+  gate: Gate;
+  comparison: { overall: Explained; columns: Explained[] } | null;
+  feedback: { confirmed: number; false_alarms: number; copies: number; not_found: number; elsewhere: number };
+  notes: string[];
+  created_at: string;
+}
+
+export interface VersionDetail {
+  entry: ModelEntry;
+  report: TrainReport | null;
+  calibration: { alert_rate: number; threshold: number | null; by_chance: number }[];
+  moves: { version: string; at: string; by: string; why: string }[];
+}
+
+export interface VersionComparison {
+  one: string;
+  other: string;
+  differences: { what: string; one: string; other: string }[];
+}
+
+export interface Context {
+  pipeline: string | null;
+  verb: 'train' | 'score' | null;
+  points: TimelinePoint[];
+  version: string | null;
+}
+
+export interface PromoteRecord {
+  champion: string | null;
+  previous: string | null;
+  promoted: boolean;
+  forced: boolean;
+  reasons: string[];
+}

@@ -1,0 +1,129 @@
+import { count, partitionName, percent, plural } from '../format';
+import { Badge } from '../parts/Badge';
+import { Sparkline } from '../parts/Sparkline';
+import { Age, When } from '../parts/When';
+import { changed, type Route, to } from '../route';
+import type { PipelineSummary } from '../types';
+import { STATES } from '../words';
+
+interface Column {
+  text: string;
+  sort?: string;
+  number?: boolean;
+}
+
+const COLUMNS: Column[] = [
+  { text: 'Pipeline', sort: 'name' },
+  { text: 'State', sort: 'state' },
+  { text: 'Last partition', sort: 'last' },
+  { text: 'Rows', number: true },
+  { text: 'Alarm rate', sort: 'rate', number: true },
+  { text: 'Newest partitions' },
+  { text: 'Model', sort: 'age' },
+];
+
+interface TableProps {
+  pipelines: PipelineSummary[];
+  sort: string;
+  descending: boolean;
+  route: Route;
+}
+
+export function PipelinesTable({ pipelines, sort, descending, route }: TableProps) {
+  return (
+    <table className="cards" role="table">
+      <caption className="sr">Pipelines, with the state of each one&apos;s newest partition</caption>
+      <thead role="rowgroup">
+        <tr role="row">
+          {COLUMNS.map((column) => (
+            <Head key={column.text} column={column} sort={sort} descending={descending} route={route} />
+          ))}
+        </tr>
+      </thead>
+      <tbody role="rowgroup">
+        {pipelines.map((pipeline) => (
+          <Line key={pipeline.name} pipeline={pipeline} />
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function Head({ column, sort, descending, route }: { column: Column; sort: string; descending: boolean; route: Route }) {
+  const { text, sort: by, number } = column;
+  const here = by === sort;
+  const order = descending ? 'descending' : 'ascending';
+  return (
+    <th scope="col" role="columnheader" className={number ? 'number' : undefined} aria-sort={here ? order : undefined}>
+      {by === undefined ? (
+        text
+      ) : (
+        <a href={changed(route, { sort: by, desc: here && !descending ? true : null, page: null })}>
+          {text}
+          <span aria-hidden="true">{here ? (descending ? ' ↓' : ' ↑') : ''}</span>
+        </a>
+      )}
+    </th>
+  );
+}
+
+function Line({ pipeline }: { pipeline: PipelineSummary }) {
+  return (
+    <tr role="row">
+      <th scope="row" role="rowheader" className="name">
+        <a href={to.pipeline(pipeline.name)} title={pipeline.name}>
+          {pipeline.name}
+        </a>
+        {pipeline.pictures && <span className="tag">pictures</span>}
+      </th>
+      <td role="cell" data-label="State">
+        <Badge word={STATES[pipeline.state]} />
+        {pipeline.waiting > 0 && (
+          <a className="tag waiting" href={to.pipeline(pipeline.name)} title="Refused partitions to release or discard">
+            {count(pipeline.waiting)} waiting
+          </a>
+        )}
+        {pipeline.problem !== null && <div className="faint problem">{pipeline.problem}</div>}
+      </td>
+      <td role="cell" data-label="Last partition">
+        {pipeline.last_partition === null ? (
+          <span className="faint">none yet</span>
+        ) : (
+          <>
+            <a className="name" href={to.partition(pipeline.name, pipeline.last_partition)} title={pipeline.last_partition}>
+              {partitionName(pipeline.last_partition)}
+            </a>
+            <div className="faint">
+              scored <When at={pipeline.last_scored_at} />
+            </div>
+          </>
+        )}
+      </td>
+      <td role="cell" data-label="Rows" className="number">
+        {count(pipeline.rows)}
+      </td>
+      <td role="cell" data-label="Alarm rate" className="number">
+        {percent(pipeline.observed_alert_rate)}
+        <div className="faint">promised {percent(pipeline.alert_rate)}</div>
+      </td>
+      <td role="cell" data-label="Newest partitions">
+        <Sparkline points={pipeline.recent} promised={pipeline.alert_rate} />
+      </td>
+      <td role="cell" data-label="Model">
+        <Champion pipeline={pipeline} />
+      </td>
+    </tr>
+  );
+}
+
+function Champion({ pipeline }: { pipeline: PipelineSummary }) {
+  if (pipeline.champion === null) return <a href={to.models(pipeline.name)}>none yet</a>;
+  return (
+    <>
+      <a href={to.models(pipeline.name, pipeline.champion)}>{pipeline.champion}</a>
+      <div className="faint" title={plural(pipeline.partitions_scored, 'partition scored', 'partitions scored')}>
+        {pipeline.champion_trained_at === null ? '' : <>trained <Age at={pipeline.champion_trained_at} /> ago</>}
+      </div>
+    </>
+  );
+}

@@ -1,0 +1,36 @@
+import { useState } from 'react';
+import { post } from '../api';
+import { plural } from '../format';
+import { useSay } from '../parts/Live';
+import type { FeedbackMark, RowVerdict } from '../types';
+import { MARKED } from '../words';
+
+interface Place {
+  name: string;
+  partition: string;
+  done: () => void;
+}
+
+/** Keeps a person's verdict on rows; `column`: on that cell alone. */
+export function useMark({ name, partition, done }: Place) {
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState<string | null>(null);
+  const say = useSay();
+  const give = async (rows: number[], verdict: RowVerdict, column: string | null, note: string | null): Promise<boolean> => {
+    setBusy(true);
+    setError(null);
+    try {
+      const order = { partition, rows, verdict, column, note };
+      const { marks } = await post<{ marks: FeedbackMark[] }>(['pipelines', name, 'feedback'], order);
+      say(`${MARKED[verdict]}: kept for ${plural(marks.length, 'row')}; used at the next training.`);
+      done();
+      return true;
+    } catch (failed) {
+      setError((failed as Error).message);
+      return false;
+    } finally {
+      setBusy(false);
+    }
+  };
+  return { give, busy, error };
+}
