@@ -15,6 +15,7 @@ need socat socat
 need ip iproute2
 need curl curl
 need java default-jre-headless
+need chromium chromium
 
 [ ${#missing[@]} = 0 ] && exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
