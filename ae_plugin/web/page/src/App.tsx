@@ -1,7 +1,8 @@
-import { lazy, Suspense, useMemo } from 'react';
+import { lazy, Suspense, useEffect, useMemo } from 'react';
 import { asked } from './context';
 import { Boundary } from './parts/Boundary';
 import { type Crumb, Crumbs } from './parts/Crumbs';
+import { Heading } from './parts/Heading';
 import { Live } from './parts/Live';
 import { Empty, Skeleton } from './parts/Status';
 import { partitionName } from './format';
@@ -20,6 +21,9 @@ const context = asked(window.location.search);
 export function App() {
   const hash = useHash();
   const route = useMemo(() => parse(hash), [hash]);
+  const place = [...route.path, route.query.get('partition'), route.query.get('page')].join('/');
+  // A link within the page leaves the browser where it had scrolled to.
+  useEffect(() => window.scrollTo(0, 0), [place]);
   return (
     <Live>
       {!framed && (
@@ -53,9 +57,12 @@ function View({ route }: { route: Route }) {
     }
   }
   return (
-    <Empty>
-      There is no such place here. See <a href="#/all">all pipelines</a>.
-    </Empty>
+    <>
+      <Heading title="Not found" />
+      <Empty>
+        There is no such place here. See <a href="#/all">all pipelines</a>.
+      </Empty>
+    </>
   );
 }
 

@@ -3,7 +3,7 @@ import type { Query } from './route';
 
 const NAMES = ['dag_id', 'run_id', 'task_id', 'map_index'] as const;
 
-export type Asked = Query & { dag_id: string; run_id?: string };
+export type Asked = Query & { dag_id: string; run_id?: string; task_id?: string };
 
 /** Null when we were opened on nothing in particular; what Airflow did not fill in is left out. */
 export function asked(search: string): Asked | null {

@@ -78,3 +78,12 @@ export function age(iso: string, now: number): string {
 export function partitionName(partition: string): string {
   return partition === '' ? 'whole source' : partition;
 }
+
+/** Of a partition of one key, the value: what differs along an axis. */
+export function partitionTick(partition: string): string {
+  return /^[^/=]+=[^/]*$/.test(partition) ? partition.slice(partition.indexOf('=') + 1) : partitionName(partition);
+}
+
+export function shortened(text: string, most: number): string {
+  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
+}

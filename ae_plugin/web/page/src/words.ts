@@ -1,6 +1,6 @@
 // What states, verdicts and the like are called, and what they mean.
-import { count, percent, plural } from './format';
-import type { Outcome, RunRecord, State, TimelinePoint, Verdict } from './types';
+import { count, percent, plural, shortened } from './format';
+import type { Outcome, Range, RunRecord, State, TimelinePoint, Verdict } from './types';
 
 export type Tone = 'good' | 'warn' | 'bad' | 'calm';
 export type Shape = 'check' | 'bell' | 'shift' | 'stop' | 'dashed' | 'question';
@@ -23,7 +23,7 @@ export const STATES: Record<State, Word> = {
     text: 'Alarm',
     tone: 'bad',
     shape: 'bell',
-    meaning: 'More rows of the newest partition are flagged than chance explains at the promised rate.',
+    meaning: 'More rows are flagged than chance explains at the promised rate.',
   },
   drifted: {
     text: 'Drifted',
@@ -56,6 +56,11 @@ export function verdictWord(verdict: Verdict, outcome: Outcome): Word {
   return { ...VERDICTS.unfamiliar, text: outcome === 'quarantined' ? 'Quarantined' : 'Refused' };
 }
 
+/** Whether more rows are flagged than chance explains. */
+export function isAlarm(rate: number | null, expected: Range | null): boolean {
+  return rate !== null && expected !== null && rate > expected[1];
+}
+
 export function isWaiting(point: TimelinePoint): boolean {
   return point.outcome !== 'scored' && point.decision === null;
 }
@@ -82,7 +87,7 @@ export function inWords(run: RunRecord, pictures: boolean): string[] {
     `${count(run.anomalies)} of ${plural(run.rows, things)} ${run.anomalies === 1 ? 'is' : 'are'} anomalous (${percent(run.observed_alert_rate)}); ${promise(run)}.`,
   ];
   const worst = Object.entries(run.top_columns).sort((a, b) => b[1] - a[1]).slice(0, 3);
-  if (worst.length) said.push(`Most are worst in ${worst.map(([column, rows]) => `${column} (${count(rows)})`).join(', ')}.`);
+  if (worst.length) said.push(`Most are worst in ${worst.map(([column, rows]) => `${shortened(column, 40)} (${count(rows)})`).join(', ')}.`);
   if (run.unreadable_rows) said.push(`${plural(run.unreadable_rows, things)} could not be read.`);
   return said;
 }

@@ -2,13 +2,15 @@ import type { EChartsType } from 'echarts/core';
 import { useEffect, useRef } from 'react';
 import { useTheme } from '../theme';
 import type { Draw } from './common';
-import { init } from './echarts';
+import { connect, init } from './echarts';
 import { palette } from './palette';
 
 export interface ChartProps {
   draw: Draw;
   label: string;
   height: number;
+  /** Charts of a group are zoomed together. */
+  group?: string;
   /** The index of the data under a click; of the axis where the click is on no mark. */
   onPick?: (index: number) => void;
   /** Boxes can be drawn; what lies in one, as series and data indices. */
@@ -23,7 +25,7 @@ export interface Picked {
 const still = window.matchMedia('(prefers-reduced-motion: reduce)').matches;
 
 /** One ECharts chart, drawn anew when its data or the theme changes, and as wide as its place. */
-export default function Chart({ draw, label, height, onPick, onBox }: ChartProps) {
+export default function Chart({ draw, label, height, group, onPick, onBox }: ChartProps) {
   const place = useRef<HTMLDivElement>(null);
   const chart = useRef<EChartsType | null>(null);
   const pick = useRef(onPick);
@@ -36,6 +38,10 @@ export default function Chart({ draw, label, height, onPick, onBox }: ChartProps
     if (!place.current) return undefined;
     const made = init(place.current, null, { renderer: 'svg' });
     chart.current = made;
+    if (group !== undefined) {
+      made.group = group;
+      connect(group);
+    }
     made.on('click', (event) => pick.current?.(event.dataIndex as number));
     made.on('brushselected', (event) => {
       const { batch } = event as { batch?: { selected: Picked[] }[] };
@@ -47,7 +53,7 @@ export default function Chart({ draw, label, height, onPick, onBox }: ChartProps
       observer.disconnect();
       made.dispose();
     };
-  }, []);
+  }, [group]);
 
   useEffect(() => {
     const made = chart.current;

@@ -1,7 +1,7 @@
 // Which columns anomalous rows were worst in, partition by partition.
-import { partitionName, percent, plural } from '../format';
+import { partitionName, partitionTick, percent, plural, shortened } from '../format';
 import type { TimelinePoint } from '../types';
-import { axis, type Draw, shortened, tooltip, zoom } from './common';
+import { axis, type Draw, tooltip, zoom } from './common';
 
 export interface Blame {
   columns: string[];
@@ -29,14 +29,14 @@ export function blame(points: TimelinePoint[], { columns, cells }: Blame): Draw 
   const share = ([x, , rows]: [number, number, number]) => rows / Math.max(1, points[x]?.rows ?? 0);
   const most = Math.sqrt(Math.max(0.0001, ...cells.map(share)));
   return (colours) => ({
-    grid: { left: 150, right: 16, top: 8, bottom: points.length > 60 ? 52 : 28 },
+    grid: { left: 150, right: 86, top: 8, bottom: points.length > 60 ? 52 : 28 },
     tooltip: tooltip(colours, ({ dataIndex }) => {
       const cell = cells[dataIndex];
       const point = cell && points[cell[0]];
       if (!cell || !point) return [];
       return [partitionName(point.partition), columns[cell[1]] ?? '', `worst in ${plural(cell[2], 'row')} (${percent(share(cell))})`];
     }),
-    xAxis: { ...axis(colours), type: 'category', data: points.map((point) => partitionName(point.partition)), splitLine: { show: false } },
+    xAxis: { ...axis(colours), type: 'category', data: points.map((point) => partitionTick(point.partition)), splitLine: { show: false } },
     yAxis: {
       ...axis(colours),
       type: 'category',

@@ -1,6 +1,6 @@
 // What all charts share: axes, tooltips that are never HTML, and a scale that keeps small rates visible.
 import type { EChartsCoreOption } from 'echarts/core';
-import { percent } from '../format';
+import { percent, shortened } from '../format';
 import type { Palette } from './palette';
 
 /** Builds a chart in a theme's colours. */
@@ -33,13 +33,10 @@ export function tooltip(colours: Palette, lines: (hovered: Hovered) => string[],
   };
 }
 
-export function shortened(text: string, most: number): string {
-  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
-}
-
 export function axis(colours: Palette, name = '') {
   return {
     name,
+    nameGap: 26,
     nameTextStyle: { color: colours.faint, align: 'left' as const },
     axisLine: { lineStyle: { color: colours.line } },
     axisTick: { show: false },
@@ -65,7 +62,7 @@ export function rootAxis(colours: Palette, name: string, most: number) {
 
 export function legend(colours: Palette, data: string[]) {
   const textStyle = { color: colours.text, fontSize: 12 };
-  return { data, textStyle, top: 0, right: 0, itemHeight: 10, inactiveColor: colours.line, inactiveBorderColor: colours.line };
+  return { data, textStyle, top: 0, right: 0, itemWidth: 14, itemHeight: 10, inactiveColor: colours.line, inactiveBorderColor: colours.line };
 }
 
 export function zoom(colours: Palette, points: number) {

@@ -11,7 +11,7 @@ import {
   TooltipComponent,
   VisualMapContinuousComponent,
 } from 'echarts/components';
-import { init, use } from 'echarts/core';
+import { connect, init, use } from 'echarts/core';
 import { SVGRenderer } from 'echarts/renderers';
 
 use([
@@ -30,4 +30,4 @@ use([
   VisualMapContinuousComponent,
 ]);
 
-export { init };
+export { connect, init };

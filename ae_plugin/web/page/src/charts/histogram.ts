@@ -25,7 +25,7 @@ export function histogram({ edges, rows, calibration, threshold }: ScoreHistogra
   const before = shares(calibration);
   const steps = (values: number[]) => [...values, values.at(-1) ?? 0].map((value, index) => [index, Math.sqrt(value)]);
   return (colours) => ({
-    grid: { left: 52, right: 20, top: 48, bottom: 44 },
+    grid: { left: 52, right: 20, top: 58, bottom: 44 },
     legend: legend(colours, [NOW, CALIBRATION]),
     tooltip: tooltip(
       colours,

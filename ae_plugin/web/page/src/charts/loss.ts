@@ -8,7 +8,7 @@ const NAMES = ['training', 'validation'];
 export function loss(curve: TrainReport['loss_curve']): Draw {
   const formatter = (value: number) => digits(value, 2);
   return (colours) => ({
-    grid: { left: 60, right: 20, top: 40, bottom: 44 },
+    grid: { left: 60, right: 20, top: 58, bottom: 44 },
     legend: legend(colours, NAMES),
     tooltip: tooltip(
       colours,

@@ -17,7 +17,7 @@ export function latentMap([rows, worst]: [MapPoint[], MapPoint[]]): Draw {
   const data = (points: MapPoint[]) => points.map((point) => [point.x, point.y, Math.log10(Math.max(point.anomaly_score, 1e-9))]);
   return (colours) => ({
     grid: { left: 40, right: 84, top: 36, bottom: 28 },
-    legend: { ...legend(colours, [ROWS, WORST]), left: 0, right: 'auto' },
+    legend: { ...legend(colours, [ROWS, WORST]), left: 0, right: 'auto', itemWidth: 10 },
     tooltip: tooltip(colours, ({ dataIndex, seriesName }) => {
       const point = (seriesName === WORST ? worst : rows)[dataIndex];
       if (!point) return [];
@@ -42,8 +42,8 @@ export function latentMap([rows, worst]: [MapPoint[], MapPoint[]]): Draw {
       inRange: { color: colours.ramp },
     },
     series: [
-      { name: ROWS, type: 'scatter', symbolSize: 6, data: data(rows), itemStyle: { opacity: 0.8 } },
-      { name: WORST, type: 'scatter', symbol: 'diamond', symbolSize: 13, data: data(worst), itemStyle: { borderColor: colours.text, borderWidth: 1 } },
+      { name: ROWS, type: 'scatter', symbolSize: 6, data: data(rows), itemStyle: { color: colours.ramp[1], opacity: 0.8 } },
+      { name: WORST, type: 'scatter', symbol: 'diamond', symbolSize: 13, data: data(worst), itemStyle: { color: colours.ramp[3], borderColor: colours.text, borderWidth: 1 } },
     ],
   });
 }

@@ -1,5 +1,5 @@
 // How anomaly scores of partitions moved: their middle, and their tails.
-import { digits, partitionName } from '../format';
+import { digits, partitionName, partitionTick } from '../format';
 import type { TimelinePoint } from '../types';
 import { axis, type Draw, legend, tooltip, zoom } from './common';
 
@@ -11,7 +11,7 @@ const QUANTILES = [
 
 export function quantiles(points: TimelinePoint[]): Draw {
   return (colours) => ({
-    grid: { left: 52, right: 16, top: 44, bottom: points.length > 60 ? 52 : 28 },
+    grid: { left: 52, right: 86, top: 58, bottom: points.length > 60 ? 52 : 28 },
     legend: legend(colours, QUANTILES.map((one) => one.name)),
     tooltip: tooltip(
       colours,
@@ -21,7 +21,7 @@ export function quantiles(points: TimelinePoint[]): Draw {
       },
       'axis',
     ),
-    xAxis: { ...axis(colours), type: 'category', data: points.map((point) => partitionName(point.partition)) },
+    xAxis: { ...axis(colours), type: 'category', data: points.map((point) => partitionTick(point.partition)) },
     yAxis: { ...axis(colours, 'anomaly score (log scale)'), type: 'log', axisLabel: { color: colours.faint, formatter: (value: number) => digits(value, 2) } },
     dataZoom: zoom(colours, points.length),
     series: QUANTILES.map(({ key, name, dash, colour }) => ({

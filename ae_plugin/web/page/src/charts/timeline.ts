@@ -1,7 +1,7 @@
 // Alarm rates of partitions, with where they lie if all is normal, the promised rate, and what the guard said.
-import { partitionName, percent, plural } from '../format';
+import { partitionName, partitionTick, percent, plural } from '../format';
 import type { TimelinePoint } from '../types';
-import { verdictWord } from '../words';
+import { isAlarm, verdictWord } from '../words';
 import { axis, type Draw, legend, root, rootAxis, tooltip, zoom } from './common';
 import type { Palette } from './palette';
 
@@ -42,10 +42,10 @@ export function timeline(points: TimelinePoint[], promised: number): Draw {
   return (colours) => {
     const most = Math.max(promised * 2, ...points.map((point) => Math.max(point.observed_alert_rate ?? 0, point.expected?.[1] ?? 0)));
     return {
-      grid: { left: 52, right: 16, top: 48, bottom: points.length > 60 ? 52 : 28 },
+      grid: { left: 52, right: 86, top: 58, bottom: points.length > 60 ? 52 : 28 },
       legend: legend(colours, KINDS.map((kind) => kind.name).filter((name) => points.some((point) => kindOf(point) === name))),
       tooltip: tooltip(colours, ({ dataIndex }) => (points[dataIndex] ? pointLines(points[dataIndex]) : []), 'axis'),
-      xAxis: { ...axis(colours), type: 'category', data: points.map((point) => partitionName(point.partition)), splitLine: { show: false } },
+      xAxis: { ...axis(colours), type: 'category', data: points.map((point) => partitionTick(point.partition)), splitLine: { show: false } },
       yAxis: rootAxis(colours, 'alarm rate (square-root scale)', most),
       dataZoom: zoom(colours, points.length),
       series: [...band(points, colours), rates(points, promised, colours), ...KINDS.map((kind) => marks(points, kind, colours))],
@@ -69,7 +69,7 @@ function rates(points: TimelinePoint[], promised: number, colours: Palette) {
     label: { formatter: () => version, color: colours.brand, position: 'end' },
     lineStyle: { color: colours.brand, type: 'solid' },
   }));
-  const line = { yAxis: Math.sqrt(promised), label: { formatter: () => `promised ${percent(promised)}`, position: 'insideEndTop', color: colours.faint } };
+  const line = { yAxis: Math.sqrt(promised), label: { formatter: () => `promised ${percent(promised)}`, position: 'end', color: colours.faint } };
   return {
     name: 'alarm rate',
     type: 'line',
@@ -89,7 +89,12 @@ function marks(points: TimelinePoint[], kind: (typeof KINDS)[number], colours: P
     symbol: kind.symbol,
     symbolSize: kind.size,
     // One entry a partition, so that an index means the same in every series.
-    data: points.map((point) => (kindOf(point) === kind.name ? (root(point.observed_alert_rate) ?? (refused ? 0 : null)) : null)),
+    data: points.map((point) => {
+      if (kindOf(point) !== kind.name) return null;
+      const value = root(point.observed_alert_rate) ?? (refused ? 0 : null);
+      const over = !refused && isAlarm(point.observed_alert_rate, point.expected);
+      return over ? { value, symbolSize: kind.size + 3, itemStyle: { color: colours.bad } } : { value };
+    }),
     itemStyle: refused
       ? { color: colours.panel, borderColor: colours[kind.colour], borderWidth: 2 }
       : { color: colours[kind.colour] },

@@ -1,10 +1,13 @@
 import { useEffect, useRef } from 'react';
+import { shortened } from '../format';
 import type { WrongCell } from '../types';
+
+const MOST = 80;
 
 export function Text({ value }: { value: string | null }) {
   if (value === null) return <span className="null">null</span>;
   if (value === '') return <span className="null">empty</span>;
-  return <span title={value.length > 40 ? value : undefined}>{value}</span>;
+  return value.length > MOST ? <span title={value}>{shortened(value, MOST)}</span> : <span>{value}</span>;
 }
 
 /** A wrong cell: what stands there, struck through, and what the rest of its row asks for. */

@@ -1,10 +1,15 @@
-import { createContext, type ReactNode, useContext, useState } from 'react';
+import { createContext, type ReactNode, useContext, useEffect, useState } from 'react';
 
 const Say = createContext<(text: string) => void>(() => undefined);
 
-/** What an action came to: shown, and read out, until the next one. */
+/** What an action came to: shown, and read out, until the next one, or the next view. */
 export function Live({ children }: { children: ReactNode }) {
   const [text, setText] = useState('');
+  useEffect(() => {
+    const clear = () => setText('');
+    window.addEventListener('hashchange', clear);
+    return () => window.removeEventListener('hashchange', clear);
+  }, []);
   return (
     <Say.Provider value={setText}>
       {children}

@@ -31,16 +31,18 @@ export function Empty({ children }: { children: ReactNode }) {
 interface ReadyProps<T> {
   from: Loaded<T>;
   lines?: number;
+  /** A failure that is on the page already; it need not be told twice. */
+  said?: string | null;
   children: (data: T) => ReactNode;
 }
 
 /** What was loaded; until then a skeleton, and its line when it failed. */
-export function Ready<T>({ from, lines, children }: ReadyProps<T>) {
+export function Ready<T>({ from, lines, said = null, children }: ReadyProps<T>) {
   return (
     <>
-      {from.error !== null && <Failed error={from.error} retry={from.reload} />}
+      {from.error !== null && from.error !== said && <Failed error={from.error} retry={from.reload} />}
       {from.data !== null && (
-        <div className={from.loading ? 'stale' : undefined} aria-busy={from.loading}>
+        <div className={from.loading ? 'ready stale' : 'ready'} aria-busy={from.loading}>
           {children(from.data)}
         </div>
       )}

@@ -4,6 +4,8 @@ import type { ColumnProfile, ColumnReason } from '../types';
 
 /** One column: which share of its values lies in each part, in training and now. */
 export function ColumnParts({ column, reason }: { column: ColumnProfile; reason: ColumnReason | undefined }) {
+  // Bars fill their track at the column's largest part, so that small ones can be told apart.
+  const most = Math.max(...column.now, ...column.training, 0.001);
   const over = column.moved > column.usual;
   return (
     <article className={reason ? 'part named' : 'part'}>
@@ -28,10 +30,10 @@ export function ColumnParts({ column, reason }: { column: ColumnProfile; reason:
                 {part}
               </th>
               <td>
-                <Bar share={column.training[index] ?? 0} text={percent(column.training[index])} tone="training" />
+                <Bar share={(column.training[index] ?? 0) / most} text={percent(column.training[index])} tone="training" />
               </td>
               <td>
-                <Bar share={column.now[index] ?? 0} text={percent(column.now[index])} />
+                <Bar share={(column.now[index] ?? 0) / most} text={percent(column.now[index])} />
               </td>
             </tr>
           ))}

@@ -1,16 +1,14 @@
 import { address } from '../api';
 
-const KINDS = [
-  { dataset: 'rows', what: 'flagged rows' },
-  { dataset: 'cells', what: 'wrong cells' },
-] as const;
+const ROWS = { dataset: 'rows', what: 'flagged rows' };
+const CELLS = { dataset: 'cells', what: 'wrong cells' };
 
 /** The partition's results as files. */
-export function Downloads({ name, partition }: { name: string; partition: string }) {
+export function Downloads({ name, partition, pictures }: { name: string; partition: string; pictures?: boolean }) {
   const link = (dataset: string, format: string) => address(['pipelines', name, 'download'], { partition, dataset, format });
   return (
     <div className="downloads">
-      {KINDS.map(({ dataset, what }) => (
+      {(pictures ? [ROWS] : [ROWS, CELLS]).map(({ dataset, what }) => (
         <span key={dataset}>
           Download {what}:{' '}
           <a href={link(dataset, 'parquet')} download aria-label={`${what} as Parquet`}>

@@ -47,7 +47,7 @@ export function Gallery({ name, partition, mayDecide, route }: GalleryProps) {
                 <option value="mask">mask: wrong pixels</option>
               </select>
             </label>
-            <Downloads name={name} partition={partition} />
+            <Downloads name={name} partition={partition} pictures />
           </div>
           {list.rows.length === 0 && <Empty>No picture is anomalous here: nothing to look at.</Empty>}
           <ul className="gallery" style={{ '--zoom': `${zoom}px`, '--over': opacity } as CSSProperties}>

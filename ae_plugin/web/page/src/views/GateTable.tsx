@@ -26,7 +26,7 @@ export function GateTable({ gate }: { gate: Gate }) {
       </ul>
       {gate.results.length > 0 && (
         <Scroll label="Gate results">
-          <table className="narrow">
+          <table className="narrow equal">
             <caption>AUROC on faults injected into held-out rows: 1 is perfect, 0.5 (an empty bar) is chance</caption>
             <thead>
               <tr>

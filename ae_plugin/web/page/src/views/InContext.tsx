@@ -1,3 +1,4 @@
+import type { ReactNode } from 'react';
 import { address } from '../api';
 import type { Asked } from '../context';
 import { Heading } from '../parts/Heading';
@@ -24,15 +25,15 @@ function Belonging({ context, asked, route }: { context: Context; asked: Asked; 
   const { pipeline, points, version } = context;
   if (pipeline === null) {
     return (
-      <Empty>
+      <Quiet title="Anomalies">
         This DAG is not one of a pipeline&apos;s. See <a href="#/all">all pipelines</a>.
-      </Empty>
+      </Quiet>
     );
   }
   if (asked.run_id === undefined) return <Pipeline name={pipeline} route={route} />;
   if (version !== null) return <Models name={pipeline} route={route} only={version} />;
   const [first] = points;
-  if (first === undefined) return <Nothing context={context} pipeline={pipeline} />;
+  if (first === undefined) return <Nothing context={context} pipeline={pipeline} asked={asked} />;
   if (points.length === 1) return <Partition name={pipeline} partition={first.partition} route={route} />;
   return (
     <>
@@ -42,14 +43,26 @@ function Belonging({ context, asked, route }: { context: Context; asked: Asked; 
   );
 }
 
-function Nothing({ context, pipeline }: { context: Context; pipeline: string }) {
-  const link = <a href={to.pipeline(pipeline)}>{pipeline}</a>;
+function Nothing({ context, pipeline, asked }: { context: Context; pipeline: string; asked: Asked }) {
   if (context.verb === 'train') {
     return (
-      <Empty>
+      <Quiet title={pipeline}>
         Nothing here trained a version that is still kept; see <a href={to.models(pipeline)}>the models of {pipeline}</a>.
-      </Empty>
+      </Quiet>
     );
   }
-  return <Empty>Nothing here scored a partition of which it is still the newest run; see the pipeline {link}.</Empty>;
+  return (
+    <Quiet title={pipeline}>
+      This {asked.task_id === undefined ? 'run' : 'task'} scored no partition of which it is still the newest run; see <a href={to.pipeline(pipeline)}>the pipeline {pipeline}</a>.
+    </Quiet>
+  );
+}
+
+function Quiet({ title, children }: { title: string; children: ReactNode }) {
+  return (
+    <>
+      <Heading title={title} />
+      <Empty>{children}</Empty>
+    </>
+  );
 }

@@ -1,10 +1,10 @@
-import { bothTimes } from '../format';
+import { bothTimes, NONE } from '../format';
 import type { FeedbackMark } from '../types';
 import { MARKED } from '../words';
 
 /** The last word that a person said on a row. */
 export function Marked({ mark }: { mark: FeedbackMark | null }) {
-  if (mark === null) return <span className="faint">none yet</span>;
+  if (mark === null) return <span className="faint">{NONE}</span>;
   return (
     <span title={`${mark.who ?? 'somebody'}, ${bothTimes(mark.when)}`}>
       <span className={`tag ${mark.verdict}`}>{MARKED[mark.verdict]}</span>

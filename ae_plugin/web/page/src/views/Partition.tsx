@@ -7,7 +7,7 @@ import { Tabs } from '../parts/Tabs';
 import { changed, type Route, to } from '../route';
 import type { PartitionDetail, PipelineDetail } from '../types';
 import { useApi } from '../useApi';
-import { verdictWord } from '../words';
+import { isAlarm, STATES, verdictWord } from '../words';
 import { Gallery } from './Gallery';
 import { LatentMap } from './LatentMap';
 import { PartitionHead } from './PartitionHead';
@@ -29,6 +29,7 @@ export default function Partition({ name, partition, route }: PartitionProps) {
     <>
       <Heading title={`${name} · ${partitionName(partition)}`}>
         {detail.data && <Badge word={verdictWord(detail.data.run.guard.verdict, detail.data.run.outcome)} />}
+        {detail.data && isAlarm(detail.data.run.observed_alert_rate, detail.data.expected) && <Badge word={STATES.alarm} />}
       </Heading>
       <Ready from={detail} lines={12}>
         {(found) => (

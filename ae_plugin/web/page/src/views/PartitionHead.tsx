@@ -40,7 +40,7 @@ export function PartitionHead({ name, detail, pictures, reload }: HeadProps) {
       {!scored && mayDecide && (
         <div className="decide">
           <Decide name={name} partition={run.partition} done={reload} />
-          <span className="faint">Is it right that this data looks different? Release it. Is it broken? Discard it, and mend its source.</span>
+          <span className="faint">{decision === null ? 'Is it right that this data looks different? Release it. Is it broken? Discard it, and mend its source.' : 'You may still decide otherwise.'}</span>
         </div>
       )}
       {!scored && !mayDecide && decision === null && <p className="faint">To release or discard it takes the right to edit this pipeline&apos;s DAG.</p>}

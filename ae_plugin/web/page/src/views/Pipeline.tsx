@@ -29,7 +29,7 @@ export default function Pipeline({ name, route }: { name: string; route: Route }
       <Ready from={detail} lines={4}>
         {(found) => <Head detail={found} />}
       </Ready>
-      <Ready from={timeline} lines={14}>
+      <Ready from={timeline} lines={14} said={detail.error}>
         {(found) =>
           found.points.length === 0 ? (
             <NothingScored detail={detail.data} />

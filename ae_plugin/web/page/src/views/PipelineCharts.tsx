@@ -24,21 +24,21 @@ export function PipelineCharts({ name, timeline, pictures }: { name: string; tim
     <>
       <section>
         <h2>Alarm rate</h2>
-        <p className="faint">Share of each partition&apos;s {pictures ? 'pictures' : 'rows'} that is flagged. Shaded: where it lies 99 times in 100 if all is normal.</p>
-        <LazyChart draw={rates} label={label} height={290} onPick={open} />
+        <p className="faint">Share of each partition&apos;s {pictures ? 'pictures' : 'rows'} that is flagged. Shaded: where it lies 99 times in 100 if all is normal; red: above that.</p>
+        <LazyChart draw={rates} label={label} height={290} group="partitions" onPick={open} />
       </section>
       {points.some((point) => Object.keys(point.score_quantiles).length > 0) && (
         <section>
           <h2>Anomaly scores</h2>
           <p className="faint">The middle of each partition&apos;s scores, and its tails. A middle that climbs means that all rows drift, not only a few.</p>
-          <LazyChart draw={scores} label="Quantiles of anomaly scores, partition by partition" height={220} />
+          <LazyChart draw={scores} label="Quantiles of anomaly scores, partition by partition" height={220} group="partitions" />
         </section>
       )}
       {columns.columns.length > 0 && (
         <section>
           <h2>Most-blamed columns</h2>
           <p className="faint">Columns in which anomalous rows are worst; darker is a larger share of the partition.</p>
-          <LazyChart draw={heat} label={`Anomalous rows by column and partition; most in ${columns.columns.slice(0, 3).join(', ')}`} height={60 + columns.columns.length * 24} onPick={(index) => open(columns.cells[index]?.[0])} />
+          <LazyChart draw={heat} label={`Anomalous rows by column and partition; most in ${columns.columns.slice(0, 3).join(', ')}`} height={60 + columns.columns.length * 24} group="partitions" onPick={(index) => open(columns.cells[index]?.[0])} />
         </section>
       )}
     </>

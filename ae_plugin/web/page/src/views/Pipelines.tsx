@@ -9,7 +9,7 @@ import { changed, go, type Route, to } from '../route';
 import type { PipelineList, State } from '../types';
 import { useApi } from '../useApi';
 import { NEEDS_A_LOOK, STATES } from '../words';
-import { PipelinesTable } from './PipelinesTable';
+import { COLUMNS, PipelinesTable } from './PipelinesTable';
 
 const SIZE = 50;
 const ALL_STATES = Object.keys(STATES) as State[];
@@ -34,6 +34,7 @@ export function Pipelines({ route }: { route: Route }) {
             <Summary list={list} route={route} />
             <div className="filters">
               <Search route={route} />
+              <SortBy sort={sort} route={route} />
               <States counts={list.counts} state={state} route={route} />
             </div>
             {list.pipelines.length > 0 ? <PipelinesTable pipelines={list.pipelines} sort={sort} descending={descending} route={route} /> : <Nothing filtered={Boolean(search || state)} />}
@@ -100,6 +101,18 @@ function Search({ route }: { route: Route }) {
   return (
     <label className="field">
       Search <input type="search" value={text} onChange={(event) => setText(event.target.value)} placeholder="part of a name" />
+    </label>
+  );
+}
+
+/** The table's header sorts, too; on narrow screens there is none. */
+function SortBy({ sort, route }: { sort: string; route: Route }) {
+  return (
+    <label className="field narrow-only">
+      Sort by
+      <select value={sort} onChange={(event) => go(changed(route, { sort: event.target.value, desc: null, page: null }))}>
+        {COLUMNS.map(({ sort: by, text }) => by && <option key={by} value={by}>{text}</option>)}
+      </select>
     </label>
   );
 }

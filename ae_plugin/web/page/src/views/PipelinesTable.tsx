@@ -12,7 +12,7 @@ interface Column {
   number?: boolean;
 }
 
-const COLUMNS: Column[] = [
+export const COLUMNS: Column[] = [
   { text: 'Pipeline', sort: 'name' },
   { text: 'State', sort: 'state' },
   { text: 'Last partition', sort: 'last' },

@@ -78,7 +78,7 @@ function WholeRow({ row, values }: { row: AnomalousRow; values: Loaded<RowValues
   const wrong = new Set(row.cells.map((cell) => cell.column));
   return (
     <>
-      <h3>The whole row</h3>
+      <p className="faint">The whole row, as the source has it; what <code>denoised/</code> changes is marked.</p>
       <dl className="values">
         {whole.values.map((cell) => (
           <div key={cell.column} className={wrong.has(cell.column) ? 'is-wrong' : undefined}>

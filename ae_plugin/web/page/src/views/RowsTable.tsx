@@ -33,7 +33,7 @@ export function RowsTable({ rows, keys, values, selection, mark }: RowsTableProp
               <CheckAll label="Select all rows shown" all={selection.all} some={selection.rows.length > 0} onChange={selection.toggleAll} />
             </th>
           )}
-          <th scope="col" role="columnheader">Row</th>
+          <th scope="col" role="columnheader" className="number">Row</th>
           {keys.map((key) => (
             <th key={key} scope="col" role="columnheader" className="name" title={key}>
               {key}
@@ -80,7 +80,7 @@ function Line({ row, keys, selection, markable, open, setOpen }: LineProps) {
           <input type="checkbox" aria-label={`Select row ${row.row}`} checked={selection.has(row.row)} onChange={(event) => selection.toggle(row.row, event.target.checked)} />
         </td>
       )}
-      <th scope="row" role="rowheader">
+      <th scope="row" role="rowheader" className="number">
         <button type="button" className="plain" aria-expanded={open} title="Show the whole row" onClick={() => setOpen(open ? null : row.row)}>
           <span aria-hidden="true">{open ? '▾' : '▸'}</span> <span className="sr">row </span>
           {count(row.row)}

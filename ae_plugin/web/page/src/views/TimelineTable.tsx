@@ -5,7 +5,7 @@ import { Scroll } from '../parts/Scroll';
 import { When } from '../parts/When';
 import { changed, type Route, to } from '../route';
 import type { TimelinePoint } from '../types';
-import { DECIDED, verdictWord } from '../words';
+import { DECIDED, isAlarm, verdictWord } from '../words';
 
 const SIZE = 50;
 
@@ -45,6 +45,7 @@ export function TimelineTable({ name, points, route }: { name: string; points: T
 
 function Line({ name, point }: { name: string; point: TimelinePoint }) {
   const scored = point.outcome === 'scored';
+  const over = isAlarm(point.observed_alert_rate, point.expected);
   const worst = Object.keys(point.top_columns).slice(0, 3).join(', ');
   return (
     <tr>
@@ -59,7 +60,10 @@ function Line({ name, point }: { name: string; point: TimelinePoint }) {
       </td>
       <td className="number">{count(point.rows)}</td>
       <td className="number">{scored ? count(point.anomalies) : '–'}</td>
-      <td className="number">{percent(point.observed_alert_rate)}</td>
+      <td className={over ? 'number over' : 'number'} title={over ? 'More than chance explains' : undefined}>
+        {over && '▲ '}
+        {percent(point.observed_alert_rate)}
+      </td>
       <td className="number">{point.expected ? `${percent(point.expected[0])} to ${percent(point.expected[1])}` : '–'}</td>
       <td className="name" title={worst}>
         {worst}

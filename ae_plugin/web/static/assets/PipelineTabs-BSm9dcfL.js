@@ -1,1 +1,0 @@
-import{d as e}from"./Facts-D0oxqjKw.js";import{P as t,b as n}from"./index-DE928ZHB.js";var r=t();function i({name:t,current:i}){let a=[{id:`timeline`,text:`Partitions`,href:n.pipeline(t)},{id:`models`,text:`Models`,href:n.models(t)}];return(0,r.jsx)(e,{label:`Of this pipeline`,tabs:a,current:i})}export{i as t};
