@@ -66,8 +66,9 @@ def expected_rates(rows: int, alert_rate: float, calibration: int | None) -> tup
     mean = rows * allowed / steps
     variance = mean * (1 - allowed / steps) * (1 + (rows - 1) / (steps + 1))
     shape, scale = mean**2 / variance, variance / mean
-    low, high = (float(gammaincinv(shape, share)) * scale for share in (0.005, 0.995))
-    return max(math.floor(low), 0) / rows, min(math.ceil(high), rows) / rows
+    # Half a row is the continuity correction: whole rows are flagged.
+    low, high = (math.ceil(float(gammaincinv(shape, share)) * scale - 0.5) for share in (0.005, 0.995))
+    return max(low, 0) / rows, min(high, rows) / rows
 
 
 def few_calibration_rows(share: float, calibration: int, rows: int) -> list[str]:

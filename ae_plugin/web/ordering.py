@@ -8,9 +8,16 @@ from typing import Any, Literal
 from ae_plugin.web.responses import PipelineSummary, State
 
 Sort = Literal["state", "name", "rate", "age", "last"]
-URGENCY: dict[State, int] = {
-    "unreadable": 0, "refused": 1, "alarm": 2, "drifted": 3, "no_model": 4, "nothing_scored": 5, "quiet": 6,
-}  # fmt: skip
+ORDER: tuple[State, ...] = (
+    "unreadable",
+    "refused",
+    "alarm",
+    "waiting",
+    "drifted",
+    "no_model",
+    "nothing_scored",
+    "quiet",
+)
 """What needs a look first, comes first."""
 
 
@@ -27,7 +34,7 @@ def _excess(one: PipelineSummary) -> float:
 
 
 _KEYS: dict[Sort, Callable[[PipelineSummary], Any]] = {
-    "state": lambda one: (URGENCY[one.state], one.waiting == 0, -_excess(one), one.name),
+    "state": lambda one: (ORDER.index(one.state), -_excess(one), one.name),
     "name": lambda one: one.name,
     "rate": lambda one: one.observed_alert_rate,
     "age": lambda one: one.champion_trained_at,

@@ -166,6 +166,8 @@ def _summary(pipeline: Pipeline, folder: Folder) -> PipelineSummary:
     found.rows, found.anomalies = last.rows, last.anomalies
     found.observed_alert_rate, found.expected = last.observed_alert_rate, last.expected
     found.state = state_of(last)
+    if found.waiting and found.state in ("quiet", "drifted"):
+        found.state = "waiting"
     return found
 
 

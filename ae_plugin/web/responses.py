@@ -17,8 +17,9 @@ from ae_plugin.schemas import (
     Verdict,
 )
 
-State = Literal["quiet", "alarm", "drifted", "refused", "no_model", "nothing_scored", "unreadable"]
-"""Of a pipeline, by its newest partition; `alarm`: more flagged rows than chance explains at the promised rate."""
+State = Literal["quiet", "alarm", "drifted", "refused", "waiting", "no_model", "nothing_scored", "unreadable"]
+"""Of a pipeline, by its newest partition; `alarm`: more flagged rows than chance explains at the promised rate;
+`waiting`: an older partition was refused, and nobody decided on it."""
 Outcome = Literal["scored", "quarantined", "refused"]
 Picture = Literal["original", "denoised", "heatmap", "mask"]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ae_plugin.core.alarms import discovery_limit, few_calibration_rows, flag_limit
+from ae_plugin.core.alarms import discovery_limit, expected_rates, few_calibration_rows, flag_limit
 from ae_plugin.core.calibration import is_anomaly, p_values
 
 
@@ -78,3 +80,26 @@ def test_the_note_says_how_many_it_takes(calibration: int, rows: int, fewest: in
     assert fewest == 1 or limit(fewest - 1) == 0
     notes = few_calibration_rows(0.1, calibration, rows)
     assert [f"unless {fewest} of them" in note for note in notes] == [True] * (fewest > 1)
+
+
+@pytest.mark.parametrize("rows", [1, 40, 842, 10_000, 3_000_000])
+@pytest.mark.parametrize("calibration", [150, 5_000, 20_000])
+@pytest.mark.parametrize("rate", [0.001, 0.01, 0.1])
+def test_the_expected_band_is_about_that_of_the_beta_binomial(rows: int, calibration: int, rate: float) -> None:
+    from scipy.stats import betabinom
+
+    found = expected_rates(rows, rate, calibration)
+    allowed = math.floor(rate * (calibration + 1) + 1e-9)
+    if not allowed:
+        assert found is None
+        return
+    assert found is not None
+    exact = [float(betabinom.ppf(share, rows, allowed, calibration + 1 - allowed)) for share in (0.005, 0.995)]
+    for ours, theirs in zip(found, exact, strict=True):
+        assert ours * rows == pytest.approx(theirs, rel=0.08, abs=1.01)
+
+
+def test_there_is_no_band_where_nothing_can_be_flagged() -> None:
+    assert expected_rates(0, 0.01, 1_000) is None
+    assert expected_rates(100, 0.01, 50) is None
+    assert expected_rates(1_000, 0.01, None) is not None
