@@ -23,7 +23,9 @@ export function App() {
   const route = useMemo(() => parse(hash), [hash]);
   const place = [...route.path, route.query.get('partition'), route.query.get('page')].join('/');
   // A link within the page leaves the browser where it had scrolled to.
-  useEffect(() => window.scrollTo(0, 0), [place]);
+  useEffect(() => {
+    window.scrollTo(0, 0); // newer browsers answer with a promise, which is no clean-up
+  }, [place]);
   return (
     <Live>
       {!framed && (

@@ -67,6 +67,10 @@ export function isWaiting(point: TimelinePoint): boolean {
 
 export const DECIDED = { release: 'released', discard: 'discarded' } as const;
 export const MARKED = { false_alarm: 'False alarm', confirmed: 'Confirmed' } as const;
+export const MARK_MEANS = {
+  false_alarm: 'Normal after all: the next training learns from it, several times over.',
+  confirmed: 'Really wrong: the next training leaves it out.',
+} as const;
 export const SCORERS = { challenger: 'This version', champion: 'Champion then', pca: 'PCA', untrained: 'Untrained' } as const;
 
 /** What the promised rate is a share of, in a sentence. */

@@ -1,7 +1,7 @@
 import { useState } from 'react';
 import { plural } from '../format';
 import type { RowVerdict } from '../types';
-import { MARKED } from '../words';
+import { MARK_MEANS, MARKED } from '../words';
 import { useMark } from './mark';
 import type { Selection } from './selection';
 
@@ -23,7 +23,7 @@ export function FeedbackBar({ name, partition, selection, what = 'row', done }: 
     setNote('');
     selection.toggleAll(false);
   };
-  if (rows.length === 0) return <p className="faint">Tick {what}s to mark them a false alarm, or confirm them; the next training learns from it.</p>;
+  if (rows.length === 0) return <p className="faint">Tick {what}s to say what they are. False alarms: the next training learns that they are normal. Confirmed: it leaves them out.</p>;
   return (
     <section className="feedback" aria-label="Verdict on the selection">
       <b>{plural(rows.length, what)} selected</b>
@@ -31,7 +31,7 @@ export function FeedbackBar({ name, partition, selection, what = 'row', done }: 
         Note <input value={note} maxLength={2000} onChange={(event) => setNote(event.target.value)} placeholder="why (optional)" />
       </label>
       {(['false_alarm', 'confirmed'] as const).map((verdict) => (
-        <button key={verdict} type="button" disabled={busy} onClick={() => void mark(verdict)}>
+        <button key={verdict} type="button" title={MARK_MEANS[verdict]} disabled={busy} onClick={() => void mark(verdict)}>
           {MARKED[verdict]}
         </button>
       ))}

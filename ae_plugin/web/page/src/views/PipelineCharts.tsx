@@ -37,7 +37,7 @@ export function PipelineCharts({ name, timeline, pictures }: { name: string; tim
       {columns.columns.length > 0 && (
         <section>
           <h2>Most-blamed columns</h2>
-          <p className="faint">Columns in which anomalous rows are worst; darker is a larger share of the partition.</p>
+          <p className="faint">Columns in which anomalous rows are worst; the redder, the larger the share of the partition.</p>
           <LazyChart draw={heat} label={`Anomalous rows by column and partition; most in ${columns.columns.slice(0, 3).join(', ')}`} height={60 + columns.columns.length * 24} group="partitions" onPick={(index) => open(columns.cells[index]?.[0])} />
         </section>
       )}

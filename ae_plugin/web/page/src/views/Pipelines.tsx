@@ -52,12 +52,13 @@ function Summary({ list, route }: { list: PipelineList; route: Route }) {
   const states = NEEDS_A_LOOK.filter((state) => list.counts[state]);
   const bad = states.reduce((sum, state) => sum + (list.counts[state] ?? 0), 0);
   if (all === 0) return null;
+  const of = plural(all, route.query.has('q') ? 'matching pipeline' : 'pipeline');
   if (bad === 0) {
     const started = (list.counts.quiet ?? 0) > 0;
     return (
       <p className={`summary ${started ? 'good' : 'calm'}`}>
         <Icon shape={started ? 'check' : 'dashed'} />
-        <span>{started ? `All fine: none of ${plural(all, 'pipeline')} needs a look.` : `None of ${plural(all, 'pipeline')} has scored a partition yet.`}</span>
+        <span>{started ? `All fine: none of ${of} needs a look.` : `None of ${of} has scored a partition yet.`}</span>
       </p>
     );
   }
@@ -66,7 +67,7 @@ function Summary({ list, route }: { list: PipelineList; route: Route }) {
     <p className="summary bad">
       <Icon shape="bell" />
       <span>
-        {count(bad)} of {plural(all, 'pipeline')} {bad === 1 ? 'needs' : 'need'} a look:{' '}
+        {count(bad)} of {of} {bad === 1 ? 'needs' : 'need'} a look:{' '}
         {worst.length === bad
           ? worst.map((pipeline, index) => (
               <span key={pipeline.name}>
@@ -107,10 +108,14 @@ function Search({ route }: { route: Route }) {
 
 /** The table's header sorts, too; on narrow screens there is none. */
 function SortBy({ sort, route }: { sort: string; route: Route }) {
+  const sortBy = (by: string) => {
+    const falls = COLUMNS.some((column) => column.sort === by && column.falls);
+    go(changed(route, { sort: by, desc: falls || null, page: null }));
+  };
   return (
     <label className="field narrow-only">
       Sort by
-      <select value={sort} onChange={(event) => go(changed(route, { sort: event.target.value, desc: null, page: null }))}>
+      <select value={sort} onChange={(event) => sortBy(event.target.value)}>
         {COLUMNS.map(({ sort: by, text }) => by && <option key={by} value={by}>{text}</option>)}
       </select>
     </label>

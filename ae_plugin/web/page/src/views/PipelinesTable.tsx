@@ -1,5 +1,6 @@
 import { count, partitionName, percent, plural } from '../format';
 import { Badge } from '../parts/Badge';
+import { Scroll } from '../parts/Scroll';
 import { Sparkline } from '../parts/Sparkline';
 import { Age, When } from '../parts/When';
 import { changed, type Route, to } from '../route';
@@ -10,16 +11,18 @@ interface Column {
   text: string;
   sort?: string;
   number?: boolean;
+  /** Whoever sorts by it wants the most first. */
+  falls?: boolean;
 }
 
 export const COLUMNS: Column[] = [
   { text: 'Pipeline', sort: 'name' },
   { text: 'State', sort: 'state' },
-  { text: 'Last partition', sort: 'last' },
+  { text: 'Last partition', sort: 'last', falls: true },
   { text: 'Rows', number: true },
-  { text: 'Alarm rate', sort: 'rate', number: true },
+  { text: 'Alarm rate', sort: 'rate', number: true, falls: true },
   { text: 'Newest partitions' },
-  { text: 'Model', sort: 'age' },
+  { text: 'Model', sort: 'age', falls: true },
 ];
 
 interface TableProps {
@@ -31,26 +34,28 @@ interface TableProps {
 
 export function PipelinesTable({ pipelines, sort, descending, route }: TableProps) {
   return (
-    <table className="cards" role="table">
-      <caption className="sr">Pipelines, with the state of each one&apos;s newest partition</caption>
-      <thead role="rowgroup">
-        <tr role="row">
-          {COLUMNS.map((column) => (
-            <Head key={column.text} column={column} sort={sort} descending={descending} route={route} />
+    <Scroll label="Table of pipelines">
+      <table className="cards" role="table">
+        <caption className="sr">Pipelines, with the state of each one&apos;s newest partition</caption>
+        <thead role="rowgroup">
+          <tr role="row">
+            {COLUMNS.map((column) => (
+              <Head key={column.text} column={column} sort={sort} descending={descending} route={route} />
+            ))}
+          </tr>
+        </thead>
+        <tbody role="rowgroup">
+          {pipelines.map((pipeline) => (
+            <Line key={pipeline.name} pipeline={pipeline} />
           ))}
-        </tr>
-      </thead>
-      <tbody role="rowgroup">
-        {pipelines.map((pipeline) => (
-          <Line key={pipeline.name} pipeline={pipeline} />
-        ))}
-      </tbody>
-    </table>
+        </tbody>
+      </table>
+    </Scroll>
   );
 }
 
 function Head({ column, sort, descending, route }: { column: Column; sort: string; descending: boolean; route: Route }) {
-  const { text, sort: by, number } = column;
+  const { text, sort: by, number, falls } = column;
   const here = by === sort;
   const order = descending ? 'descending' : 'ascending';
   return (
@@ -58,7 +63,7 @@ function Head({ column, sort, descending, route }: { column: Column; sort: strin
       {by === undefined ? (
         text
       ) : (
-        <a href={changed(route, { sort: by, desc: here && !descending ? true : null, page: null })}>
+        <a href={changed(route, { sort: by, desc: (here ? !descending : falls) || null, page: null })}>
           {text}
           <span aria-hidden="true">{here ? (descending ? ' ↓' : ' ↑') : ''}</span>
         </a>

@@ -4,7 +4,7 @@ import { Scroll } from '../parts/Scroll';
 import { Failed, Skeleton } from '../parts/Status';
 import type { AnomalousRow, RowValuesList } from '../types';
 import type { Loaded } from '../useApi';
-import { MARKED } from '../words';
+import { MARK_MEANS, MARKED } from '../words';
 import { useMark } from './mark';
 import type { MarkPlace } from './RowsTable';
 
@@ -61,7 +61,7 @@ function CellVerdict({ row, column, mark }: { row: number; column: string; mark:
   return (
     <span className="actions">
       {(['false_alarm', 'confirmed'] as const).map((verdict) => (
-        <button key={verdict} type="button" disabled={busy} onClick={() => void give([row], verdict, column, null)}>
+        <button key={verdict} type="button" title={MARK_MEANS[verdict]} disabled={busy} onClick={() => void give([row], verdict, column, null)}>
           {MARKED[verdict]}
           <span className="sr"> in {column}</span>
         </button>

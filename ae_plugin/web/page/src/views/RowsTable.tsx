@@ -1,6 +1,7 @@
 import { Fragment, useState } from 'react';
 import { count, digits } from '../format';
 import { CheckAll, ObservedExpected, Text } from '../parts/Cell';
+import { Scroll } from '../parts/Scroll';
 import type { AnomalousRow, RowValuesList } from '../types';
 import type { Loaded } from '../useApi';
 import { Marked } from './Marked';
@@ -24,42 +25,44 @@ export function RowsTable({ rows, keys, values, selection, mark }: RowsTableProp
   const [open, setOpen] = useState<number | null>(null);
   const columns = keys.length + 5 + (mark ? 1 : 0);
   return (
-    <table className="cards rows" role="table">
-      <caption className="sr">Flagged rows, worst first</caption>
-      <thead role="rowgroup">
-        <tr role="row">
-          {mark && (
-            <th scope="col" role="columnheader" className="check">
-              <CheckAll label="Select all rows shown" all={selection.all} some={selection.rows.length > 0} onChange={selection.toggleAll} />
-            </th>
-          )}
-          <th scope="col" role="columnheader" className="number">Row</th>
-          {keys.map((key) => (
-            <th key={key} scope="col" role="columnheader" className="name" title={key}>
-              {key}
-            </th>
-          ))}
-          <th scope="col" role="columnheader" className="number" title="Higher is more anomalous">Anomaly score</th>
-          <th scope="col" role="columnheader" className="number" title="Share of calibration rows at least as anomalous">p-value</th>
-          <th scope="col" role="columnheader">Wrong cells: observed → expected</th>
-          <th scope="col" role="columnheader">Verdict</th>
-        </tr>
-      </thead>
-      <tbody role="rowgroup">
-        {rows.map((row) => (
-          <Fragment key={row.row}>
-            <Line row={row} keys={keys} selection={selection} markable={mark !== null} open={open === row.row} setOpen={setOpen} />
-            {open === row.row && (
-              <tr role="row" className="more">
-                <td role="cell" colSpan={columns}>
-                  <RowDetails row={row} values={values} mark={mark} />
-                </td>
-              </tr>
+    <Scroll label="Table of flagged rows">
+      <table className="cards rows" role="table">
+        <caption className="sr">Flagged rows, worst first</caption>
+        <thead role="rowgroup">
+          <tr role="row">
+            {mark && (
+              <th scope="col" role="columnheader" className="check">
+                <CheckAll label="Select all rows shown" all={selection.all} some={selection.rows.length > 0} onChange={selection.toggleAll} />
+              </th>
             )}
-          </Fragment>
-        ))}
-      </tbody>
-    </table>
+            <th scope="col" role="columnheader" className="number">Row</th>
+            {keys.map((key) => (
+              <th key={key} scope="col" role="columnheader" className="name" title={key}>
+                {key}
+              </th>
+            ))}
+            <th scope="col" role="columnheader" className="number" title="Higher is more anomalous">Anomaly score</th>
+            <th scope="col" role="columnheader" className="number" title="Share of calibration rows at least as anomalous">p-value</th>
+            <th scope="col" role="columnheader">Wrong cells: observed → expected</th>
+            <th scope="col" role="columnheader">Verdict</th>
+          </tr>
+        </thead>
+        <tbody role="rowgroup">
+          {rows.map((row) => (
+            <Fragment key={row.row}>
+              <Line row={row} keys={keys} selection={selection} markable={mark !== null} open={open === row.row} setOpen={setOpen} />
+              {open === row.row && (
+                <tr role="row" className="more">
+                  <td role="cell" colSpan={columns}>
+                    <RowDetails row={row} values={values} mark={mark} />
+                  </td>
+                </tr>
+              )}
+            </Fragment>
+          ))}
+        </tbody>
+      </table>
+    </Scroll>
   );
 }
 

@@ -1,1 +1,0 @@
-import{u as e}from"./Facts-DVXEYQ6D.js";import{L as t,b as n}from"./index-C8_kyt3i.js";var r=t();function i({name:t,current:i}){let a=[{id:`timeline`,text:`Partitions`,href:n.pipeline(t)},{id:`models`,text:`Models`,href:n.models(t)}];return(0,r.jsx)(e,{label:`Of this pipeline`,tabs:a,current:i})}export{i as t};
