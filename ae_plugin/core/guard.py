@@ -105,10 +105,14 @@ def _error(share: Doubles, rows: int) -> Doubles:
 
 
 class Moved(NamedTuple):
-    """Share of each column's cells that lie elsewhere than in training, and what chance and nature allow: [C] each."""
+    """Share of each column's cells that lie elsewhere than in training, float64 [C].
+
+    `usual` is what chance and nature make of it, `limit` what is beyond luck.
+    """
 
     share: Doubles
     usual: Doubles
+    limit: Doubles
 
 
 def odd_cells(p_value: npt.NDArray[np.float32], misfit: Bools) -> Bools:
@@ -235,21 +239,22 @@ class Guard:
     def moved(self) -> Moved:
         """How far each column of all rows watched so far lies from training's."""
         scale = Scale(self.encoder, self.reference.counts)
-        return Moved(scale.distances(self.counts), scale.chance(self.rows) + self.reference.spread)
+        usual = scale.chance(self.rows) + self.reference.spread
+        return Moved(scale.distances(self.counts), usual, usual + luck(self.rows, self._tests) + SLACK)
 
     def verdict(self) -> GuardVerdict:
         """Judge all rows watched so far."""
         if not self.rows:
             return GuardVerdict(verdict="familiar", reasons=["no rows"], columns=[])
         natural, share = self.reference.odd, self.odd / self.rows
-        moved, usual = self.moved()
+        moved = self.moved()
         # A cell that moved misfits, and its neighbours with it: the blame is on what moved, if anything did.
-        columns = self._moved(moved, usual) or self._misfits(share[1:], natural[1:])
+        columns = self._strayed(moved) or self._misfits(share[1:], natural[1:])
         reasons = [*self.schema_notes, *(f"{c.column}: {c.reason}" for c in columns)]
         drifting = self._is_more_than_luck(0)
         if drifting:
             reasons.append(f"scores: {share[0]:.0%} of rows are odder than 95% of calibration rows")
-        excess = np.maximum(moved - usual, share[1:] - natural[1:])
+        excess = np.maximum(moved.share - moved.usual, share[1:] - natural[1:])
         strange = np.clip(excess / STRANGE, 0, 1) * self._judged
         odd, far = max(share[0] - natural[0] + BEYOND, 0), self._mean(strange)
         word: Verdict = "drifted" if reasons else "familiar"
@@ -266,12 +271,11 @@ class Guard:
         found = _by_chance(int(self.odd[index]), self.rows, float(self.reference.odd[index]))
         return found <= SIGNIFICANCE / self._tests
 
-    def _moved(self, moved: Doubles, usual: Doubles) -> list[ColumnReason]:
-        limit = usual + luck(self.rows, self._tests) + SLACK
+    def _strayed(self, moved: Moved) -> list[ColumnReason]:
         return [
-            self._reason(index, moved, limit, self._why(index))
-            for index in np.argsort(limit - moved, kind="stable")
-            if moved[index] > limit[index] and self._judged[index]
+            self._reason(index, moved.share, moved.limit, self._why(index))
+            for index in np.argsort(moved.limit - moved.share, kind="stable")
+            if moved.share[index] > moved.limit[index] and self._judged[index]
         ]
 
     def _misfits(self, share: Doubles, natural: Doubles) -> list[ColumnReason]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from ae_plugin.core.columns import GRID, CategorySpec, ColumnSpec, NumberSpec, TimeSpec
 from ae_plugin.core.guard import Counts, Guard
@@ -14,6 +15,7 @@ from ae_plugin.core.values import Doubles
 from ae_plugin.schemas import ColumnProfile
 
 COLUMNS, PARTS, VALUES = 40, 12, 11
+Cuts = npt.NDArray[np.int64]
 _DUST = 0.005
 """Share of training that lies beyond the parts on either side."""
 
@@ -26,7 +28,7 @@ def column_profiles(guard: Guard, first: list[str]) -> list[ColumnProfile]:
         first: columns that its verdict names.
     """
     encoder, moved = guard.encoder, guard.moved()
-    excess = moved.share - moved.usual
+    excess = moved.share - moved.limit
     named = np.array([name in first for name in encoder.names])
     found = []
     for index in np.lexsort((-excess, ~named))[:COLUMNS]:
@@ -41,7 +43,7 @@ def column_profiles(guard: Guard, first: list[str]) -> list[ColumnProfile]:
                 now=shares[0],
                 training=shares[1],
                 moved=round(float(moved.share[index]), 4),
-                usual=round(min(float(moved.usual[index]), 1.0), 4),
+                usual=round(min(float(moved.limit[index]), 1.0), 4),
             )
         )
     return found
@@ -82,22 +84,42 @@ def _ranges(spec: NumberSpec | TimeSpec, now: Counts, training: Counts) -> tuple
     low, high = int(np.searchsorted(share, _DUST)), int(np.searchsorted(share, 1 - _DUST)) + 1
     low, high = min(low, GRID - 1), min(max(high, low + 1), GRID)
     cuts = np.unique(np.linspace(low, high, min(PARTS, high - low) + 1).round().astype(int))
-    edges = _values_at(spec, cuts)
-    texts = _texts(spec, edges)
-    names = [f"{one} to {other}" for one, other in pairwise(texts)]
+    if isinstance(spec, NumberSpec) and spec.digits == 0:
+        cuts, names, outside = _whole_ranges(spec, cuts)
+    else:
+        texts = _texts(spec, _values_at(spec, cuts))
+        names, outside = [f"{one} to {other}" for one, other in pairwise(texts)], (texts[0], texts[-1])
     sums = [np.add.reduceat(one[: cuts[-1]], cuts[:-1]) for one in (now, training)]
     below, above = (
         [one[: cuts[0]].sum() for one in (now, training)],
         [one[cuts[-1] :].sum() for one in (now, training)],
     )
     if any(below):
-        names, sums = [f"below {texts[0]}", *names], [np.insert(one, 0, n) for one, n in zip(sums, below, strict=True)]
+        names, sums = (
+            [f"below {outside[0]}", *names],
+            [np.insert(one, 0, n) for one, n in zip(sums, below, strict=True)],
+        )
     if any(above):
-        names, sums = [*names, f"above {texts[-1]}"], [np.append(one, n) for one, n in zip(sums, above, strict=True)]
+        names, sums = [*names, f"above {outside[1]}"], [np.append(one, n) for one, n in zip(sums, above, strict=True)]
     return names, sums
 
 
-def _values_at(spec: NumberSpec | TimeSpec, cuts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Doubles:
+def _whole_ranges(spec: NumberSpec, cuts: Cuts) -> tuple[Cuts, list[str], tuple[str, str]]:
+    """Ranges by the first and the last whole number in them; one that holds none belongs to the one before.
+
+    Returns:
+        the cuts that are left, the ranges' names, and what values below and above are beyond.
+    """
+    edges = np.ceil(_values_at(spec, cuts))
+    kept = np.append(np.diff(edges) > 0, True)
+    if not kept[:-1].any():
+        kept[0] = True
+    cuts, edges = cuts[kept], edges[kept]
+    names = [f"{one:.0f} to {other - 1:.0f}" if other - 1 > one else f"{one:.0f}" for one, other in pairwise(edges)]
+    return cuts, names, (f"{edges[0]:.0f}", f"{edges[-1] - 1:.0f}")
+
+
+def _values_at(spec: NumberSpec | TimeSpec, cuts: Cuts) -> Doubles:
     """The values at bins' lower edges."""
     z = unsquash(((cuts - GRID / 2) / (GRID / 16)).astype(np.float32))
     return np.asarray(z.astype(np.float64) * spec.std + spec.mean, np.float64)

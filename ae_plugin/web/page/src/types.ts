@@ -1,6 +1,6 @@
 // What the API answers; mirrors ae_plugin/web/responses.py and the models of ae_plugin/schemas.py that it uses.
 
-export type State = 'quiet' | 'alarm' | 'drifted' | 'refused' | 'no_model' | 'nothing_scored' | 'unreadable';
+export type State = 'quiet' | 'alarm' | 'drifted' | 'refused' | 'waiting' | 'no_model' | 'nothing_scored' | 'unreadable';
 export type Verdict = 'familiar' | 'drifted' | 'unfamiliar';
 export type Outcome = 'scored' | 'quarantined' | 'refused';
 export type Decision = 'release' | 'discard';
@@ -105,6 +105,7 @@ export interface RunRecord {
   notes: string[];
   seconds: number;
   started_at: string;
+  input_fingerprint: string;
   input_files: number | null;
   input_bytes: number | null;
   airflow: AirflowTask | null;

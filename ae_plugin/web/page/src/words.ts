@@ -25,6 +25,12 @@ export const STATES: Record<State, Word> = {
     shape: 'bell',
     meaning: 'More rows are flagged than chance explains at the promised rate.',
   },
+  waiting: {
+    text: 'To decide',
+    tone: 'warn',
+    shape: 'question',
+    meaning: 'The newest partition is scored, but an older one was refused, and nobody has released or discarded it.',
+  },
   drifted: {
     text: 'Drifted',
     tone: 'warn',
@@ -42,7 +48,7 @@ export const STATES: Record<State, Word> = {
   quiet: { text: 'Fine', tone: 'good', shape: 'check', meaning: 'The newest partition is familiar, with no more alarms than promised.' },
 };
 
-export const NEEDS_A_LOOK: State[] = ['refused', 'alarm', 'drifted', 'unreadable'];
+export const NEEDS_A_LOOK: State[] = ['refused', 'alarm', 'waiting', 'drifted', 'unreadable'];
 
 const VERDICTS: Record<Verdict, Word> = {
   familiar: { text: 'Familiar', tone: 'good', shape: 'check', meaning: 'The kind of data that the model knows.' },

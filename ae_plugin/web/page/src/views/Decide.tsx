@@ -11,13 +11,21 @@ const ASKS = {
   discard: { title: 'Discard', action: 'Discard', means: 'It is left out for good: not scored, and not trained on.' },
 };
 
+interface DecideProps {
+  name: string;
+  partition: string;
+  /** `input_fingerprint` of the run that is shown, so that nobody decides on files that they have not seen. */
+  seen?: string | null;
+  done: () => void;
+}
+
 /** Release or discard a refused partition. */
-export function Decide({ name, partition, done }: { name: string; partition: string; done: () => void }) {
+export function Decide({ name, partition, seen = null, done }: DecideProps) {
   const [asked, setAsked] = useState<Decision | null>(null);
   const [note, setNote] = useState('');
   const say = useSay();
   const decide = async (decision: Decision) => {
-    await post<DecisionMade>(['pipelines', name, 'decide'], { partition, decision, note: note || null });
+    await post<DecisionMade>(['pipelines', name, 'decide'], { partition, decision, seen, note: note || null });
     say(`${partitionName(partition)} is ${DECIDED[decision]}.`);
     done();
   };

@@ -39,7 +39,7 @@ export function PartitionHead({ name, detail, pictures, reload }: HeadProps) {
       )}
       {!scored && mayDecide && (
         <div className="decide">
-          <Decide name={name} partition={run.partition} done={reload} />
+          <Decide name={name} partition={run.partition} seen={run.input_fingerprint} done={reload} />
           <span className="faint">{decision === null ? 'Is it right that this data looks different? Release it. Is it broken? Discard it, and mend its source.' : 'You may still decide otherwise.'}</span>
         </div>
       )}
