@@ -75,8 +75,9 @@ def web(trained: Trained, boards: Trained, tmp_path_factory: pytest.TempPathFact
     (root / "pointless/_models/champion.json").write_text("no pointer")
     write_day(shop.source, FRESH, spoil(make_orders(240, day(FRESH), first_id=FRESH * 100_000)))
     evil = make_orders(240, day(FRESH + 1))
-    place = evil.schema.get_field_index("product")
-    evil = evil.set_column(place, evil.schema.field(place), [pa.array([EVIL, *evil.column(place).to_pylist()[1:]])])
+    for name, value in (("product", EVIL), ("quantity", -9999)):
+        place, field = evil.schema.get_field_index(name), evil.schema.field(name)
+        evil = evil.set_column(place, field, [pa.array([value, *evil.column(name).to_pylist()[1:]], field.type)])
     write_day(shop.source, FRESH + 1, evil)
     write_day(shop.source, REFUSED, foreign(make_orders(200, day(REFUSED))))
     for number in (FRESH, FRESH + 1, REFUSED):

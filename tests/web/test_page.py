@@ -130,7 +130,8 @@ def test_a_false_alarm_is_kept(web: Served, admin: Tab) -> None:
     boxes.first.check()
     page.get_by_label("Note").fill("a new courier")
     page.get_by_role("button", name="False alarm").first.click()
-    expect(page.get_by_role("row").filter(has=boxes.first)).to_contain_text("False alarm", ignore_case=True)
+    marked = page.get_by_role("checkbox", name=f"Select row {row}", exact=True)
+    expect(page.get_by_role("row").filter(has=marked)).to_contain_text("False alarm", ignore_case=True)
     kept = {mark.row: mark for mark in standing(web.shop.pipeline).marks}
     assert (kept[row].verdict, kept[row].note, kept[row].who) == ("false_alarm", "a new courier", "ann")
 
@@ -138,7 +139,9 @@ def test_a_false_alarm_is_kept(web: Served, admin: Tab) -> None:
 def test_the_map_s_selection_is_a_table(admin: Tab) -> None:
     page = admin.page
     show(page, partition("shop", DAY, "map"))
-    box = page.locator("svg").first.bounding_box()
+    drawn = page.get_by_role("img", name=re.compile("Map of")).locator("svg")
+    expect(drawn.locator("path").nth(50)).to_be_attached()
+    box = drawn.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 45, box["y"] + 20)
     page.mouse.down()

@@ -80,9 +80,9 @@ export const MARK_MEANS = {
 export const SCORERS = { challenger: 'This version', champion: 'Champion then', pca: 'PCA', untrained: 'Untrained' } as const;
 
 /** What the promised rate is a share of, in a sentence. */
-function promise(run: RunRecord): string {
+function promise(run: RunRecord, things: string): string {
   const rate = percent(run.alert_rate);
-  return run.alert_rate_of === 'rows' ? `at most ${rate} of normal rows would be` : `at most ${rate} of alarms should be false`;
+  return run.alert_rate_of === 'rows' ? `at most ${rate} of normal ${things}s would be` : `at most ${rate} of alarms should be false`;
 }
 
 /** A partition in plain words. */
@@ -94,7 +94,7 @@ export function inWords(run: RunRecord, pictures: boolean): string[] {
   }
   if (run.rows === 0) return ['This partition holds no rows.'];
   const said = [
-    `${count(run.anomalies)} of ${plural(run.rows, things)} ${run.anomalies === 1 ? 'is' : 'are'} anomalous (${percent(run.observed_alert_rate)}); ${promise(run)}.`,
+    `${count(run.anomalies)} of ${plural(run.rows, things)} ${run.anomalies === 1 ? 'is' : 'are'} anomalous (${percent(run.observed_alert_rate)}); ${promise(run, things)}.`,
   ];
   const worst = Object.entries(run.top_columns).sort((a, b) => b[1] - a[1]).slice(0, 3);
   if (worst.length) said.push(`Most are worst in ${worst.map(([column, rows]) => `${shortened(column, 40)} (${count(rows)})`).join(', ')}.`);
