@@ -14,8 +14,8 @@ STATIC = Path(__file__).parent / "static"
 HEADERS = {
     # Shown inside Airflow's page, which is of the same origin; nothing from elsewhere is loaded or run.
     "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; frame-ancestors 'self'; "
-        "base-uri 'none'; form-action 'none'; object-src 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",

@@ -106,6 +106,7 @@ class TimelinePoint(BaseModel):
     top_columns: dict[str, int] = Field(description="Column -> anomalous rows it is worst in.")
     p_value_drift: float | None
     started_at: str
+    input_fingerprint: str = Field(description="Of the files that it was: what `seen` of a decision means.")
     decision: Decision | None = Field(None, description="What somebody decided on a refused partition.")
 
 

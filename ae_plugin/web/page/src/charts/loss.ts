@@ -1,6 +1,6 @@
 // How training went.
 import { count, digits } from '../format';
-import type { TrainReport } from '../types';
+import type { TrainReport } from '../modelTypes';
 import { axis, type Draw, legend, tooltip } from './common';
 
 const NAMES = ['training', 'validation'];

@@ -2,7 +2,7 @@ import { address } from '../api';
 import { Scroll } from '../parts/Scroll';
 import { Empty, Ready } from '../parts/Status';
 import { changed, go, type Route } from '../route';
-import type { ModelEntry, VersionComparison } from '../types';
+import type { ModelEntry, VersionComparison } from '../modelTypes';
 import { useApi } from '../useApi';
 
 interface CompareProps {

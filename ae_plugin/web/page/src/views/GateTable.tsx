@@ -1,6 +1,6 @@
 import { Bar } from '../parts/Bar';
 import { Scroll } from '../parts/Scroll';
-import type { Gate } from '../types';
+import type { Gate } from '../modelTypes';
 import { SCORERS } from '../words';
 
 /** How well this version, and those it was compared with, tell injected faults from normal rows. */

@@ -2,7 +2,7 @@ import { useState } from 'react';
 import { post } from '../api';
 import { ConfirmDialog } from '../parts/ConfirmDialog';
 import { useSay } from '../parts/Live';
-import type { Gate, ModelEntry, PromoteRecord } from '../types';
+import type { Gate, ModelEntry, PromoteRecord } from '../modelTypes';
 
 interface PromoteProps {
   name: string;

@@ -6,7 +6,7 @@ import { count, digits, duration, plural } from '../format';
 import { Facts } from '../parts/Facts';
 import { Empty, Ready } from '../parts/Status';
 import { When } from '../parts/When';
-import type { TrainReport, VersionDetail } from '../types';
+import type { TrainReport, VersionDetail } from '../modelTypes';
 import { useApi } from '../useApi';
 import { GateTable } from './GateTable';
 import { Promote } from './PointerActions';

@@ -1,6 +1,6 @@
 import { count, digits, percent } from '../format';
 import { Scroll } from '../parts/Scroll';
-import type { ColumnNote, Explained, TrainReport, VersionDetail } from '../types';
+import type { ColumnNote, Explained, TrainReport, VersionDetail } from '../modelTypes';
 
 export function Calibration({ lines }: { lines: VersionDetail['calibration'] }) {
   return (

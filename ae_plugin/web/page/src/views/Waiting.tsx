@@ -25,7 +25,7 @@ export function Waiting({ name, points, mayDecide, pictures, reload }: WaitingPr
           <li key={point.run_id}>
             <a href={to.partition(name, point.partition)}>{partitionName(point.partition)}</a>
             <span className="faint">{plural(point.rows, pictures ? 'picture' : 'row')}, refused by {point.model_version}</span>
-            {mayDecide && <Decide name={name} partition={point.partition} done={reload} />}
+            {mayDecide && <Decide name={name} partition={point.partition} seen={point.input_fingerprint} done={reload} />}
           </li>
         ))}
       </ul>
