@@ -1,8 +1,9 @@
-"""Links from a task in Airflow's UI to what it made."""
+"""Links from a task in Airflow's UI to the page that shows what it made."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.configuration import conf
@@ -14,32 +15,31 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
 
-def page_of(pipeline: str, what: str) -> str:
-    """Address of a pipeline's `runs` or `models`, as the plugin serves them."""
+def _page(place: str) -> str:
     base = conf.get("api", "base_url", fallback="") or ""
-    return f"{base.rstrip('/')}/ae/api/pipelines/{pipeline}/{what}"
+    return f"{base.rstrip('/')}/ae/{place}"
 
 
-class _PipelineLink(BaseOperatorLink):
-    what: ClassVar[str]
-
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
-        """The page of the task's pipeline; asked for when the task has ended, whatever became of it."""
-        try:
-            return page_of(config.load(operator.pipeline).name, self.what)  # type: ignore[attr-defined]
-        except AeError:  # the task has failed with that line already
-            return ""
-
-
-class RunsLink(_PipelineLink):
-    """From a task that scores to the newest run of each partition."""
+class RunsLink(BaseOperatorLink):
+    """From a task that scores to the partitions that it scored."""
 
     name = "Scored partitions"
-    what = "runs"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
+        """The page of what the task scored; asked for when it has ended, whatever became of it."""
+        asked = {"dag_id": ti_key.dag_id, "run_id": ti_key.run_id, "task_id": ti_key.task_id}
+        return _page(f"?{urlencode({**asked, 'map_index': ti_key.map_index})}")
 
 
-class ModelsLink(_PipelineLink):
+class ModelsLink(BaseOperatorLink):
     """From a task that trains or promotes to the model versions."""
 
     name = "Model versions"
-    what = "models"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
+        """The page of the pipeline's model versions."""
+        try:
+            name = config.load(operator.pipeline).name  # type: ignore[attr-defined]
+        except AeError:  # the task has failed with that line already
+            return ""
+        return _page(f"#/p/{quote(name)}/models")

@@ -86,11 +86,13 @@ def test_a_task_links_to_what_it_made(first: House) -> None:
     links |= first.airflow.links(TRAIN, run, train)
     assert first.airflow.links(TRAIN, run, promote) == first.airflow.links(TRAIN, run, train)
     assert links.keys() == {"Scored partitions", "Model versions"}
-    for name, page in links.items():
-        assert page.startswith(f"{first.airflow.url}/ae/api/pipelines/flights/")
-        answer = first.airflow.request("GET", page.removeprefix(first.airflow.url))
-        assert answer.status_code == 200, name
-        assert answer.json()["runs" if name == "Scored partitions" else "models"]
+    assert links["Model versions"] == f"{first.airflow.url}/ae/#/p/flights/models"
+    scored = links["Scored partitions"].removeprefix(f"{first.airflow.url}/ae/?")
+    answer = first.airflow.request("GET", f"/ae/api/context?{scored}")
+    assert [point["partition"] for point in answer.json()["points"]] == [QUIET[0]]
+    for page in links.values():
+        answer = first.airflow.request("GET", page.removeprefix(first.airflow.url).partition("#")[0])
+        assert answer.status_code == 200 and "<div id=" in answer.text
 
 
 def test_metrics_of_all_tasks_reach_statsd(first: House) -> None:
