@@ -18,6 +18,10 @@ import numpy as np
 from ae_plugin.core.values import Floats
 from ae_plugin.schemas import AlertRateOf
 
+_SHARES = (0.005, 0.995)
+_FEW = 1_000
+"""Flagged rows up to which chance is counted one by one."""
+
 
 def flag_limit(of: AlertRateOf, alert_rate: float, calibration: int, p_values: Iterable[Floats]) -> float:
     """The p-value up to which rows of a partition are flagged; 0: no row is.
@@ -47,28 +51,43 @@ def discovery_limit(share: float, calibration: int, p_values: Iterable[Floats]) 
 
 
 def expected_rates(rows: int, alert_rate: float, calibration: int | None) -> tuple[float, float] | None:
-    """Where the observed alarm rate of normal rows lies 99 times in 100, about; None when no row can be flagged.
+    """Where the observed alarm rate of normal rows lies 99 times in 100; None when no row can be flagged.
 
     The share that a calibration set lets through differs from set to set, and that of a partition's rows from it: in
-    both together their number is beta-binomial, of which this takes a gamma's quantiles at the same mean and variance.
+    both together their number is beta-binomial; where it is large, a gamma's quantiles at its mean and variance.
 
     Args:
         rows: of the partition.
         alert_rate: the share of rows.
         calibration: rows in the calibration set; None: not known, as if there were very many.
     """
-    from scipy.special import gammaincinv
-
     steps = (calibration if calibration is not None else 10**9) + 1
     allowed = math.floor(alert_rate * steps + 1e-9)
     if not rows or not allowed:
         return None
     mean = rows * allowed / steps
     variance = mean * (1 - allowed / steps) * (1 + (rows - 1) / (steps + 1))
-    shape, scale = mean**2 / variance, variance / mean
+    few = mean + 15 * variance**0.5 < _FEW
+    low, high = _beta_binomial(rows, allowed, steps - allowed) if few else _gamma(mean, variance)
+    return low / rows, min(high, rows) / rows
+
+
+def _beta_binomial(rows: int, a: int, b: int) -> tuple[int, int]:
+    from scipy.special import betaln, gammaln
+
+    k = np.arange(min(rows, _FEW) + 1)
+    ways = gammaln(rows + 1) - gammaln(k + 1) - gammaln(rows - k + 1)
+    below = np.cumsum(np.exp(ways + betaln(k + a, rows - k + b) - betaln(a, b)))
+    low, high = (int(np.searchsorted(below, share * (1 - 1e-12))) for share in _SHARES)
+    return low, high
+
+
+def _gamma(mean: float, variance: float) -> tuple[int, int]:
+    from scipy.special import gammaincinv
+
     # Half a row is the continuity correction: whole rows are flagged.
-    low, high = (math.ceil(float(gammaincinv(shape, share)) * scale - 0.5) for share in (0.005, 0.995))
-    return max(low, 0) / rows, min(high, rows) / rows
+    low, high = (math.ceil(gammaincinv(mean**2 / variance, share) * variance / mean - 0.5) for share in _SHARES)
+    return max(low, 0), high
 
 
 def few_calibration_rows(share: float, calibration: int, rows: int) -> list[str]:

@@ -63,6 +63,13 @@ class Brief(BaseModel):
         return expected_rates(self.rows, self.alert_rate, self.calibration_rows)
 
     @property
+    def alarm(self) -> bool:
+        """Whether more rows are flagged than chance explains."""
+        expected, observed = self.expected, self.observed_alert_rate
+        # The record's rate is rounded to six digits.
+        return expected is not None and observed is not None and observed > expected[1] + 1e-6
+
+    @property
     def point(self) -> TimelinePoint:
         """As the API tells it."""
         own = self.model_dump(exclude={"guard", "alert_rate", "alert_rate_of", "calibration_rows", "airflow"})
@@ -154,7 +161,7 @@ def _summary(pipeline: Pipeline, folder: Folder) -> PipelineSummary:
         partitions_scored=len(names),
         waiting=sum(run.outcome != "scored" and decision_on(folder, run) is None for run in runs),
         alert_rate=pipeline.score.alert_rate,
-        recent=[RatePoint.model_validate({**run.model_dump(), "verdict": run.guard.verdict}) for run in runs],
+        recent=[_rate_point(run) for run in runs],
     )
     if last is None:
         found.state = "nothing_scored" if champion else "no_model"
@@ -171,11 +178,21 @@ def _summary(pipeline: Pipeline, folder: Folder) -> PipelineSummary:
     return found
 
 
+def _rate_point(run: Brief) -> RatePoint:
+    return RatePoint(
+        partition=run.partition,
+        observed_alert_rate=run.observed_alert_rate,
+        alarm=run.alarm,
+        outcome=run.outcome,
+        verdict=run.guard.verdict,
+    )
+
+
 def state_of(last: Brief) -> State:
     """What a pipeline's newest partition says of it."""
     if last.outcome != "scored":
         return "refused"
-    if last.expected and last.observed_alert_rate is not None and last.observed_alert_rate > last.expected[1]:
+    if last.alarm:
         return "alarm"
     return "quiet" if last.guard.verdict == "familiar" else "drifted"
 

@@ -29,6 +29,7 @@ class RatePoint(BaseModel):
 
     partition: str
     observed_alert_rate: float | None
+    alarm: bool = Field(description="More rows are flagged than chance explains, 99 times in 100.")
     outcome: Outcome
     verdict: Verdict
 

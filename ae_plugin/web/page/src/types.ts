@@ -11,6 +11,7 @@ export type Range = [number, number];
 export interface RatePoint {
   partition: string;
   observed_alert_rate: number | null;
+  alarm: boolean;
   outcome: Outcome;
   verdict: Verdict;
 }

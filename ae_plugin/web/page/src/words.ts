@@ -64,7 +64,7 @@ export function verdictWord(verdict: Verdict, outcome: Outcome): Word {
 
 /** Whether more rows are flagged than chance explains. */
 export function isAlarm(rate: number | null, expected: Range | null): boolean {
-  return rate !== null && expected !== null && rate > expected[1];
+  return rate !== null && expected !== null && rate > expected[1] + 1e-6;
 }
 
 export function isWaiting(point: TimelinePoint): boolean {

@@ -12,8 +12,8 @@ export function Sparkline({ points, promised }: { points: RatePoint[]; promised:
   // The square root keeps the promised rate visible beside one bad day.
   const y = (rate: number) => HEIGHT - PAD - Math.sqrt(rate / (top || 1)) * (HEIGHT - 2 * PAD);
   const x = (index: number) => PAD + (index * (WIDTH - 2 * PAD)) / Math.max(1, points.length - 1);
-  const scored = points.flatMap(({ outcome, observed_alert_rate: rate }, index) =>
-    outcome === 'scored' && rate !== null ? [{ x: x(index), y: y(rate), over: rate > promised * 2 }] : [],
+  const scored = points.flatMap(({ outcome, alarm, observed_alert_rate: rate }, index) =>
+    outcome === 'scored' && rate !== null ? [{ x: x(index), y: y(rate), over: alarm }] : [],
   );
   const refused = points.flatMap(({ outcome }, index) => (outcome === 'scored' ? [] : [x(index)]));
   const last = points.findLast((point) => point.observed_alert_rate !== null)?.observed_alert_rate ?? null;
