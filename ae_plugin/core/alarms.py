@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 
@@ -50,6 +51,7 @@ def discovery_limit(share: float, calibration: int, p_values: Iterable[Floats]) 
     return float(fits[-1] / steps) if len(fits) else 0.0
 
 
+@lru_cache(65_536)
 def expected_rates(rows: int, alert_rate: float, calibration: int | None) -> tuple[float, float] | None:
     """Where the observed alarm rate of normal rows lies 99 times in 100; None when no row can be flagged.
 
@@ -67,15 +69,16 @@ def expected_rates(rows: int, alert_rate: float, calibration: int | None) -> tup
         return None
     mean = rows * allowed / steps
     variance = mean * (1 - allowed / steps) * (1 + (rows - 1) / (steps + 1))
-    few = mean + 15 * variance**0.5 < _FEW
-    low, high = _beta_binomial(rows, allowed, steps - allowed) if few else _gamma(mean, variance)
+    beyond = math.ceil(mean + 15 * variance**0.5) + 10
+    few = beyond < _FEW
+    low, high = _beta_binomial(rows, allowed, steps - allowed, beyond) if few else _gamma(mean, variance)
     return low / rows, min(high, rows) / rows
 
 
-def _beta_binomial(rows: int, a: int, b: int) -> tuple[int, int]:
+def _beta_binomial(rows: int, a: int, b: int, beyond: int) -> tuple[int, int]:
     from scipy.special import betaln, gammaln
 
-    k = np.arange(min(rows, _FEW) + 1)
+    k = np.arange(min(rows, beyond) + 1)
     ways = gammaln(rows + 1) - gammaln(k + 1) - gammaln(rows - k + 1)
     below = np.cumsum(np.exp(ways + betaln(k + a, rows - k + b) - betaln(a, b)))
     low, high = (int(np.searchsorted(below, share * (1 - 1e-12))) for share in _SHARES)

@@ -44,7 +44,7 @@ def retrain_reasons(pipeline: Pipeline) -> Retrain:
     report = read_report(registry, versions[-1])
     reasons = []
     if chosen.on_drift is not None:
-        newest = max(map(in_order, [*report.partitions, *report.incidents]), default=[])
+        newest = max(map(in_order, [*report.partitions, *report.incidents]), default=())
         runs = latest(registry.folder)
         decided = decided_on_runs(registry.folder, runs).items()
         bad = {name for name, one in decided if one.decision == "discard"}

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -180,10 +181,11 @@ def fingerprint(files: list[SourceFile]) -> str:
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
 
-def in_order(partition: str) -> list[str | int]:
+@lru_cache(65_536)
+def in_order(partition: str) -> tuple[str | int, ...]:
     """What partitions are ordered by: their text, whole numbers in it by size, so that `month=10` follows `month=9`."""
     # Text and numbers take turns in the split, so that like is compared with like.
-    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", partition)]
+    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", partition))
 
 
 def partition_id(text: str, keys: list[str]) -> str:
@@ -230,7 +232,7 @@ class Folder:
     def read(self, name: str) -> bytes:
         """Read a small file whole; FileNotFoundError when it is not there, StoreError when it cannot be read."""
         with _looking(f"{self.uri}/{name}"):
-            return bytes(self.fs.cat_file(self.at(name)))
+            return Path(self.at(name)).read_bytes() if self.local else bytes(self.fs.cat_file(self.at(name)))
 
     def exists(self, name: str) -> bool:
         """Whether a file or folder is there: a file's own name is asked for, whatever listings say or said."""
@@ -243,7 +245,7 @@ class Folder:
         self.fs.invalidate_cache()
         listed: list[str] = []
         with _looking(f"{self.uri}/{name}"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            listed = self.fs.ls(self.at(name), detail=False)
+            listed = os.listdir(self.at(name)) if self.local else self.fs.ls(self.at(name), detail=False)  # noqa: PTH208
         return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in listed)
 
     def write(self, name: str, data: bytes) -> None:

@@ -6,9 +6,10 @@ import mimetypes
 from functools import cache
 from pathlib import Path
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import APIRouter, BackgroundTasks, HTTPException, Response
 
 from ae_plugin.web.access import Authenticated
+from ae_plugin.web.catalog import pipelines
 
 STATIC = Path(__file__).parent / "static"
 HEADERS = {
@@ -42,8 +43,9 @@ def _answer(name: str, caching: str) -> Response:
 
 
 @router.get("/")
-def page() -> Response:
-    """The page."""
+def page(later: BackgroundTasks) -> Response:
+    """The page; while it is fetched, the YAMLs that it will ask for are read."""
+    later.add_task(pipelines)
     return _answer("index.html", "no-cache")
 
 

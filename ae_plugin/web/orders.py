@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
 from ae_plugin.jobs.decide import decide
 from ae_plugin.jobs.feedback import Said, feedback
 from ae_plugin.jobs.promote import promote, rollback
 from ae_plugin.schemas import PromoteRecord
 from ae_plugin.web.access import EditablePipeline, name_of
+from ae_plugin.web.overview import forget
 from ae_plugin.web.responses import (
     DecisionMade,
     DecisionOrder,
@@ -19,7 +22,13 @@ from ae_plugin.web.responses import (
     RollbackOrder,
 )
 
-router = APIRouter(tags=["decide"])
+
+def _told() -> Iterator[None]:
+    yield
+    forget()
+
+
+router = APIRouter(tags=["decide"], dependencies=[Depends(_told)])
 
 
 @router.post("/pipelines/{name}/feedback")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -23,6 +23,8 @@ from ae_plugin.versions import read_report
 from ae_plugin.web.responses import Outcome, PipelineSummary, RatePoint, State, TimelinePoint
 
 RECENT = 30
+FRESH_SECONDS, PATIENT_SECONDS = 1.0, 0.15
+"""So long all summaries hold together, and so long one request reads those that are new."""
 STALE_SECONDS = 30.0
 """So long what was read from an object store holds: it cannot tell cheaply whether something was written."""
 T = TypeVar("T")
@@ -132,6 +134,40 @@ def _read(folder: Folder, names: Sequence[str]) -> list[Brief]:
             except (ValidationError, FileNotFoundError):
                 continue  # written by another version of this package: the partition counts as never scored
     return sorted(found, key=lambda run: in_order(run.partition))
+
+
+@dataclass
+class _All:
+    """All pipelines' summaries, as they were a moment ago: whoever asks at the same time gets the same."""
+
+    found: dict[str, PipelineSummary] = field(default_factory=dict)
+    at: float = 0.0
+    whole: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+_all = _All()
+
+
+def summaries(known: Mapping[str, Pipeline]) -> dict[str, PipelineSummary]:
+    """Those pipelines that can be read in `PATIENT_SECONDS`, by name: all of them but just after a server's start."""
+    with _all.lock:
+        if not _all.whole or time.monotonic() - _all.at > FRESH_SECONDS:
+            until = time.monotonic() + PATIENT_SECONDS
+            before, _all.found = _all.found, {}
+            for name, pipeline in known.items():
+                if time.monotonic() < until:
+                    _all.found[name] = summary(pipeline)
+                elif name in before:
+                    _all.found[name] = before[name]
+            _all.whole = len(_all.found) == len(known)
+            _all.at = time.monotonic()
+        return _all.found
+
+
+def forget() -> None:
+    """Something was decided: who asks next is to see it."""
+    _all.whole = False
 
 
 def summary(pipeline: Pipeline) -> PipelineSummary:

@@ -63,6 +63,7 @@ class PipelineList(BaseModel):
     """Some of the pipelines that the caller may read."""
 
     total: int = Field(description="That match the search, on all pages.")
+    left: int = Field(0, description="Pipelines that are still to be read, just after a server's start: ask again.")
     counts: dict[State, int] = Field(description="Pipelines that match the search, by state, whatever state is asked.")
     pipelines: list[PipelineSummary]
 

@@ -18,7 +18,7 @@ from ae_plugin.web.access import ReadablePipeline, may_decide, readable_of, scor
 from ae_plugin.web.catalog import pipelines
 from ae_plugin.web.downloads import TYPES, Dataset, Format, chunks, download, file_name
 from ae_plugin.web.ordering import Sort, in_order_of
-from ae_plugin.web.overview import briefs, summary, timeline
+from ae_plugin.web.overview import briefs, summaries, summary, timeline
 from ae_plugin.web.responses import (
     Context,
     DecisionMade,
@@ -59,10 +59,12 @@ def list_pipelines(
     """The pipelines that the caller may read, those that need a look first."""
     known = pipelines()
     wanted = {name for name in known if search.lower() in name}
-    found = [summary(known[name]) for name in sorted(readable_of(wanted, user))]
+    read, allowed = summaries(known), readable_of(wanted, user)
+    found = [read[name] for name in sorted(allowed & read.keys())]
     counts = Counter(one.state for one in found)
     shown = in_order_of([one for one in found if state in (None, one.state)], sort, descending=descending)
-    return PipelineList(total=len(shown), counts=dict(counts), pipelines=shown[offset : offset + limit])
+    left = len(allowed) - len(found)
+    return PipelineList(total=len(shown), counts=dict(counts), left=left, pipelines=shown[offset : offset + limit])
 
 
 @router.get("/pipelines/{name}")

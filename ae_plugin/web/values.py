@@ -55,10 +55,13 @@ def _text(value: pa.Array) -> str | None:
 
 
 def source_columns(pipeline: Pipeline, run: RunRecord) -> list[str]:
-    """Names of the source's columns, as `denoised/` has them; empty of pictures, and of what was refused."""
+    """Names of the source's columns, as `denoised/` has them; empty where there is none that can be read."""
     if run.outcome != "scored" or pipeline.source.format == "images" or not run.outputs:
         return []
-    return list(denoised_reader(pipeline, run).schema.names)
+    try:
+        return list(denoised_reader(pipeline, run).schema.names)
+    except DataError:  # whoever asks for rows is told
+        return []
 
 
 def source_files(pipeline: Pipeline, run: RunRecord) -> list[SourceFile]:

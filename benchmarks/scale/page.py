@@ -195,7 +195,8 @@ def main() -> None:
         server = Server(root)
         try:
             first, *again = first_views(server, 6)
-            print(f"first view: {first:.2f} s just after the server's start, then {statistics.median(again):.2f} s")
+            later = ", ".join(f"{one:.2f}" for one in again)
+            print(f"first view: {first:.2f} s just after the server's start, then {later} s")
             for pause, what in ((1.0, "each once a second"), (0.0, "each without a pause")):
                 latencies, failed = together(server, USERS, SECONDS, pause)
                 print(f"{USERS} users, {what}: {len(latencies)} requests, {failed} failed, {told(latencies)}")

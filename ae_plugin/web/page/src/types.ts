@@ -41,6 +41,8 @@ export interface PipelineSummary {
 
 export interface PipelineList {
   total: number;
+  /** Still to be read, just after a server's start. */
+  left: number;
   counts: Partial<Record<State, number>>;
   pipelines: PipelineSummary[];
 }

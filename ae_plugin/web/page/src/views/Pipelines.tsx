@@ -25,13 +25,20 @@ export function Pipelines({ route }: { route: Route }) {
   const found = useApi<PipelineList>(
     address(['pipelines'], { search: search || null, state, sort, descending, offset: page * SIZE, limit: SIZE }),
   );
+  const left = found.data?.left ?? 0;
+  const { reload } = found;
+  useEffect(() => {
+    if (left === 0) return undefined;
+    const timer = setTimeout(reload, 300);
+    return () => clearTimeout(timer);
+  }, [left, reload]);
   return (
     <>
       <Heading title="Anomalies" />
       <Ready from={found} lines={14}>
         {(list) => (
           <>
-            <Summary list={list} route={route} />
+            {left === 0 ? <Summary list={list} route={route} /> : <p className="summary calm">The server has just started: reading {plural(left, 'more pipeline')}.</p>}
             <div className="filters">
               <Search route={route} />
               <SortBy sort={sort} route={route} />
