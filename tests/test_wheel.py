@@ -39,6 +39,9 @@ def test_the_wheel_holds_the_package_its_licence_and_nothing_else(wheel: Path) -
     assert {name.split("/")[0] for name in names} == {"ae_plugin", wheel.name.split("-py3")[0] + ".dist-info"}
     assert "ae_plugin/jobs/report/page.html.j2" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    built = {str(path.relative_to(ROOT)) for path in (ROOT / "ae_plugin/web/static").rglob("*") if path.is_file()}
+    assert "ae_plugin/web/static/index.html" in built and built <= set(names)
+    assert not [name for name in names if name.startswith("ae_plugin/web/page")], "what the page is built from"
     shipped = {str(path.relative_to(ROOT)) for path in (ROOT / "ae_plugin").rglob("*.py")}
     assert shipped <= set(names)
 

@@ -52,7 +52,11 @@ function Head({ detail }: { detail: PipelineDetail }) {
       {summary.problem !== null && <p className="note bad">{summary.problem}</p>}
       {detail.promote === 'approval' && summary.challenger !== null && (
         <p className="note warn">
-          {summary.challenger} waits for approval. <a href={to.models(summary.name, summary.challenger)}>Look at it, and promote it</a>.
+          {summary.challenger} waits for approval. <a href={to.models(summary.name, summary.challenger)}>Look at it, and promote it</a>, or answer in Airflow under{' '}
+          <a href="../required_actions" target="_top">
+            Required Actions
+          </a>
+          .
         </p>
       )}
       <Facts
