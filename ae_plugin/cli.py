@@ -228,6 +228,28 @@ def score(
 
 
 @app.command()
+def embed(
+    pipeline: PipelineArg,
+    partition: Annotated[str | None, typer.Option(help="One partition; absent: all that have none yet.")] = None,
+    source: Annotated[str | None, typer.Option("--input", help="Embed this file or folder instead.")] = None,
+    output: Annotated[str | None, typer.Option("--output", help="Write there instead.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the latent code of each row: of what was scored and has none yet, one partition, or one input."""
+    from ae_plugin import config
+    from ae_plugin.jobs.embed import due_embeddings
+    from ae_plugin.jobs.embed import embed as job
+    from ae_plugin.jobs.summary import embed_line
+
+    loaded = config.load(pipeline)
+    one = partition is not None or source is not None
+    named = [partition] if one else list[str | None](due_embeddings(loaded))
+    done = [job(loaded, name or None, source=source, output=output) for name in named]
+    whole = done[0] if one else {"pipeline": loaded.name, "embedded": [each.model_dump(mode="json") for each in done]}
+    _print(whole, as_json, [embed_line(each) for each in done] or ["nothing to do: all that was scored has embeddings"])
+
+
+@app.command()
 def evaluate(
     pipeline: PipelineArg,
     label: Annotated[str, typer.Option(help="Column that says which rows are anomalous.")],

@@ -59,6 +59,18 @@ def heatmaps_schema(keys: list[pa.Field]) -> pa.Schema:
     )
 
 
+def embeddings_schema(keys: list[pa.Field], latent_dim: int) -> pa.Schema:
+    """Schema of `embeddings/`: one row per input row, in input order."""
+    return pa.schema(
+        [
+            *keys,
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("embedding", pa.list_(pa.float32(), latent_dim)),
+            pa.field("model_version", pa.string(), nullable=False),
+        ]
+    )
+
+
 def feedback_schema(keys: list[pa.Field]) -> pa.Schema:
     """Schema of `feedback/`: one row per verdict that a person gave on a source row."""
     return pa.schema(
@@ -318,6 +330,23 @@ class TrainReport(_Record):
     feedback: FeedbackUse = Field(default_factory=FeedbackUse)
     notes: list[str]
     created_at: str
+    airflow: AirflowTask | None = Field(None, description="The task that ran it; null outside Airflow.")
+
+
+class EmbedRecord(_Record):
+    """One partition's embeddings; stored as `_runs/_embeddings/<partition>.json`."""
+
+    pipeline: str
+    model_version: str
+    partition: str = Field(description="Hive path, as `date=2013-01-29`; empty for a whole source.")
+    rows: int
+    latent_dim: int
+    unreadable_rows: int = Field(description="Pictures that could not be read; their embedding is null.")
+    seconds: float
+    rows_per_second: float
+    peak_memory_mb: float
+    input_fingerprint: str = Field(description="sha256 of the partition's listing: paths, sizes, change times.")
+    outputs: dict[str, str] = Field(description="The file written, and its sha256.")
     airflow: AirflowTask | None = Field(None, description="The task that ran it; null outside Airflow.")
 
 

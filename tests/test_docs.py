@@ -24,7 +24,11 @@ DOCS = ROOT / "docs"
 CONFIGURATION, CLI, OUTPUTS = (DOCS / f"{name}.md" for name in ("configuration", "cli", "outputs"))
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "sample_data").rglob("*.md")])
 OURS = sorted([*DOCS.rglob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"])
-TYPES = {"float": "float32", "double": "float64"}
+TYPES = {
+    "float": "float32",
+    "double": "float64",
+    "fixed_size_list<item: float>[2]": "fixed_size_list<float32>[latent_dim]",
+}
 
 
 def table_rows(text: str) -> list[list[str]]:
@@ -193,6 +197,7 @@ DATASETS = {
     "scores": schemas.scores_schema([]),
     "cells": schemas.cells_schema([]),
     "feedback": schemas.feedback_schema([]),
+    "embeddings": schemas.embeddings_schema([], 2),
 }
 COLUMNS = [(name, field) for name, schema in DATASETS.items() for field in schema]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timezone
 
 from ae_plugin.config import Pipeline
-from ae_plugin.schemas import DecisionRecord, FeedbackUse, ModelEntry, RunRecord, TrainReport
+from ae_plugin.schemas import DecisionRecord, EmbedRecord, FeedbackUse, ModelEntry, RunRecord, TrainReport
 
 
 def many(count: int, one: str, more: str = "") -> str:
@@ -119,3 +119,11 @@ def feedback_notes(use: FeedbackUse) -> list[str]:
         who = many(use.elsewhere, "verdict is", "verdicts are")
         notes.append(f"feedback: {who} on partitions that are not trained on, see train.until and train.partitions")
     return notes
+
+
+def embed_line(record: EmbedRecord) -> str:
+    """What was embedded, for people."""
+    where = record.partition or "the source"
+    lost = f", {many(record.unreadable_rows, 'picture')} not readable" if record.unreadable_rows else ""
+    made = f"{many(record.rows, 'embedding')} of {many(record.latent_dim, 'number')}"
+    return f"{where}: {made}{lost}, {record.model_version}, {record.seconds:.2f} s"

@@ -9,7 +9,7 @@ from airflow.sdk import Asset
 from ae_plugin.sections import check_name
 
 SCHEME = "ae"
-WHAT = ("source", "model", "scores", "denoised", "alerts")
+WHAT = ("source", "model", "scores", "denoised", "embeddings", "alerts")
 
 
 def source_asset(name: str) -> Asset:
@@ -30,6 +30,11 @@ def scores_asset(name: str) -> Asset:
 def denoised_asset(name: str) -> Asset:
     """`denoised/`; downstream DAGs are scheduled on it."""
     return _asset(name, "denoised")
+
+
+def embeddings_asset(name: str) -> Asset:
+    """`embeddings/`; whoever writes them names this as an outlet."""
+    return _asset(name, "embeddings")
 
 
 def alerts_asset(name: str) -> Asset:

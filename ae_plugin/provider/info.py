@@ -30,7 +30,11 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": name,
-                "python-modules": ["ae_plugin.provider.operators", "ae_plugin.provider.followups"],
+                "python-modules": [
+                    "ae_plugin.provider.operators",
+                    "ae_plugin.provider.followups",
+                    "ae_plugin.provider.latent",
+                ],
             }
         ],
         "asset-uris": [{"schemes": ["ae"], "handler": "ae_plugin.provider.assets.sanitize_uri"}],

@@ -3,6 +3,7 @@
 _runs/<run_id>.json                each run
 _runs/_latest/<partition>.json     the newest run of each partition
 _runs/_profiles/<partition>.json   what the partition looked like then
+_runs/_embeddings/<partition>.json the newest embeddings of each partition
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from ae_plugin.schemas import Profile, RunRecord
 from ae_plugin.store.files import Folder, in_order
 
-RUNS, LATEST, PROFILES = "_runs", "_runs/_latest", "_runs/_profiles"
+RUNS, LATEST, PROFILES, EMBEDDINGS = "_runs", "_runs/_latest", "_runs/_profiles", "_runs/_embeddings"
 
 
 def slug_of(partition: str) -> str:

@@ -27,6 +27,7 @@ from airflow.utils.db import initdb
 settings.initialize()
 initdb()
 
+import embeddings
 import operators
 import partitions
 import taskflow
@@ -34,7 +35,9 @@ import taskflow
 from airflow.sdk import DAG
 
 found = {}
-for name, dag in {"taskflow": taskflow.flights_in_taskflow, "operators": operators.dag}.items():
+for name, dag in {
+    "taskflow": taskflow.flights_in_taskflow, "embeddings": embeddings.dag, "operators": operators.dag
+}.items():
     dag = dag() if callable(dag) else dag
     run = dag.test()
     found[name] = {f"{t.task_id} {t.map_index}": str(t.state) for t in run.get_task_instances()}
@@ -95,6 +98,13 @@ def test_operators_train_promote_and_score_in_one_dag(ran: tuple[dict[str, Any],
     assert found == wanted, "all was scored by the other DAG"
     assert states["operators"]["promote -1"] in ("success", "skipped"), "the gate has the word"
     assert (root / "out/flights/_models/v0002").is_dir()
+
+
+def test_what_was_scored_is_embedded(ran: tuple[dict[str, Any], Path]) -> None:
+    states, root = ran
+    assert states["embeddings"] == {"embed -1": "success"}
+    for name in LANDED:
+        assert (root / "out/flights/embeddings" / name / "part-0.parquet").is_file()
 
 
 def test_every_example_is_in_the_guide() -> None:

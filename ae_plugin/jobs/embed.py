@@ -1,0 +1,221 @@
+"""Embed: each row of a partition in a few numbers, the bottleneck's, for whoever clusters, searches or classifies."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import ValidationError
+
+from ae_plugin.config import Pipeline
+from ae_plugin.core.features import partition_time
+from ae_plugin.core.scoring import embed as codes_of
+from ae_plugin.core.values import Floats
+from ae_plugin.engines.local import Reader, Writer, batch_rows
+from ae_plugin.engines.threads import parallel, prefetch
+from ae_plugin.errors import DataError, UnfamiliarError
+from ae_plugin.jobs.inputs import find_files, find_target
+from ae_plugin.jobs.machine import peak_memory_mb
+from ae_plugin.jobs.origin import airflow_task
+from ae_plugin.jobs.score import champion_of
+from ae_plugin.schemas import EmbedRecord, embeddings_schema
+from ae_plugin.sections import Format
+from ae_plugin.store.commit import Commit, recover
+from ae_plugin.store.decisions import read_decision
+from ae_plugin.store.files import Folder, SourceFile, fingerprint, list_source, partitions_of
+from ae_plugin.store.registry import Registry
+from ae_plugin.store.runs import EMBEDDINGS, latest, read_latest, slug_of
+from ae_plugin.store.staging import sweep
+from ae_plugin.versions import ModelVersion
+
+if TYPE_CHECKING:
+    from ae_plugin.jobs.pictures.versions import PictureVersion
+
+log = logging.getLogger(__name__)
+GRAIN = np.float32(2**-12)
+"""Codes are whole multiples of this: how a network's last bit is rounded hangs on which rows it is given together."""
+Batch = tuple[pa.RecordBatch, Floats, npt.NDArray[np.bool_]]
+"""Rows, their codes float32 [n, L], and which have one, bool [n]."""
+
+
+def embed(
+    pipeline: Pipeline,
+    partition: str | None = None,
+    *,
+    source: str | None = None,
+    output: str | None = None,
+    version: ModelVersion | PictureVersion | None = None,
+) -> EmbedRecord:
+    """Write one partition's embeddings with the champion.
+
+    Args:
+        pipeline: from `config.load`.
+        partition: its hive path (`date=2013-01-29`) or value; absent for a source without partitions.
+        source: a file or folder instead of the pipeline's source.
+        output: where to write instead of the pipeline's output; the model still comes from there.
+        version: what to embed with, when it is loaded already; else the champion.
+
+    Raises:
+        UnfamiliarError: the guard refused the partition as it is, and nobody released it.
+        NoChampionError: there is nothing to embed with.
+        UserError: the source, the output or the model is not what it should be.
+    """
+    clock = time.perf_counter()
+    version = version or champion_of(pipeline)
+    kind: Format = "csv" if source and source.lower().endswith((".csv", ".csv.gz")) else pipeline.source.format
+    where, files = find_files(pipeline, partition, source, kind)
+    folder = find_target(pipeline, files, source, output)
+    if source is None:
+        _check_known(Folder(pipeline.output), where, fingerprint(files))
+    stream, digest = _coded(version, where, files, kind), fingerprint(files)
+    target = "/".join(piece for piece in ("embeddings", where, "part-0.parquet") if piece)
+    fresh = folder.missing()
+    folder.makedirs()
+    recover(folder)
+    sweep(folder)
+    commit = Commit(folder, f"embeddings-{slug_of(where)}")
+    try:
+        rows, unreadable, written = _write(target, version.version, stream, folder, commit)
+        seconds = time.perf_counter() - clock
+        record = EmbedRecord(
+            pipeline=pipeline.name,
+            model_version=version.version,
+            partition=where,
+            rows=rows,
+            latent_dim=stream.latent_dim,
+            unreadable_rows=unreadable,
+            seconds=round(seconds, 3),
+            rows_per_second=round(rows / max(seconds, 1e-9), 1),
+            peak_memory_mb=peak_memory_mb(),
+            input_fingerprint=digest,
+            outputs={target: written},
+            airflow=airflow_task(),
+        )
+        name = f"{EMBEDDINGS}/{slug_of(where)}.json"
+        folder.write(commit.staged(name), record.model_dump_json(indent=1).encode())
+        commit.apply()
+    except BaseException:
+        commit.abandon()
+        folder.remove_empty(fresh)
+        raise
+    log.info("%d embeddings of %d numbers, %.2f s", record.rows, record.latent_dim, record.seconds)
+    return record
+
+
+def due_embeddings(pipeline: Pipeline) -> list[str]:
+    """Partitions that were scored, and have no embeddings by the champion of their files as they are; in order.
+
+    Raises:
+        NoChampionError: there is nothing to embed with.
+        DataError: the source cannot be listed.
+    """
+    registry = Registry(pipeline.output)
+    champion, folder = registry.champion(), registry.folder
+    groups, runs, due = partitions_of(list_source(pipeline.source)), latest(folder), []
+    for partition, files in groups.items():
+        run = runs.get(partition)
+        if run is not None and run.outcome == "scored":
+            done = _read(folder, partition)
+            if done is None or (done.model_version, done.input_fingerprint) != (champion, fingerprint(files)):
+                due.append(partition)
+    return due
+
+
+def _read(folder: Folder, partition: str) -> EmbedRecord | None:
+    try:
+        return EmbedRecord.model_validate_json(folder.read(f"{EMBEDDINGS}/{slug_of(partition)}.json"))
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _check_known(folder: Folder, partition: str, now: str) -> None:
+    """See that the guard did not refuse these very files: of what a model does not know its codes say nothing."""
+    run = read_latest(folder, partition)
+    if run is None or run.outcome == "scored" or run.input_fingerprint != now:
+        return
+    decision = read_decision(folder, partition)
+    if decision is None or decision.fingerprint != now or decision.decision != "release":
+        mend = "Look at it, then release it, or train anew"
+        raise UnfamiliarError("refused as unfamiliar: not embedded", where=partition or "the source", mend=mend)
+
+
+class Coded(Protocol):
+    """A partition's rows with their codes.
+
+    Attributes:
+        keys: fields of the row keys.
+        latent_dim: length of a code.
+    """
+
+    keys: list[pa.Field]
+    latent_dim: int
+
+    def batches(self) -> Iterator[Batch]:
+        """All rows, in order."""
+
+
+def _coded(version: ModelVersion | PictureVersion, partition: str, files: list[SourceFile], kind: Format) -> Coded:
+    if isinstance(version, ModelVersion):
+        return _Rows(version, partition, files, kind)
+    # Only now: what reads pictures is slow to import.
+    from ae_plugin.jobs.pictures.embed import PictureCodes
+
+    return PictureCodes(version, files)
+
+
+class _Rows:
+    def __init__(self, version: ModelVersion, partition: str, files: list[SourceFile], kind: Format) -> None:
+        self.scorer, self._at = version.scorer, partition_time(partition)
+        self._reader = Reader(files, kind, version.schema, batch_rows(self.scorer.encoder.features))
+        for name in [*self.scorer.encoder.names, *version.card.keys]:
+            if name not in self._reader.schema.names:
+                what = f"column {name!r} is missing, but the model learned it"
+                raise DataError(what, where=files[0].uri, mend="Bring it back, or exclude it and train anew")
+        self.keys = [self._reader.schema.field(name) for name in version.card.keys]
+        self.latent_dim = version.card.latent_dim
+
+    def batches(self) -> Iterator[Batch]:
+        return parallel(self._embed, prefetch(self._reader.batches()))
+
+    def _embed(self, batch: pa.RecordBatch) -> Batch:
+        try:
+            encoded = self.scorer.encode(batch, self._at)
+        except DataError as error:
+            raise error.placed(self._reader.files[0].uri) from error
+        codes = codes_of(self.scorer.network, *self.scorer.encoder.inputs(encoded))
+        return batch, codes, np.ones(len(codes), bool)
+
+
+def _write(target: str, version: str, stream: Coded, folder: Folder, commit: Commit) -> tuple[int, int, str]:
+    """Stage the file; rows, rows without a code, and the file's sha256."""
+    schema, rows, unreadable = embeddings_schema(stream.keys, stream.latent_dim), 0, 0
+    writer = Writer(folder, commit.staged(target), schema)
+    try:
+        for batch, codes, known in stream.batches():
+            writer.write(_embedded(batch, codes, known, rows, version, schema))
+            rows += batch.num_rows
+            unreadable += int((~known).sum())
+        return rows, unreadable, writer.close()
+    except BaseException:
+        writer.abort()
+        raise
+
+
+def _embedded(
+    batch: pa.RecordBatch, codes: Floats, known: npt.NDArray[np.bool_], first: int, version: str, schema: pa.Schema
+) -> pa.RecordBatch:
+    rows, dim = codes.shape
+    flat = (np.rint(codes / GRAIN) * GRAIN).astype(np.float32).reshape(-1)
+    mask = None if known.all() else pa.array(~known)
+    columns = [
+        *(batch.column(batch.schema.get_field_index(name)) for name in schema.names[:-3]),
+        pa.array(np.arange(first, first + rows, dtype=np.int64)),
+        pa.FixedSizeListArray.from_arrays(pa.array(flat), dim, mask=mask),
+        pa.repeat(version, rows),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,0 +1,39 @@
+"""Latent codes of a partition of pictures: of each the mean of its tiles'."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from ae_plugin.core.pictures import Picture
+from ae_plugin.engines.pictures import Decoded, PictureReader, decoded
+from ae_plugin.engines.threads import parallel
+from ae_plugin.jobs.pictures.versions import PictureVersion
+from ae_plugin.store.files import SourceFile
+
+_UNIT_BYTES = 2 * 2**20
+
+
+class PictureCodes:
+    """A partition's pictures with their codes; see `jobs.embed.Coded`."""
+
+    def __init__(self, version: PictureVersion, files: list[SourceFile]) -> None:
+        self._scorer, self._reader = version.scorer, PictureReader(files, image=version.card.image)
+        names = version.card.keys or [name for name in ("file",) if name in self._reader.schema.names]
+        self.keys = [self._reader.schema.field(name) for name in names]
+        self.latent_dim = version.card.latent_dim
+
+    def batches(self) -> Iterator[tuple[pa.RecordBatch, np.ndarray, np.ndarray]]:
+        """All pictures, in order; of those that cannot be read there is no code."""
+        return parallel(self._embed, decoded(self._reader.batches(), size=_UNIT_BYTES, image=self._reader.image))
+
+    def _embed(self, unit: Decoded) -> tuple[pa.RecordBatch, np.ndarray, np.ndarray]:
+        batch, pictures = unit
+        known = np.array([isinstance(one, Picture) for one in pictures], bool)
+        codes = np.zeros((batch.num_rows, self.latent_dim), np.float32)
+        scored = self._scorer.score([one for one in pictures if isinstance(one, Picture)])
+        for row, one in zip(np.flatnonzero(known), scored, strict=True):
+            codes[row] = one.code
+        return batch, codes, known
