@@ -10,7 +10,8 @@ from ae_plugin.errors import ConfigError, StoreError
 from ae_plugin.schemas import RunRecord
 from ae_plugin.store.commit import recover
 from ae_plugin.store.decisions import decided_on_files
-from ae_plugin.store.files import Folder, SourceFile, fingerprint, in_order, list_source, partition_id, partitions_of
+from ae_plugin.store.files import Folder, SourceFile, fingerprint, list_source, partitions_of
+from ae_plugin.store.partitions import in_order, partition_id
 from ae_plugin.store.registry import Registry
 from ae_plugin.store.runs import latest
 

@@ -25,7 +25,8 @@ from ae_plugin.jobs.inputs import open_file, open_partition
 from ae_plugin.jobs.people import check_words, this_user
 from ae_plugin.schemas import FeedbackMark, FeedbackRecord, FeedbackUse, RowVerdict, feedback_schema
 from ae_plugin.store import feedback as store
-from ae_plugin.store.files import Folder, SourceFile, list_source, partition_id, partitions_of
+from ae_plugin.store.files import Folder, SourceFile, list_source, partitions_of
+from ae_plugin.store.partitions import partition_id
 
 if TYPE_CHECKING:
     from ae_plugin.engines.pictures import PictureReader

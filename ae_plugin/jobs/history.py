@@ -20,7 +20,8 @@ from ae_plugin.jobs.decide import discarded
 from ae_plugin.jobs.feedback import honoured
 from ae_plugin.jobs.summary import bytes_in_words, many, some
 from ae_plugin.schemas import ColumnNote, FeedbackUse
-from ae_plugin.store.files import SourceFile, in_order, list_source, partition_id, partitions_of
+from ae_plugin.store.files import SourceFile, list_source, partitions_of
+from ae_plugin.store.partitions import in_order, partition_id
 
 log = logging.getLogger(__name__)
 MIN_ROWS = 50

@@ -13,7 +13,8 @@ from ae_plugin.engines.local import Reader
 from ae_plugin.errors import ConfigError
 from ae_plugin.places import check_apart, check_uri
 from ae_plugin.sections import Format, Source
-from ae_plugin.store.files import SUFFIXES, Folder, SourceFile, list_source, open_fs, partition_id, partitions_of
+from ae_plugin.store.files import SUFFIXES, Folder, SourceFile, list_source, open_fs, partitions_of
+from ae_plugin.store.partitions import partition_id
 
 if TYPE_CHECKING:
     from ae_plugin.engines.pictures import PictureReader

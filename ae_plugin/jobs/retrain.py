@@ -9,7 +9,7 @@ from ae_plugin.config import Pipeline
 from ae_plugin.jobs.feedback import standing
 from ae_plugin.jobs.summary import many
 from ae_plugin.store.decisions import decided_on_runs
-from ae_plugin.store.files import in_order
+from ae_plugin.store.partitions import in_order
 from ae_plugin.store.registry import Registry
 from ae_plugin.store.runs import latest
 from ae_plugin.versions import read_report

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from ae_plugin.errors import StoreError
 from ae_plugin.schemas import DecisionRecord, RunRecord
-from ae_plugin.store.files import Folder, SourceFile, fingerprint, in_order
+from ae_plugin.store.files import Folder, SourceFile, fingerprint
+from ae_plugin.store.partitions import in_order
 from ae_plugin.store.runs import slug_of
 
 DECISIONS = "decisions"

@@ -6,12 +6,10 @@ import contextlib
 import hashlib
 import json
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,7 +21,6 @@ from ae_plugin.places import (
     MAGIC,
     OBJECT_STORES,
     check_place,
-    check_uri,
     fixed_part,
     local_path,
     shown,
@@ -33,6 +30,7 @@ from ae_plugin.places import (
 from ae_plugin.sections import Source
 from ae_plugin.store.connections import connected
 from ae_plugin.store.owner import hold, mark
+from ae_plugin.store.partitions import in_order
 from ae_plugin.store.walk import hidden, walk
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
@@ -181,35 +179,6 @@ def fingerprint(files: list[SourceFile]) -> str:
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
 
-@lru_cache(65_536)
-def in_order(partition: str) -> tuple[str | int, ...]:
-    """What partitions are ordered by: their text, whole numbers in it by size, so that `month=10` follows `month=9`."""
-    # Text and numbers take turns in the split, so that like is compared with like.
-    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", partition))
-
-
-def partition_id(text: str, keys: list[str]) -> str:
-    """Turn what a user typed (`2013-01-29`, `date=2013-01-29`) into a partition's hive path.
-
-    Raises:
-        ConfigError: it names no partition of these keys.
-    """
-    if text == "" and not keys:
-        return ""
-    parts = text.strip("/").split("/")
-    if len(parts) == len(keys):
-        named = [part if "=" in part else f"{key}={part}" for part, key in zip(parts, keys, strict=True)]
-        whole = "/".join(named)
-        if all(n.split("=", 1)[0] == key for n, key in zip(named, keys, strict=True)):
-            try:
-                check_uri(whole.replace("=", "/"))  # a value may climb out too
-            except ValueError as error:
-                raise ConfigError(str(error), where="--partition") from error
-            return whole
-    wanted = "/".join(f"{key}=VALUE" for key in keys) or "none: this source has no partition_by"
-    raise ConfigError(f"{text!r} names no partition", where="--partition", mend=f"Wanted: {wanted}")
-
-
 class Folder:
     """A folder at a URI: small reads, atomic writes, and commits of several files as one.
 
@@ -233,6 +202,24 @@ class Folder:
         """Read a small file whole; FileNotFoundError when it is not there, StoreError when it cannot be read."""
         with _looking(f"{self.uri}/{name}"):
             return Path(self.at(name)).read_bytes() if self.local else bytes(self.fs.cat_file(self.at(name)))
+
+    def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
+        """Read small files whole, on object stores many at a time; those that are not there (any more) are left out.
+
+        Raises:
+            StoreError: one cannot be read.
+        """
+        if not self.local:
+            with _looking(self.uri):
+                found = self.fs.cat([self.at(name) for name in names], on_error="return") if names else {}
+                for content in found.values():
+                    if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
+                        raise content
+            yield from (bytes(content) for content in found.values() if not isinstance(content, Exception))
+            return
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                yield self.read(name)
 
     def exists(self, name: str) -> bool:
         """Whether a file or folder is there: a file's own name is asked for, whatever listings say or said."""

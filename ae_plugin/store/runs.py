@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import re
 import zlib
+from contextlib import suppress
 
 from pydantic import ValidationError
 
 from ae_plugin.schemas import Profile, RunRecord
-from ae_plugin.store.files import Folder, in_order
+from ae_plugin.store.files import Folder
+from ae_plugin.store.partitions import in_order
 
 RUNS, LATEST, PROFILES, EMBEDDINGS = "_runs", "_runs/_latest", "_runs/_profiles", "_runs/_embeddings"
 
@@ -48,12 +50,9 @@ def read_profile(folder: Folder, record: RunRecord) -> Profile | None:
 def latest(folder: Folder) -> dict[str, RunRecord]:
     """The newest run of each partition, in partition order."""
     records = {}
-    for name in folder.names(LATEST):
-        if not name.endswith(".json"):
-            continue
-        try:
-            record = RunRecord.model_validate_json(folder.read(f"{LATEST}/{name}"))
-        except (ValidationError, FileNotFoundError):
-            continue  # written by another version of this package: the partition counts as never scored
-        records[record.partition] = record
+    for content in folder.read_all([f"{LATEST}/{name}" for name in folder.names(LATEST) if name.endswith(".json")]):
+        # One that another version of this package wrote counts as never scored.
+        with suppress(ValidationError):
+            record = RunRecord.model_validate_json(content)
+            records[record.partition] = record
     return {name: records[name] for name in sorted(records, key=in_order)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -14,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ae_plugin.config import Pipeline
 from ae_plugin.core.alarms import expected_rates
 from ae_plugin.errors import AeError
-from ae_plugin.schemas import AlertRateOf, DecisionRecord, Verdict
+from ae_plugin.schemas import AirflowTask, AlertRateOf, DecisionRecord, Verdict
 from ae_plugin.store.decisions import DECISIONS, read_decision
-from ae_plugin.store.files import Folder, in_order
+from ae_plugin.store.files import Folder
+from ae_plugin.store.partitions import in_order
 from ae_plugin.store.registry import MODELS, Registry
 from ae_plugin.store.runs import LATEST
 from ae_plugin.versions import read_report
@@ -55,7 +57,7 @@ class Brief(BaseModel):
     p_value_drift: float | None
     started_at: str
     input_fingerprint: str
-    airflow: dict[str, str | int] | None = None
+    airflow: AirflowTask | None = None
 
     @property
     def expected(self) -> tuple[float, float] | None:
@@ -127,12 +129,10 @@ def briefs(pipeline: Pipeline) -> list[Brief]:
 
 def _read(folder: Folder, names: Sequence[str]) -> list[Brief]:
     found = []
-    for name in names:
-        if name.endswith(".json"):
-            try:
-                found.append(Brief.model_validate_json(folder.read(f"{LATEST}/{name}")))
-            except (ValidationError, FileNotFoundError):
-                continue  # written by another version of this package: the partition counts as never scored
+    for content in folder.read_all([f"{LATEST}/{name}" for name in names if name.endswith(".json")]):
+        # One that another version of this package wrote counts as never scored.
+        with suppress(ValidationError):
+            found.append(Brief.model_validate_json(content))
     return sorted(found, key=lambda run: in_order(run.partition))
 
 

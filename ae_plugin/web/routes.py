@@ -10,7 +10,8 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from ae_plugin.config import Pipeline
-from ae_plugin.schemas import RunRecord
+from ae_plugin.jobs.models import models
+from ae_plugin.schemas import AirflowTask, RunRecord
 from ae_plugin.store.decisions import read_decision
 from ae_plugin.store.files import Folder
 from ae_plugin.store.runs import latest, read_latest, read_profile
@@ -37,7 +38,7 @@ from ae_plugin.web.responses import (
 )
 from ae_plugin.web.rows import row_page
 from ae_plugin.web.values import picture, row_values, source_columns
-from ae_plugin.web.versions import compare_versions, entries, trained_by, version_detail
+from ae_plugin.web.versions import compare_versions, trained_by, version_detail
 
 router = APIRouter(tags=["look"])
 Partition = Annotated[str, Query(description="Hive path, as `date=2013-01-29`; empty for a whole source.")]
@@ -184,7 +185,7 @@ def partition_picture(
 @router.get("/pipelines/{name}/models")
 def list_models(pipeline: ReadablePipeline, request: Request, user: GetUserDep) -> ModelList:
     """The model versions, oldest first."""
-    return ModelList(models=entries(pipeline), may_decide=may_decide(pipeline.name, request, user))
+    return ModelList(models=models(pipeline), may_decide=may_decide(pipeline.name, request, user))
 
 
 @router.get("/pipelines/{name}/models/{version}")
@@ -226,12 +227,12 @@ def airflow_context(
     return Context(pipeline=name, verb=kind, points=[run.point for run in runs])
 
 
-def _is_of(task: dict[str, Any] | None, wanted: dict[str, Any]) -> bool:
+def _is_of(task: AirflowTask | None, wanted: dict[str, Any]) -> bool:
     """Whether a task is the one that is meant; one that is not mapped may be asked for with any index."""
     if task is None:
         return False
-    mapped = task.get("map_index", -1) != -1
-    return all(task.get(what) == value for what, value in wanted.items() if what != "map_index" or mapped)
+    known = task.model_dump(exclude=set() if task.map_index != -1 else {"map_index"})
+    return all(known.get(what, value) == value for what, value in wanted.items())
 
 
 def _run(pipeline: Pipeline, partition: str) -> RunRecord:

@@ -18,8 +18,9 @@ from ae_plugin.engines.local import open_input, reading
 from ae_plugin.jobs.feedback import standing
 from ae_plugin.jobs.report.stored import texts
 from ae_plugin.schemas import FeedbackMark, RunRecord, scores_schema
+from ae_plugin.store.feedback import FEEDBACK
 from ae_plugin.store.files import Folder
-from ae_plugin.web.overview import Cache
+from ae_plugin.web.overview import Cache, stamp_of
 from ae_plugin.web.responses import AnomalousRow, RowPage, WrongCell
 
 MOST = 100_000
@@ -57,6 +58,7 @@ class Flagged:
 
 
 _flagged: Cache[Flagged] = Cache(8)
+_marks: Cache[list[FeedbackMark]] = Cache(8)
 
 
 def row_page(
@@ -153,7 +155,7 @@ def _rows(pipeline: Pipeline, run: RunRecord, found: Flagged, page: npt.NDArray[
     rows = found.rows[page].tolist()
     folder = Folder(pipeline.output)
     keys, cells = _keys_of(folder, run, rows), _cells_of(folder, run, rows)
-    said = {mark.row: mark for mark in _said(pipeline) if mark.partition == run.partition}
+    said = {mark.row: mark for mark in _said(pipeline, folder) if mark.partition == run.partition}
     return [
         AnomalousRow(
             row=row,
@@ -168,8 +170,10 @@ def _rows(pipeline: Pipeline, run: RunRecord, found: Flagged, page: npt.NDArray[
     ]
 
 
-def _said(pipeline: Pipeline) -> list[FeedbackMark]:
-    return standing(pipeline).marks
+def _said(pipeline: Pipeline, folder: Folder) -> list[FeedbackMark]:
+    stamp = stamp_of(folder, [FEEDBACK])
+    # An object store cannot tell whether something was said since.
+    return _marks.get(folder.uri, stamp if folder.local else object(), lambda: standing(pipeline).marks)
 
 
 def _groups(folder: Folder, run: RunRecord, dataset: str, rows: Sequence[int]) -> Iterator[pa.Table]:

@@ -12,7 +12,7 @@ from ae_plugin.core.calibration import threshold
 from ae_plugin.core.values import Floats
 from ae_plugin.errors import AeError, StoreError
 from ae_plugin.jobs.models import models
-from ae_plugin.schemas import ModelEntry, TrainReport
+from ae_plugin.schemas import TrainReport
 from ae_plugin.store.registry import Registry
 from ae_plugin.versions import REFERENCE, read_report
 from ae_plugin.web.responses import CalibrationLine, Difference, PointerMove, VersionComparison, VersionDetail
@@ -131,8 +131,3 @@ def trained_by(pipeline: Pipeline, task: Mapping[str, object]) -> str | None:
         if known and all(known.get(what) == value for what, value in task.items() if what in ("dag_id", "run_id")):
             return version
     return None
-
-
-def entries(pipeline: Pipeline) -> list[ModelEntry]:
-    """All versions, oldest first."""
-    return models(pipeline)

@@ -21,17 +21,9 @@ from hypothesis import strategies as st
 from ae_plugin.errors import ConfigError, DataError, StoreError
 from ae_plugin.places import check_uri
 from ae_plugin.sections import Source
-from ae_plugin.store.files import (
-    Folder,
-    SourceFile,
-    fingerprint,
-    list_source,
-    open_fs,
-    partition_id,
-    partitions_of,
-    writing,
-)
+from ae_plugin.store.files import Folder, SourceFile, fingerprint, list_source, open_fs, partitions_of, writing
 from ae_plugin.store.owner import hold
+from ae_plugin.store.partitions import partition_id
 from tests.running import ROOT, tree
 
 QUICK = settings(max_examples=80, deadline=None, derandomize=True)
