@@ -186,7 +186,7 @@ class RunRecord(_Record):
     observed_alert_rate: float | None
     p_value_drift: float | None = Field(None, description="Distance of the p-values from calibration rows', 0 to 1.")
     score_quantiles: dict[str, float] = Field(
-        default_factory=dict, description="`0.5`, `0.9`, `0.99` -> anomaly score, within 7%; empty of older runs."
+        default_factory=dict, description="`0.5`, `0.9`, `0.99` -> anomaly score, to 7%; empty of older runs."
     )
     top_columns: dict[str, int] = Field(default_factory=dict, description="Column -> anomalous rows it is worst in.")
     unreadable_rows: int

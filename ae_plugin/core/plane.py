@@ -67,6 +67,12 @@ class Sketch:
         drawn, last = _draw(rows), _last(_draw(np.array([row for row, *_ in self.sample], np.int64)), SAMPLE)
         kept = np.flatnonzero(drawn < last)
         flagged = np.flatnonzero(scores.is_anomaly)
+        if len(self.worst) == WORST:
+            row, _, _, score, p = self.worst[-1]
+            # What comes after the last of them would be dropped again.
+            now = scores.p_value[flagged].astype(np.float64), -scores.anomaly_score[flagged].astype(np.float64)
+            before = (now[0] < p) | ((now[0] == p) & ((now[1] < -score) | ((now[1] == -score) & (rows[flagged] < row))))
+            flagged = flagged[before]
         if len(flagged) > WORST:
             flagged = flagged[np.lexsort((rows[flagged], -scores.anomaly_score[flagged], scores.p_value[flagged]))]
         if len(kept) > SAMPLE:

@@ -55,7 +55,10 @@ def _batches(
             rows = footer.row_group(number).num_rows
             if ((wanted >= first) & (wanted < first + rows)).any():
                 within = first
+                last = wanted[wanted < first + rows].max()
                 for batch in reader.batches(parts=[(file, [number])]):
                     yield within, batch
                     within += batch.num_rows
+                    if within > last:
+                        break
             first += rows

@@ -25,7 +25,7 @@ from ae_plugin.jobs.inputs import open_file, open_partition
 from ae_plugin.jobs.people import check_words, this_user
 from ae_plugin.schemas import FeedbackMark, FeedbackRecord, FeedbackUse, RowVerdict, feedback_schema
 from ae_plugin.store import feedback as store
-from ae_plugin.store.files import Folder, SourceFile, list_source, partitions_of
+from ae_plugin.store.files import Folder, SourceFile, fingerprint, list_source, partitions_of
 from ae_plugin.store.partitions import partition_id
 
 if TYPE_CHECKING:
@@ -62,11 +62,17 @@ class Said:
     origin: str = "ae feedback"
 
 
-def feedback(pipeline: Pipeline, said: Sequence[Said]) -> FeedbackRecord:
+def feedback(pipeline: Pipeline, said: Sequence[Said], *, seen: str | None = None) -> FeedbackRecord:
     """Keep verdicts on rows, all of them in one file or none; the next training honours them.
+
+    Args:
+        pipeline: from `config.load`.
+        said: the verdicts.
+        seen: `input_fingerprint` of the run whose rows were looked at; None: the rows are those of the source as it is.
 
     Raises:
         ConfigError: a partition, row, column or verdict is not there, or keys do not tell one row from another.
+        DataError: the source's files are not those that were looked at any more.
         UserError: the source cannot be read, or the output not written.
     """
     taken = set(feedback_schema([]).names) & set(pipeline.source.keys)
@@ -79,6 +85,9 @@ def feedback(pipeline: Pipeline, said: Sequence[Said]) -> FeedbackRecord:
     now = datetime.now(timezone.utc)
     tables, marks = [], []
     for partition, own in by_partition.items():
+        if seen is not None and fingerprint(groups[partition]) != seen:
+            what, mend = "changed since its rows were looked at", "Look at them again once it is scored anew"
+            raise DataError(what, where=partition or "the source", mend=mend)
         reader = open_partition(pipeline.source, groups[partition])
         for key in pipeline.source.keys:
             _check_known(key, reader.schema)

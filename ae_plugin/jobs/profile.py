@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ae_plugin.core.calibration import threshold
-from ae_plugin.core.histogram import count_scores, side_by_side
+from ae_plugin.core.histogram import count_scores, side_by_side, unit_of
 from ae_plugin.core.plane import Point, Sketch
 from ae_plugin.core.values import Floats
 from ae_plugin.schemas import ColumnProfile, MapPoint, Profile, RunRecord, ScoreHistogram
@@ -19,13 +19,14 @@ def profile_of(
 
     Args:
         record: of its run.
-        scores: see `count_scores`.
+        scores: see `count_scores`; in units of `unit_of(calibration)`.
         calibration: float32 [m], scores of the calibration rows, increasing.
         sketch: some of its rows.
         columns: how their values are spread.
     """
     limit = record.flagged_up_to if record.flagged_up_to is not None else record.alert_rate
-    edges, rows, theirs = side_by_side(scores, count_scores(calibration))
+    unit = unit_of(calibration)
+    edges, rows, theirs = side_by_side(scores, count_scores(calibration, unit), unit)
     histogram = ScoreHistogram(edges=edges, rows=rows, calibration=theirs, threshold=threshold(calibration, limit))
     return Profile(
         run_id=record.run_id,

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cached_property
 from typing import ClassVar, Literal, Protocol
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from ae_plugin.config import Pipeline
 from ae_plugin.core.alarms import few_calibration_rows
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.drift import p_value_drift
-from ae_plugin.core.histogram import quantiles
+from ae_plugin.core.histogram import quantiles, unit_of
 from ae_plugin.core.plane import Sketch
 from ae_plugin.core.values import Floats
 from ae_plugin.engines.cuts import WHOLE, Shard
@@ -125,6 +126,11 @@ class Run(ABC):
         """Rows that the p-values are made of."""
         return len(self.calibration)
 
+    @cached_property
+    def unit_of_scores(self) -> float:
+        """What scores are counted in."""
+        return unit_of(self.calibration)
+
     @property
     def scored_before(self) -> bool:
         """Whether a run of this partition wrote to the output before: its folders there are ours, then."""
@@ -194,6 +200,13 @@ class Run(ABC):
         if refused:
             raise self.refusal(record)
         return record
+
+    def _to_remove(self, outcome: str, outputs: dict[str, str]) -> list[str]:
+        """What is not to be there after the commit: quarantined rows too, if somebody discarded them meanwhile."""
+        found = read_decision(Folder(self.pipeline.output), self.partition) if outcome == "quarantined" else None
+        if found is not None and found.decision == "discard" and found.fingerprint == fingerprint(self.files):
+            return sorted({*self._stale({}), *outputs})
+        return self._stale(outputs)
 
     def _decided(self) -> DecisionRecord | None:
         """What a person decided on these very files: None, or a release.
@@ -270,7 +283,7 @@ class Run(ABC):
             flagged_up_to=self.flagged_up_to,
             observed_alert_rate=round(tally.anomalies / tally.rows, 6) if tally.rows else None,
             p_value_drift=p_value_drift(tally.p_values, self.calibration),
-            score_quantiles=quantiles(tally.scores, QUANTILES),
+            score_quantiles=quantiles(tally.scores, QUANTILES, self.unit_of_scores),
             top_columns=dict(sorted(tally.top_columns.items(), key=lambda one: (-one[1], one[0]))[:TOP_COLUMNS]),
             unreadable_rows=tally.unreadable,
             cells_flagged=tally.flagged,
@@ -296,7 +309,7 @@ class Run(ABC):
         profile = profile_of(record, tally.scores, self.calibration, tally.sketch, self._columns())
         self.folder.write(self.commit.staged(f"{PROFILES}/{slug}.json"), profile.model_dump_json().encode())
         if outcome != "refused":  # then what was scored before stays
-            self.commit.stale = lambda: self._stale(outputs)
+            self.commit.stale = lambda: self._to_remove(outcome, outputs)
         self.commit.apply()
         return record
 

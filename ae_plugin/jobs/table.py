@@ -109,7 +109,7 @@ class TableRun(Run):
         self.tally.repaired += batch.repaired
         self.tally.imputed += batch.imputed
         self.tally.p_values += count_p_values(batch.rows.p_value, self.calibration_rows)
-        self.tally.scores += count_scores(batch.rows.anomaly_score)
+        self.tally.scores += count_scores(batch.rows.anomaly_score, self.unit_of_scores)
         self.tally.top_columns.update(batch.top_column.drop_null().to_pylist())
 
     def _map(self, batch: ScoredBatch) -> None:

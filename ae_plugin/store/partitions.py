@@ -13,7 +13,9 @@ from ae_plugin.places import check_uri
 def in_order(partition: str) -> tuple[str | int, ...]:
     """What partitions are ordered by: their text, whole numbers in it by size, so that `month=10` follows `month=9`."""
     # Text and numbers take turns in the split, so that like is compared with like.
-    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", partition))
+    return tuple(
+        int(part) if part.isascii() and part.isdecimal() else part for part in re.split(r"([0-9]+)", partition)
+    )
 
 
 def partition_id(text: str, keys: list[str]) -> str:

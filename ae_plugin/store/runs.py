@@ -47,10 +47,11 @@ def read_profile(folder: Folder, record: RunRecord) -> Profile | None:
     return found if found.run_id == record.run_id else None
 
 
-def latest(folder: Folder) -> dict[str, RunRecord]:
-    """The newest run of each partition, in partition order."""
+def latest(folder: Folder, last: int | None = None) -> dict[str, RunRecord]:
+    """The newest run of each partition, in partition order; of the last so many, or of all."""
     records = {}
-    for content in folder.read_all([f"{LATEST}/{name}" for name in folder.names(LATEST) if name.endswith(".json")]):
+    names = sorted((name for name in folder.names(LATEST) if name.endswith(".json")), key=in_order)
+    for content in folder.read_all([f"{LATEST}/{name}" for name in (names if last is None else names[-last:])]):
         # One that another version of this package wrote counts as never scored.
         with suppress(ValidationError):
             record = RunRecord.model_validate_json(content)

@@ -150,6 +150,11 @@ def journalled(folder: Folder) -> list[str]:
     return [name.removesuffix(".json") for name in folder.names(JOURNALS) if name.endswith(".json")]
 
 
+def moving(folder: Folder, label: str) -> bool:
+    """Whether files with a label are being moved into place, or were when their writer was stopped."""
+    return any(_label(stage) == label for stage in journalled(folder))
+
+
 def discard(folder: Folder, stage: str) -> None:
     """Remove a stage, and leave no empty folder behind."""
     if folder.local:

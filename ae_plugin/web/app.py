@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from ae_plugin import __version__
@@ -37,5 +38,12 @@ def create_app() -> FastAPI:
     @app.exception_handler(AeError)
     async def _one_line(_: Request, error: AeError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, status_code=409)
+
+    @app.exception_handler(RequestValidationError)
+    async def _not_understood(_: Request, error: RequestValidationError) -> JSONResponse:
+        # What was sent is not said again: it may be no text at all.
+        said = [f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}" for one in error.errors()]
+        line = "; ".join(said).encode("ascii", "backslashreplace").decode()
+        return JSONResponse({"detail": line[:1000]}, status_code=422)
 
     return app

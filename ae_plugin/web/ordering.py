@@ -14,6 +14,7 @@ ORDER: tuple[State, ...] = (
     "alarm",
     "waiting",
     "drifted",
+    "cannot_alarm",
     "no_model",
     "nothing_scored",
     "quiet",

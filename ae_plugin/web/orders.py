@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
 from ae_plugin.jobs.decide import decide
 from ae_plugin.jobs.feedback import Said, feedback
 from ae_plugin.jobs.promote import promote, rollback
 from ae_plugin.schemas import PromoteRecord
 from ae_plugin.web.access import EditablePipeline, name_of
-from ae_plugin.web.overview import forget
+from ae_plugin.web.refresh import seen_at_once
 from ae_plugin.web.responses import (
     DecisionMade,
     DecisionOrder,
@@ -22,13 +20,7 @@ from ae_plugin.web.responses import (
     RollbackOrder,
 )
 
-
-def _told() -> Iterator[None]:
-    yield
-    forget()
-
-
-router = APIRouter(tags=["decide"], dependencies=[Depends(_told)])
+router = APIRouter(tags=["decide"])
 
 
 @router.post("/pipelines/{name}/feedback")
@@ -39,23 +31,26 @@ def keep_feedback(pipeline: EditablePipeline, order: FeedbackOrder, user: GetUse
         Said(order.verdict, order.partition, row, column=order.column, note=order.note, who=who, origin="the page")
         for row in order.rows
     ]
-    return FeedbackKept(marks=feedback(pipeline, said).marks)
+    return FeedbackKept(marks=feedback(pipeline, said, seen=order.seen).marks)
 
 
 @router.post("/pipelines/{name}/promote")
 def promote_version(pipeline: EditablePipeline, order: PromoteOrder, user: GetUserDep) -> PromoteRecord:
     """Make a version champion when its gate passed, or when the caller insists."""
-    return promote(pipeline, order.version, force=order.force, by=name_of(user))
+    with seen_at_once(pipeline):
+        return promote(pipeline, order.version, force=order.force, by=name_of(user))
 
 
 @router.post("/pipelines/{name}/rollback")
 def rollback_version(pipeline: EditablePipeline, order: RollbackOrder, user: GetUserDep) -> PromoteRecord:
     """Go back to the champion before, or to a version."""
-    return rollback(pipeline, order.version, by=name_of(user))
+    with seen_at_once(pipeline):
+        return rollback(pipeline, order.version, by=name_of(user))
 
 
 @router.post("/pipelines/{name}/decide")
 def decide_on_partition(pipeline: EditablePipeline, order: DecisionOrder, user: GetUserDep) -> DecisionMade:
     """Release a refused partition to the next score run, or leave it out for good."""
-    made = decide(pipeline, order.partition, order.decision, note=order.note, who=name_of(user), seen=order.seen)
+    with seen_at_once(pipeline):
+        made = decide(pipeline, order.partition, order.decision, note=order.note, who=name_of(user), seen=order.seen)
     return DecisionMade.model_validate(made.model_dump(mode="json"))

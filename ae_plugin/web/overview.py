@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,11 +27,19 @@ from ae_plugin.versions import read_report
 from ae_plugin.web.responses import Outcome, PipelineSummary, RatePoint, State, TimelinePoint
 
 RECENT = 30
-FRESH_SECONDS, PATIENT_SECONDS = 1.0, 0.15
-"""So long all summaries hold together, and so long one request reads those that are new."""
 STALE_SECONDS = 30.0
 """So long what was read from an object store holds: it cannot tell cheaply whether something was written."""
 T = TypeVar("T")
+
+
+def expected_of(rows: int, alert_rate: float, of: AlertRateOf, calibration: int | None) -> tuple[float, float] | None:
+    """Where the observed rate of normal rows lies 99 times in 100; None: none can be flagged.
+
+    Where the rate is one of alarms it is 0: a partition of normal rows has none, but for that share of them.
+    """
+    if of == "alarms":
+        return (0.0, 0.0) if rows else None
+    return expected_rates(rows, alert_rate, calibration)
 
 
 class _Word(BaseModel):
@@ -62,9 +72,7 @@ class Brief(BaseModel):
     @property
     def expected(self) -> tuple[float, float] | None:
         """Where the observed rate lies 99 times in 100, if all rows are normal."""
-        if self.alert_rate_of == "alarms":
-            return None
-        return expected_rates(self.rows, self.alert_rate, self.calibration_rows)
+        return expected_of(self.rows, self.alert_rate, self.alert_rate_of, self.calibration_rows)
 
     @property
     def alarm(self) -> bool:
@@ -82,27 +90,44 @@ class Brief(BaseModel):
 
 @dataclass
 class Cache(Generic[T]):
-    """What was made of something that has a stamp, kept as long as that does not change: the newest `most` of them."""
+    """What was made of something that has a stamp, kept as long as that does not change: the newest `most` of them.
+
+    Of several who ask for the same at once, one makes it, and the others wait.
+    """
 
     most: int
     kept: dict[object, tuple[object, T]] = field(default_factory=dict)
+    making: dict[object, threading.Lock] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def get(self, key: object, stamp: object, make: Callable[[], T]) -> T:
         """What is kept of a key at this stamp, or else made now."""
         with self.lock:
-            before = self.kept.get(key)
+            before, own = self.kept.get(key), self.making.setdefault(key, threading.Lock())
         if before is not None and before[0] == stamp:
             return before[1]
-        made = make()
+        with own:
+            with self.lock:
+                before = self.kept.get(key)
+            if before is not None and before[0] == stamp:
+                return before[1]
+            made = make()
+            with self.lock:
+                self.kept.pop(key, None)
+                self.kept[key] = stamp, made
+                while len(self.kept) > self.most:
+                    gone = next(iter(self.kept))
+                    del self.kept[gone]
+                    self.making.pop(gone, None)
+            return made
+
+    def drop(self, key: object) -> None:
+        """Keep nothing of a key."""
         with self.lock:
             self.kept.pop(key, None)
-            self.kept[key] = stamp, made
-            while len(self.kept) > self.most:
-                del self.kept[next(iter(self.kept))]
-        return made
 
 
+log = logging.getLogger(__name__)
 _summaries: Cache[PipelineSummary] = Cache(20_000)
 _briefs: Cache[list[Brief]] = Cache(32)
 _trained: Cache[str] = Cache(20_000)
@@ -111,7 +136,8 @@ _trained: Cache[str] = Cache(20_000)
 def stamp_of(folder: Folder, names: Sequence[str]) -> tuple[object, ...]:
     """What changes when a file is put into one of these folders, or is replaced."""
     if not folder.local:
-        return (int(time.monotonic() / STALE_SECONDS),)
+        # Each folder's half minutes start at another time, so that not all are read anew at once.
+        return (int(time.monotonic() / STALE_SECONDS + zlib.crc32(folder.uri.encode()) / 2**32),)
     found = []
     for name in names:
         try:
@@ -136,49 +162,24 @@ def _read(folder: Folder, names: Sequence[str]) -> list[Brief]:
     return sorted(found, key=lambda run: in_order(run.partition))
 
 
-@dataclass
-class _All:
-    """All pipelines' summaries, as they were a moment ago: whoever asks at the same time gets the same."""
-
-    found: dict[str, PipelineSummary] = field(default_factory=dict)
-    at: float = 0.0
-    whole: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-_all = _All()
-
-
-def summaries(known: Mapping[str, Pipeline]) -> dict[str, PipelineSummary]:
-    """Those pipelines that can be read in `PATIENT_SECONDS`, by name: all of them but just after a server's start."""
-    with _all.lock:
-        if not _all.whole or time.monotonic() - _all.at > FRESH_SECONDS:
-            until = time.monotonic() + PATIENT_SECONDS
-            before, _all.found = _all.found, {}
-            for name, pipeline in known.items():
-                if time.monotonic() < until:
-                    _all.found[name] = summary(pipeline)
-                elif name in before:
-                    _all.found[name] = before[name]
-            _all.whole = len(_all.found) == len(known)
-            _all.at = time.monotonic()
-        return _all.found
-
-
-def forget() -> None:
-    """Something was decided: who asks next is to see it."""
-    _all.whole = False
-
-
 def summary(pipeline: Pipeline) -> PipelineSummary:
     """One pipeline; of one that cannot be read, why."""
+    told = {"name": pipeline.name, "state": "unreadable", "alert_rate": pipeline.score.alert_rate}
     try:
         folder = Folder(pipeline.output)
         stamp = (pipeline, *stamp_of(folder, [LATEST, MODELS, DECISIONS]))
         return _summaries.get((pipeline.name, pipeline.output), stamp, lambda: _summary(pipeline, folder))
     except AeError as error:
-        told = {"name": pipeline.name, "state": "unreadable", "problem": str(error)}
-        return PipelineSummary(**told, alert_rate=pipeline.score.alert_rate)
+        return PipelineSummary(**told, problem=str(error))
+    except Exception:  # one pipeline's trouble is not to hide all others
+        log.exception("%s cannot be read", pipeline.name)
+        return PipelineSummary(**told, problem="cannot be read; the API server's log says why")
+
+
+def forget(pipeline: Pipeline) -> None:
+    """Something was decided on a pipeline: who asks next is to see it."""
+    _summaries.drop((pipeline.name, pipeline.output))
+    _briefs.drop(pipeline.output)
 
 
 def _summary(pipeline: Pipeline, folder: Folder) -> PipelineSummary:
@@ -230,12 +231,15 @@ def state_of(last: Brief) -> State:
         return "refused"
     if last.alarm:
         return "alarm"
+    if last.rows and last.expected is None:
+        return "cannot_alarm"
     return "quiet" if last.guard.verdict == "familiar" else "drifted"
 
 
 def _trained_at(registry: Registry, version: str) -> str | None:
     try:
-        return _trained.get((registry.folder.uri, version), None, lambda: read_report(registry, version).created_at)
+        stamp = stamp_of(registry.folder, [f"{MODELS}/{version}"])
+        return _trained.get((registry.folder.uri, version), stamp, lambda: read_report(registry, version).created_at)
     except AeError:
         return None  # the page of its models says what is wrong
 

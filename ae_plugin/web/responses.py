@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,9 +17,14 @@ from ae_plugin.schemas import (
     Verdict,
 )
 
-State = Literal["quiet", "alarm", "drifted", "refused", "waiting", "no_model", "nothing_scored", "unreadable"]
-"""Of a pipeline, by its newest partition; `alarm`: more flagged rows than chance explains at the promised rate;
-`waiting`: an older partition was refused, and nobody decided on it."""
+State = Literal[
+    "quiet", "alarm", "drifted", "refused", "waiting", "cannot_alarm", "no_model", "nothing_scored", "unreadable"
+]
+"""Of a pipeline, by its newest partition.
+
+`alarm`: more flagged rows than chance explains at the promised rate. `waiting`: an older partition was refused, and
+nobody decided on it. `cannot_alarm`: too few calibration rows to flag any.
+"""
 Outcome = Literal["scored", "quarantined", "refused"]
 Picture = Literal["original", "denoised", "heatmap", "mask"]
 
@@ -169,7 +174,8 @@ class RowPage(BaseModel):
     """Some of a partition's flagged rows, worst first."""
 
     total: int = Field(description="Flagged rows that pass the filter.")
-    flagged: int = Field(description="Flagged rows in all.")
+    flagged: int = Field(description="Flagged rows in all; of more than 100,000 the worst can be paged.")
+    seen: str = Field(description="`input_fingerprint` of the run that they are of, for an order on them.")
     columns: dict[str, int] = Field(description="Column -> flagged rows in which it is worst, most first, at most 50.")
     rows: list[AnomalousRow]
 
@@ -262,9 +268,10 @@ class FeedbackOrder(_Order):
     """Verdicts to keep: one for each row."""
 
     partition: str
-    rows: list[int] = Field(min_length=1, max_length=1000)
+    rows: list[Annotated[int, Field(lt=2**62)]] = Field(min_length=1, max_length=1000)
     verdict: RowVerdict
     column: str | None = None
+    seen: str | None = Field(None, description="`input_fingerprint` of the run that was looked at.")
     note: str | None = Field(None, max_length=2000)
 
 

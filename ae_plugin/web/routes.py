@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import IO, Annotated, Any, Literal, TypeVar
 
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -14,12 +16,15 @@ from ae_plugin.jobs.models import models
 from ae_plugin.schemas import AirflowTask, RunRecord
 from ae_plugin.store.decisions import read_decision
 from ae_plugin.store.files import Folder
-from ae_plugin.store.runs import latest, read_latest, read_profile
+from ae_plugin.store.runs import latest, read_latest, read_profile, slug_of
+from ae_plugin.store.staging import moving
 from ae_plugin.web.access import ReadablePipeline, may_decide, readable_of, score_dag
+from ae_plugin.web.bounds import heavy
 from ae_plugin.web.catalog import pipelines
 from ae_plugin.web.downloads import TYPES, Dataset, Format, chunks, download, file_name
 from ae_plugin.web.ordering import Sort, in_order_of
-from ae_plugin.web.overview import briefs, summaries, summary, timeline
+from ae_plugin.web.overview import Brief, briefs, expected_of, forget, summary, timeline
+from ae_plugin.web.refresh import summaries
 from ae_plugin.web.responses import (
     Context,
     DecisionMade,
@@ -42,7 +47,9 @@ from ae_plugin.web.versions import compare_versions, trained_by, version_detail
 
 router = APIRouter(tags=["look"])
 Partition = Annotated[str, Query(description="Hive path, as `date=2013-01-29`; empty for a whole source.")]
-Rows = Annotated[list[int], Query(max_length=1000)]
+Place = Annotated[int, Query(ge=0, lt=2**62, description="Of a row in its partition, from 0.")]
+Rows = Annotated[list[Place], Query(max_length=1000)]
+T = TypeVar("T")
 _LAST = 365
 
 
@@ -89,9 +96,9 @@ def pipeline_detail(pipeline: ReadablePipeline, request: Request, user: GetUserD
 
 
 @router.get("/pipelines/{name}/runs")
-def list_runs(pipeline: ReadablePipeline) -> RunList:
-    """The newest run of each partition, whole."""
-    return RunList(runs=list(latest(Folder(pipeline.output)).values()))
+def list_runs(pipeline: ReadablePipeline, last: Annotated[int, Query(ge=1, le=1000)] = 1000) -> RunList:
+    """The newest run of each partition, whole; of the last so many partitions."""
+    return RunList(runs=list(latest(Folder(pipeline.output), last).values()))
 
 
 @router.get("/pipelines/{name}/timeline")
@@ -107,16 +114,16 @@ def partition_detail(
 ) -> PartitionDetail:
     """One partition's newest run, and what the partition looked like."""
     folder, run = Folder(pipeline.output), _run(pipeline, partition)
-    known = briefs(pipeline)
-    place = next((index for index, one in enumerate(known) if one.partition == partition), 0)
+    known = _briefs_with(pipeline, partition)
+    place = next((index for index, one in enumerate(known) if one.partition == partition), len(known))
     decision = read_decision(folder, partition) if run.outcome != "scored" else None
     holds = decision is not None and decision.fingerprint == run.input_fingerprint
     made = DecisionMade.model_validate(decision.model_dump(mode="json")) if decision and holds else None
     return PartitionDetail(
         run=run,
-        expected=known[place].expected if known else None,
+        expected=expected_of(run.rows, run.alert_rate, run.alert_rate_of, run.calibration_rows),
         profile=read_profile(folder, run),
-        previous=known[place - 1].partition if place > 0 else None,
+        previous=known[place - 1].partition if place else None,
         next=known[place + 1].partition if place + 1 < len(known) else None,
         may_decide=may_decide(pipeline.name, request, user),
         decision=made,
@@ -130,28 +137,35 @@ def partition_rows(
     pipeline: ReadablePipeline,
     *,
     partition: Partition = "",
-    offset: Annotated[int, Query(ge=0)] = 0,
+    offset: Annotated[int, Query(ge=0, lt=2**62)] = 0,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     column: str | None = None,
     value: Annotated[str | None, Query(max_length=1000)] = None,
     row: Rows = [],  # noqa: B006
 ) -> RowPage:
     """A partition's flagged rows, worst first, each with its wrong cells."""
-    run = _run(pipeline, partition)
-    if run.outcome != "scored":
-        return RowPage(total=0, flagged=0, columns={}, rows=[])
-    return row_page(pipeline, run, offset=offset, limit=limit, column=column, value=value, only=row)
+
+    def read(run: RunRecord) -> RowPage:
+        if run.outcome != "scored":
+            return RowPage(total=0, flagged=0, seen=run.input_fingerprint, columns={}, rows=[])
+        return row_page(pipeline, run, offset=offset, limit=limit, column=column, value=value, only=row)
+
+    return _steady(pipeline, partition, read)
 
 
 @router.get("/pipelines/{name}/values")
 def partition_values(
-    pipeline: ReadablePipeline, row: Annotated[list[int], Query(max_length=50)], partition: Partition = ""
+    pipeline: ReadablePipeline, row: Annotated[list[Place], Query(max_length=50)], partition: Partition = ""
 ) -> RowValuesList:
     """Whole rows, as the source has them, and as `denoised/` has them."""
-    run = _run(pipeline, partition)
-    if run.outcome != "scored" or pipeline.source.format == "images":
-        return RowValuesList(rows=[])
-    return RowValuesList(rows=row_values(pipeline, run, row))
+
+    def read(run: RunRecord) -> RowValuesList:
+        if run.outcome != "scored" or pipeline.source.format == "images":
+            return RowValuesList(rows=[])
+        return RowValuesList(rows=row_values(pipeline, run, row))
+
+    with heavy():
+        return _steady(pipeline, partition, read)
 
 
 @router.get("/pipelines/{name}/download", response_class=StreamingResponse)
@@ -159,26 +173,37 @@ def partition_download(
     pipeline: ReadablePipeline, dataset: Dataset = "rows", format: Format = "parquet", partition: Partition = ""
 ) -> StreamingResponse:
     """The flagged rows, or the wrong cells, as a file."""
-    run = _run(pipeline, partition)
-    name = file_name(run, dataset, format)
+
+    def read(run: RunRecord) -> tuple[str, IO[bytes]]:
+        return file_name(run, dataset, format), download(pipeline, run, dataset, format)
+
+    with heavy():
+        name, file = _steady(pipeline, partition, read)
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
-    return StreamingResponse(
-        chunks(download(pipeline, run, dataset, format)), media_type=TYPES[format], headers=headers
-    )
+    return StreamingResponse(chunks(file), media_type=TYPES[format], headers=headers)
 
 
 @router.get("/pipelines/{name}/picture", response_class=Response)
 def partition_picture(
-    pipeline: ReadablePipeline, row: Annotated[int, Query(ge=0)], what: Picture = "original", partition: Partition = ""
+    pipeline: ReadablePipeline,
+    request: Request,
+    row: Place,
+    what: Picture = "original",
+    partition: Partition = "",
 ) -> Response:
     """One picture, as it came, repaired, or where it is odd; PNG, or what a browser can show of the source's."""
     if pipeline.source.format != "images":
         raise HTTPException(404, "not a pipeline of pictures")
     run = _run(pipeline, partition)
-    found = picture(pipeline, run, row, what)
+    # Another run's pictures are others, at the same address.
+    tag = f'"{zlib.crc32(f"{run.run_id} {row} {what}".encode()):08x}"'
+    headers = {"Cache-Control": "private, no-cache", "ETag": tag, "X-Content-Type-Options": "nosniff"}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    with heavy():
+        found = _steady(pipeline, partition, lambda run: picture(pipeline, run, row, what))
     if found is None:
         raise HTTPException(404, "no such picture")
-    headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
     return Response(found.content, media_type=found.kind, headers=headers)
 
 
@@ -233,6 +258,25 @@ def _is_of(task: AirflowTask | None, wanted: dict[str, Any]) -> bool:
         return False
     known = task.model_dump(exclude=set() if task.map_index != -1 else {"map_index"})
     return all(known.get(what, value) == value for what, value in wanted.items())
+
+
+def _briefs_with(pipeline: Pipeline, partition: str) -> list[Brief]:
+    """The newest runs; read again if one is not among them that is there, as an object store's may not be."""
+    known = briefs(pipeline)
+    if partition not in {run.partition for run in known}:
+        forget(pipeline)
+        known = briefs(pipeline)
+    return known
+
+
+def _steady(pipeline: Pipeline, partition: str, read: Callable[[RunRecord], T]) -> T:
+    """Read what a run wrote, of one run from beginning to end; HTTP 409 while another one takes its place."""
+    for _ in range(2):
+        run = _run(pipeline, partition)
+        found = read(run)
+        if not moving(Folder(pipeline.output), slug_of(partition)) and _run(pipeline, partition).run_id == run.run_id:
+            return found
+    raise HTTPException(409, f"{partition or 'the source'}: is being written just now: try again")
 
 
 def _run(pipeline: Pipeline, partition: str) -> RunRecord:

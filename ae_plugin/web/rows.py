@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,20 +15,20 @@ import pyarrow.parquet as pq
 from ae_plugin.config import Pipeline
 from ae_plugin.core.values import take
 from ae_plugin.engines.local import open_input, reading
-from ae_plugin.jobs.feedback import standing
-from ae_plugin.jobs.report.stored import texts
+from ae_plugin.jobs.feedback import key_texts, standing
 from ae_plugin.schemas import FeedbackMark, RunRecord, scores_schema
 from ae_plugin.store.feedback import FEEDBACK
 from ae_plugin.store.files import Folder
 from ae_plugin.web.overview import Cache, stamp_of
 from ae_plugin.web.responses import AnomalousRow, RowPage, WrongCell
+from ae_plugin.web.values import cut
 
 MOST = 100_000
 """Flagged rows that are ordered and paged; of more the worst."""
 COLUMNS = 50
 CELLS = 200
 """Wrong cells of one row that are told."""
-_BATCH = 131_072
+_BATCH, _FEW = 131_072, 2_048
 _KEPT = ("anomaly_score", "p_value", "top_column")
 Longs = npt.NDArray[np.int64]
 
@@ -97,8 +97,13 @@ def row_page(
         kept &= hit
     places = np.flatnonzero(kept)
     page = places[offset : offset + limit]
-    total = found.total if kept.all() else len(places)
-    return RowPage(total=total, flagged=found.total, columns=found.columns, rows=_rows(pipeline, run, found, page))
+    return RowPage(
+        total=len(places),
+        flagged=found.total,
+        seen=run.input_fingerprint,
+        columns=found.columns,
+        rows=_rows(pipeline, run, found, page),
+    )
 
 
 def _read_flagged(folder: Folder, run: RunRecord) -> Flagged:
@@ -133,7 +138,8 @@ def _stream(folder: Folder, run: RunRecord, dataset: str, names: list[str] | Non
     for name in sorted(name for name in run.outputs if name.startswith(f"{dataset}/")):
         where = f"{folder.uri}/{name}"
         with reading(where), open_input(where) as handle:
-            yield from pq.ParquetFile(handle).iter_batches(_BATCH, columns=names)
+            # `pre_buffer` would hold whole row groups.
+            yield from pq.ParquetFile(handle, pre_buffer=False).iter_batches(_BATCH, columns=names)
 
 
 def _rows_with(folder: Folder, run: RunRecord, column: str | None, value: str | None) -> Longs:
@@ -154,20 +160,25 @@ def _rows_with(folder: Folder, run: RunRecord, column: str | None, value: str | 
 def _rows(pipeline: Pipeline, run: RunRecord, found: Flagged, page: npt.NDArray[np.intp]) -> list[AnomalousRow]:
     rows = found.rows[page].tolist()
     folder = Folder(pipeline.output)
-    keys, cells = _keys_of(folder, run, rows), _cells_of(folder, run, rows)
-    said = {mark.row: mark for mark in _said(pipeline, folder) if mark.partition == run.partition}
+    keys, cells, said = _keys_of(folder, run, rows), _cells_of(folder, run, rows), _said(pipeline, folder)
+    marks = {(mark.row, _name(mark.keys)): mark for mark in said if mark.partition == run.partition}
     return [
         AnomalousRow(
             row=row,
-            keys=keys.get(row, {}),
+            keys={name: cut(text) for name, text in keys.get(row, {}).items()},
             anomaly_score=float(found.score[place]),
             p_value=float(found.p[place]),
             top_column=found.top[place],
             cells=cells.get(row, []),
-            feedback=said.get(row),
+            # Of a partition that was written anew another row may stand there: the keys tell.
+            feedback=marks.get((row, _name(keys.get(row, {})))),
         )
         for row, place in zip(rows, page, strict=True)
     ]
+
+
+def _name(keys: Mapping[str, str | None]) -> tuple[tuple[str, str | None], ...]:
+    return tuple(sorted(keys.items()))
 
 
 def _said(pipeline: Pipeline, folder: Folder) -> list[FeedbackMark]:
@@ -188,8 +199,10 @@ def _groups(folder: Folder, run: RunRecord, dataset: str, rows: Sequence[int]) -
                 known = file.metadata.row_group(number).column(_leaf(file, place)).statistics
                 low, high = (known.min, known.max) if known is not None and known.has_min_max else (0, 2**62)
                 if ((wanted >= low) & (wanted <= high)).any():
-                    found = file.read_row_group(number)
-                    yield found.filter(pc.is_in(found.column("row"), pa.array(wanted)))
+                    for batch in file.iter_batches(_FEW, row_groups=[number]):
+                        hit = pc.is_in(batch.column("row"), pa.array(wanted))
+                        if pc.any(hit).as_py():
+                            yield pa.Table.from_batches([batch.filter(hit)])
 
 
 def _leaf(file: pq.ParquetFile, place: int) -> int:
@@ -203,7 +216,7 @@ def _keys_of(folder: Folder, run: RunRecord, rows: Sequence[int]) -> dict[int, d
     own = len(scores_schema([]))
     for table in _groups(folder, run, "scores", rows) if rows else ():
         names = table.column_names[: table.num_columns - own]
-        told = [texts(table.column(name).combine_chunks()) for name in names]
+        told = [key_texts(table.column(name)) for name in names]
         for index, row in enumerate(table.column("row").to_pylist()):
             found[row] = {name: text[index] for name, text in zip(names, told, strict=True)}
     return found
@@ -216,7 +229,7 @@ def _cells_of(folder: Folder, run: RunRecord, rows: Sequence[int]) -> dict[int, 
         for row, cell in zip(table.column("row").to_pylist(), table.select(names).to_pylist(), strict=True):
             own = found.setdefault(row, [])
             if len(own) < CELLS:
-                own.append(WrongCell(**cell))
+                own.append(WrongCell(**{**cell, "observed": cut(cell["observed"]), "expected": cut(cell["expected"])}))
     for own in found.values():
         own.sort(key=lambda cell: (cell.p_value or 0.0, -(cell.cell_error or 0.0)))
     return found

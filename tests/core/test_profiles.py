@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ae_plugin.core.histogram import MOST, count_scores, quantiles, side_by_side
+from ae_plugin.core.histogram import MOST, count_scores, quantiles, side_by_side, unit_of
 from ae_plugin.core.neighbours import Neighbours
 from ae_plugin.core.plane import SAMPLE, WORST, Plane, Sketch
 from ae_plugin.core.scoring import RowScores
@@ -22,9 +22,12 @@ def scored(scores: Floats, flagged: float = 0.0) -> RowScores:
     return RowScores(scores, p, odd, np.zeros((len(scores), 0), bool))
 
 
-def test_quantiles_are_within_their_bins() -> None:
-    scores = RNG.lognormal(2, 1.5, 50_000).astype(np.float32)
-    found = quantiles(count_scores(scores), (0.5, 0.9, 0.99))
+@pytest.mark.parametrize("size", [1e-4, 0.05, 1.0, 300.0])
+def test_quantiles_are_within_their_bins(size: float) -> None:
+    scores = np.sort(size * RNG.lognormal(2, 1.5, 50_000)).astype(np.float32)
+    unit = unit_of(scores)
+    assert unit <= 1 and np.log2(unit) == int(np.log2(unit))
+    found = quantiles(count_scores(scores, unit), (0.5, 0.9, 0.99), unit)
     assert list(found) == ["0.5", "0.9", "0.99"]
     for share, value in found.items():
         assert value == pytest.approx(float(np.quantile(scores, float(share))), rel=0.07)
@@ -32,20 +35,26 @@ def test_quantiles_are_within_their_bins() -> None:
 
 def test_counts_add_up_however_scores_are_cut() -> None:
     scores = RNG.exponential(3, 1_000).astype(np.float32)
-    parts = count_scores(scores[:333]) + count_scores(scores[333:])
-    assert parts == count_scores(scores)
+    parts = count_scores(scores[:333], 1) + count_scores(scores[333:], 1)
+    assert parts == count_scores(scores, 1)
+
+
+def test_a_unit_is_never_nothing() -> None:
+    assert (
+        unit_of(np.zeros(0, np.float32)) == unit_of(np.zeros(9, np.float32)) == unit_of(np.full(9, 7, np.float32)) == 1
+    )
 
 
 def test_scores_that_are_none_do_not_count() -> None:
-    assert count_scores(np.array([np.nan, np.inf], np.float32)) == Counter()
-    assert quantiles(Counter(), (0.5,)) == {}
-    assert side_by_side(Counter(), Counter()) == ([], [], [])
+    assert count_scores(np.array([np.nan, np.inf], np.float32), 1) == Counter()
+    assert quantiles(Counter(), (0.5,), 1) == {}
+    assert side_by_side(Counter(), Counter(), 1) == ([], [], [])
 
 
 @pytest.mark.parametrize("largest", [0.0, 0.5, 40.0, 1e9])
 def test_both_samples_share_few_bins(largest: float) -> None:
     ours, theirs = np.linspace(0, largest, 500, dtype=np.float32), np.linspace(0, 1, 300, dtype=np.float32)
-    edges, rows, calibration = side_by_side(count_scores(ours), count_scores(theirs))
+    edges, rows, calibration = side_by_side(count_scores(ours, 1), count_scores(theirs, 1), 1)
     assert len(edges) == len(rows) + 1 == len(calibration) + 1 <= MOST + 1
     assert np.all(np.diff(edges) > 0)
     assert (sum(rows), sum(calibration)) == (500, 300)

@@ -144,7 +144,8 @@ def test_a_refused_partition_says_why(web: Served) -> None:
     assert body["run"]["outcome"] == "quarantined" and body["run"]["guard"]["reasons"]
     product = next(column for column in body["profile"]["columns"] if column["column"] == "product")
     assert product["now"][product["parts"].index("never seen")] == pytest.approx(1)
-    assert web.site.get("pipelines/shop/rows", partition=BAD) == {"total": 0, "flagged": 0, "columns": {}, "rows": []}
+    page = web.site.get("pipelines/shop/rows", partition=BAD)
+    assert (page["total"], page["flagged"], page["rows"]) == (0, 0, [])
 
 
 def test_flagged_rows_worst_first(web: Served) -> None:
@@ -340,5 +341,5 @@ def test_many_flagged_rows_are_paged_from_the_worst(web: Served) -> None:
         few = module._read_flagged(folder, run)
     finally:
         module.MOST = before
-    assert few.total == whole.total and few.rows.tolist() == whole.rows[:5].tolist()
+    assert few.total == whole.total > 5 and few.rows.tolist() == whole.rows[:5].tolist()
     assert isinstance(pa.array(few.rows), pa.Array)

@@ -190,7 +190,8 @@ class PictureRun(Run):
         self.tally.repaired += sum(one.repaired is not None for one in found.values())
         p = np.array([one.p_value for one in found.values()], np.float32)
         self.tally.p_values += count_p_values(p, self.calibration_rows)
-        self.tally.scores += count_scores(np.array([one.score for one in found.values()], np.float32))
+        scores = np.array([one.score for one in found.values()], np.float32)
+        self.tally.scores += count_scores(scores, self.unit_of_scores)
 
     def _keys(self, batch: pa.RecordBatch) -> list[pa.Array]:
         return [batch.column(batch.schema.get_field_index(name)) for name in self.keys]

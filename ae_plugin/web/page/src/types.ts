@@ -1,6 +1,6 @@
 // What the API answers; mirrors ae_plugin/web/responses.py and the models of ae_plugin/schemas.py that it uses.
 
-export type State = 'quiet' | 'alarm' | 'drifted' | 'refused' | 'waiting' | 'no_model' | 'nothing_scored' | 'unreadable';
+export type State = 'quiet' | 'alarm' | 'drifted' | 'refused' | 'waiting' | 'cannot_alarm' | 'no_model' | 'nothing_scored' | 'unreadable';
 export type Verdict = 'familiar' | 'drifted' | 'unfamiliar';
 export type Outcome = 'scored' | 'quarantined' | 'refused';
 export type Decision = 'release' | 'discard';
@@ -210,6 +210,7 @@ export interface AnomalousRow {
 export interface RowPage {
   total: number;
   flagged: number;
+  seen: string;
   columns: Record<string, number>;
   rows: AnomalousRow[];
 }

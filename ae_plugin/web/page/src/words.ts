@@ -37,6 +37,12 @@ export const STATES: Record<State, Word> = {
     shape: 'shift',
     meaning: 'The newest partition was scored, but its values have moved from those of training.',
   },
+  cannot_alarm: {
+    text: 'Cannot alarm',
+    tone: 'warn',
+    shape: 'question',
+    meaning: 'There are too few calibration rows for any row to be flagged at the promised rate: train on more history, or promise less.',
+  },
   unreadable: {
     text: 'Unreadable',
     tone: 'bad',
@@ -48,7 +54,7 @@ export const STATES: Record<State, Word> = {
   quiet: { text: 'Fine', tone: 'good', shape: 'check', meaning: 'The newest partition is familiar, with no more alarms than promised.' },
 };
 
-export const NEEDS_A_LOOK: State[] = ['refused', 'alarm', 'waiting', 'drifted', 'unreadable'];
+export const NEEDS_A_LOOK: State[] = ['refused', 'alarm', 'waiting', 'drifted', 'cannot_alarm', 'unreadable'];
 
 const VERDICTS: Record<Verdict, Word> = {
   familiar: { text: 'Familiar', tone: 'good', shape: 'check', meaning: 'The kind of data that the model knows.' },

@@ -8,15 +8,16 @@ import type { Selection } from './selection';
 interface BarProps {
   name: string;
   partition: string;
+  seen: string;
   selection: Selection;
   what?: string;
   done: () => void;
 }
 
 /** Verdicts on the ticked rows. */
-export function FeedbackBar({ name, partition, selection, what = 'row', done }: BarProps) {
+export function FeedbackBar({ name, partition, seen, selection, what = 'row', done }: BarProps) {
   const [note, setNote] = useState('');
-  const { give, busy, error } = useMark({ name, partition, done });
+  const { give, busy, error } = useMark({ name, partition, seen, done });
   const { rows } = selection;
   const mark = async (verdict: RowVerdict) => {
     if (!(await give(rows, verdict, null, note || null))) return;

@@ -55,7 +55,7 @@ export function Gallery({ name, partition, mayDecide, route }: GalleryProps) {
               <Shown key={row.row} row={row} picture={picture} over={over} selection={mayDecide ? selection : null} />
             ))}
           </ul>
-          {mayDecide && list.rows.length > 0 && <FeedbackBar name={name} partition={partition} selection={selection} what="picture" done={found.reload} />}
+          {mayDecide && list.rows.length > 0 && <FeedbackBar name={name} partition={partition} seen={list.seen} selection={selection} what="picture" done={found.reload} />}
           <Pager total={list.total} page={page} size={SIZE} what="flagged pictures" hrefOf={(at) => changed(route, { page: at || null })} />
         </>
       )}

@@ -1,21 +1,25 @@
+import { address } from '../api';
 import { digits } from '../format';
 import { Text } from '../parts/Cell';
 import { Scroll } from '../parts/Scroll';
 import { Failed, Skeleton } from '../parts/Status';
 import type { AnomalousRow, RowValuesList } from '../types';
-import type { Loaded } from '../useApi';
+import { type Loaded, useApi } from '../useApi';
 import { MARK_MEANS, MARKED } from '../words';
 import { useMark } from './mark';
 import type { MarkPlace } from './RowsTable';
 
 interface DetailsProps {
   row: AnomalousRow;
-  values: Loaded<RowValuesList>;
+  name: string;
+  partition: string;
   mark: MarkPlace;
 }
 
 /** A whole row: its wrong cells with a verdict on each, and all its other cells. */
-export function RowDetails({ row, values, mark }: DetailsProps) {
+export function RowDetails({ row, name, partition, mark }: DetailsProps) {
+  // Single rows of a large partition take a moment: only one that is opened is asked for.
+  const values = useApi<RowValuesList>(address(['pipelines', name, 'values'], { partition }, [row.row]));
   return (
     <div className="details">
       {row.cells.length > 0 && <WrongCells row={row} mark={mark} />}

@@ -4,7 +4,7 @@ import { count, plural } from '../format';
 import { Pager } from '../parts/Pager';
 import { Empty, Ready } from '../parts/Status';
 import { changed, go, type Query, type Route } from '../route';
-import type { RowPage, RowValuesList } from '../types';
+import type { RowPage } from '../types';
 import { useApi } from '../useApi';
 import { Downloads } from './Downloads';
 import { FeedbackBar } from './FeedbackBar';
@@ -34,10 +34,7 @@ export function Rows({ name, partition, keys, mayDecide, route }: RowsProps) {
   const filter: Query = { partition, offset: page * SIZE, limit: SIZE, column, value };
   const found = useApi<RowPage>(address(['pipelines', name, 'rows'], filter, only));
   const rows = found.data?.rows ?? [];
-  // Whole rows take longer; the table does not wait for them.
-  const shown = rows.map((row) => row.row);
-  const values = useApi<RowValuesList>(shown.length ? address(['pipelines', name, 'values'], { partition }, shown) : null);
-  const selection = useSelection(shown);
+  const selection = useSelection(rows.map((row) => row.row));
   const filtered = column !== null || value !== null || only.length > 0;
   return (
     <Ready from={found} lines={14}>
@@ -52,12 +49,17 @@ export function Rows({ name, partition, keys, mayDecide, route }: RowsProps) {
               Only the {plural(only.length, 'row')} selected on the map. <a href={changed(route, { rows: null, page: null })}>Show all</a>
             </p>
           )}
+          {!filtered && list.flagged > list.total && (
+            <p className="note calm">
+              These are the worst {count(list.total)} of {plural(list.flagged, 'flagged row')}; the download has all.
+            </p>
+          )}
           {list.rows.length === 0 ? (
             <Empty>{filtered ? <>No flagged row passes the filter. <a href={changed(route, { column: null, value: null, rows: null, page: null })}>Show all {count(list.flagged)}</a></> : 'No row is anomalous here: nothing to look at.'}</Empty>
           ) : (
             <>
-              <RowsTable rows={list.rows} keys={keys} values={values} selection={selection} mark={mayDecide ? { name, partition, done: found.reload } : null} />
-              {mayDecide && <FeedbackBar name={name} partition={partition} selection={selection} done={found.reload} />}
+              <RowsTable rows={list.rows} keys={keys} name={name} partition={partition} selection={selection} mark={mayDecide ? { name, partition, seen: list.seen, done: found.reload } : null} />
+              {mayDecide && <FeedbackBar name={name} partition={partition} seen={list.seen} selection={selection} done={found.reload} />}
             </>
           )}
           <Pager total={list.total} page={page} size={SIZE} what={filtered ? 'rows that pass the filter' : 'flagged rows'} hrefOf={(at) => changed(route, { page: at || null })} />

@@ -2,26 +2,26 @@ import { Fragment, useState } from 'react';
 import { count, digits } from '../format';
 import { CheckAll, ObservedExpected, Text } from '../parts/Cell';
 import { Scroll } from '../parts/Scroll';
-import type { AnomalousRow, RowValuesList } from '../types';
-import type { Loaded } from '../useApi';
+import type { AnomalousRow } from '../types';
 import { Marked } from './Marked';
 import { RowDetails } from './RowDetails';
 import type { Selection } from './selection';
 
 /** Where a verdict on one of the rows goes; null when the viewer may not give one. */
-export type MarkPlace = { name: string; partition: string; done: () => void } | null;
+export type MarkPlace = { name: string; partition: string; seen: string; done: () => void } | null;
 
 interface RowsTableProps {
   rows: AnomalousRow[];
   keys: string[];
-  values: Loaded<RowValuesList>;
+  name: string;
+  partition: string;
   selection: Selection;
   mark: MarkPlace;
 }
 
 const MOST_CELLS = 4;
 
-export function RowsTable({ rows, keys, values, selection, mark }: RowsTableProps) {
+export function RowsTable({ rows, keys, name, partition, selection, mark }: RowsTableProps) {
   const [open, setOpen] = useState<number | null>(null);
   const columns = keys.length + 5 + (mark ? 1 : 0);
   return (
@@ -54,7 +54,7 @@ export function RowsTable({ rows, keys, values, selection, mark }: RowsTableProp
               {open === row.row && (
                 <tr role="row" className="more">
                   <td role="cell" colSpan={columns}>
-                    <RowDetails row={row} values={values} mark={mark} />
+                    <RowDetails row={row} name={name} partition={partition} mark={mark} />
                   </td>
                 </tr>
               )}

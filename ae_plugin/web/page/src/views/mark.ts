@@ -8,11 +8,13 @@ import { MARKED } from '../words';
 interface Place {
   name: string;
   partition: string;
+  /** Of the rows that are shown, so that nobody judges others that took their place. */
+  seen: string;
   done: () => void;
 }
 
 /** Keeps a person's verdict on rows; `column`: on that cell alone. */
-export function useMark({ name, partition, done }: Place) {
+export function useMark({ name, partition, seen, done }: Place) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<string | null>(null);
   const say = useSay();
@@ -20,7 +22,7 @@ export function useMark({ name, partition, done }: Place) {
     setBusy(true);
     setError(null);
     try {
-      const order = { partition, rows, verdict, column, note };
+      const order = { partition, rows, verdict, column, note, seen };
       const { marks } = await post<{ marks: FeedbackMark[] }>(['pipelines', name, 'feedback'], order);
       say(`${MARKED[verdict]}: kept for ${plural(marks.length, 'row')}; used at the next training.`);
       done();
