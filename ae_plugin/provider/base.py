@@ -64,7 +64,7 @@ class PipelineOperator(BaseOperator):
         runs_for(AirflowTask(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=index))
 
     def post_execute(self, context: Any, result: Any = None) -> None:
-        """Forget it again: other tasks may follow in this process."""
+        """Forget it again: in `dag.test()` other tasks follow in this process."""
         runs_for(None)
         super().post_execute(context, result)
 

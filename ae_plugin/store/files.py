@@ -235,6 +235,17 @@ class Folder:
             listed = os.listdir(self.at(name)) if self.local else self.fs.ls(self.at(name), detail=False)  # noqa: PTH208
         return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in listed)
 
+    def stamps(self, name: str = "") -> dict[str, str]:
+        """Names in a folder, and what tells whether each changed; empty when it is not there."""
+        self.fs.invalidate_cache()
+        with _looking(f"{self.uri}/{name}"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if self.local:
+                with os.scandir(self.at(name)) as found:
+                    return {entry.name: str(entry.stat().st_mtime_ns) for entry in found}
+            listed = self.fs.ls(self.at(name), detail=True)
+            return {str(info["name"]).rstrip("/").rsplit("/", 1)[-1]: _stamp(info) for info in listed}
+        return {}
+
     def write(self, name: str, data: bytes) -> None:
         """Replace a small file whole.
 

@@ -70,8 +70,11 @@ def _asked_by_the_page(request: Request) -> None:
     if request.headers.get("x-requested-by") != PAGE:
         raise HTTPException(403, f"the header X-Requested-By: {PAGE} is missing")
     origin = request.headers.get("origin")
-    hosts = {request.headers.get("host"), request.headers.get("x-forwarded-host")}
-    if origin and urlsplit(origin).netloc not in hosts:
+    # Proxies pass the name on that the browser knows, one after the other; or `[api] base_url` is it.
+    told = f"{request.headers.get('host', '')},{request.headers.get('x-forwarded-host', '')}".split(",")
+    hosts = {host.strip() for host in told if host.strip()}
+    hosts.add(urlsplit(conf.get("api", "base_url", fallback="") or "").netloc)
+    if origin and urlsplit(origin).netloc not in hosts - {""}:
         raise HTTPException(403, "asked by another site")
 
 

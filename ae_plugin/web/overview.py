@@ -22,7 +22,7 @@ from ae_plugin.store.decisions import DECISIONS, read_decision
 from ae_plugin.store.files import Folder
 from ae_plugin.store.partitions import in_order
 from ae_plugin.store.registry import MODELS, Registry
-from ae_plugin.store.runs import LATEST
+from ae_plugin.store.runs import LATEST, slug_of
 from ae_plugin.versions import read_report
 from ae_plugin.web.responses import Outcome, PipelineSummary, RatePoint, State, TimelinePoint
 
@@ -130,6 +130,7 @@ class Cache(Generic[T]):
 log = logging.getLogger(__name__)
 _summaries: Cache[PipelineSummary] = Cache(20_000)
 _briefs: Cache[list[Brief]] = Cache(32)
+_files: Cache[dict[str, tuple[str, Brief | None]]] = Cache(32)
 _trained: Cache[str] = Cache(20_000)
 
 
@@ -148,9 +149,20 @@ def stamp_of(folder: Folder, names: Sequence[str]) -> tuple[object, ...]:
 
 
 def briefs(pipeline: Pipeline) -> list[Brief]:
-    """The newest run of each partition, in partition order."""
+    """The newest run of each partition, in partition order; only records that changed are read again."""
     folder = Folder(pipeline.output)
-    return _briefs.get(pipeline.output, stamp_of(folder, [LATEST]), lambda: _read(folder, folder.names(LATEST)))
+    return _briefs.get(pipeline.output, stamp_of(folder, [LATEST]), lambda: _changed(folder))
+
+
+def _changed(folder: Folder) -> list[Brief]:
+    known, stamps = _files.get(folder.uri, None, dict), folder.stamps(LATEST)
+    anew = [name for name, stamp in stamps.items() if name.endswith(".json") and known.get(name, ("",))[0] != stamp]
+    for name in known.keys() - stamps.keys():
+        del known[name]
+    read = {slug_of(run.partition): run for run in _read(folder, anew)}
+    for name in anew:
+        known[name] = stamps[name], read.get(name.removesuffix(".json"))
+    return sorted((run for _, run in known.values() if run is not None), key=lambda run: in_order(run.partition))
 
 
 def _read(folder: Folder, names: Sequence[str]) -> list[Brief]:
