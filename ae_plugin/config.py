@@ -31,6 +31,8 @@ OUTPUT_COLUMNS = frozenset(
 )
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # as safe, and faster
 _DEEPEST = 50
+_NOT_YAML = (ValueError, OSError, LookupError, TypeError, AttributeError, OverflowError)
+"""What PyYAML raises of tags that do not fit their values, beside its own errors."""
 PIPELINES_DIR = Path("dags/pipelines")
 
 
@@ -164,8 +166,8 @@ def load(pipeline: str | Path) -> Pipeline:
     path = find(pipeline)
     try:
         raw = _parsed(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
+    except (yaml.YAMLError, *_NOT_YAML) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"not readable as YAML ({reason})", where=str(path), transient=is_transient(error)) from error
     if not isinstance(raw, dict):
         raise ConfigError("not a pipeline", where=str(path), mend="It must be a mapping with name, source and output")

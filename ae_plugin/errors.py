@@ -18,6 +18,8 @@ import errno
 import gzip
 from typing import TYPE_CHECKING
 
+from ae_plugin.masks import shown
+
 if TYPE_CHECKING:
     from ae_plugin.schemas import RunRecord
 
@@ -47,7 +49,8 @@ class AeError(Exception):
     def __init__(self, what: str, *, where: str = "", mend: str = "", transient: bool = False) -> None:
         self.what, self.where, self.mend, self.transient = what, where, mend, transient
         text = what if not where else f"{where}: {what}"
-        super().__init__(" ".join(f"{text}. {mend}".split()) if mend else " ".join(text.split()))
+        whole = f"{text}. {mend}" if mend else text
+        super().__init__(shown(" ".join(whole.split())))
 
     def placed(self, where: str) -> AeError:
         """Return this error with a place, when it names none yet."""

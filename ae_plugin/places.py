@@ -50,11 +50,6 @@ def with_connection(connection: str, uri: str) -> str:
     return uri.replace("://", f"://{connection}@", 1) if connection else uri
 
 
-def shown(uri: str) -> str:
-    """A URI for people to read: without a secret that somebody may have written before the `@`."""
-    return re.sub(r"://[^/@:]*:[^/@]*@", "://...@", uri)
-
-
 def _check_connection(uri: str) -> None:
     chain, _, last = uri.rpartition("::")
     connection, plain = split_connection(last)

@@ -178,9 +178,9 @@ class RunRecord(_Record):
     shards: int = Field(1, description="Parts that it was scored in, each a file of every dataset.")
     plan: str | None = Field(None, description="Of a partition whose shards were tasks: names what they had in common.")
     outcome: Literal["scored", "quarantined", "refused"]
-    rows: int
-    anomalies: int
-    alert_rate: float
+    rows: int = Field(ge=0, lt=2**53)
+    anomalies: int = Field(ge=0, lt=2**53)
+    alert_rate: float = Field(gt=0, lt=1)
     alert_rate_of: AlertRateOf = "rows"
     flagged_up_to: float | None = Field(None, description="Largest p-value that is flagged; 0: none is.")
     observed_alert_rate: float | None
@@ -200,7 +200,9 @@ class RunRecord(_Record):
     rows_per_second: float
     peak_memory_mb: float
     started_at: str
-    calibration_rows: int | None = Field(None, description="Rows that the p-values are made of; null of older runs.")
+    calibration_rows: int | None = Field(
+        None, ge=0, lt=2**53, description="Rows that the p-values are made of; null of older runs."
+    )
     input_files: int | None = Field(None, description="Files of the partition.")
     input_bytes: int | None = Field(None, description="Bytes that they hold.")
     input_fingerprint: str = Field(description="sha256 of the partition's listing: paths, sizes, change times.")

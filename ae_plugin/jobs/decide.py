@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import cast, get_args
 
 from ae_plugin.config import Pipeline
-from ae_plugin.errors import ConfigError, DataError
+from ae_plugin.errors import ConfigError, DataError, EmptySourceError
 from ae_plugin.jobs.inputs import find_files
 from ae_plugin.jobs.people import check_words, this_user
 from ae_plugin.jobs.run import PART
@@ -16,6 +16,7 @@ from ae_plugin.schemas import Decision, DecisionRecord, RunRecord
 from ae_plugin.store.commit import Commit, recover
 from ae_plugin.store.decisions import decided_on_files, name_of
 from ae_plugin.store.files import PICTURES, Folder, SourceFile, fingerprint, list_source, partitions_of
+from ae_plugin.store.partitions import partition_id
 from ae_plugin.store.runs import read_latest, slug_of
 from ae_plugin.store.staging import sweep
 
@@ -53,11 +54,13 @@ def decide(
     if decision not in get_args(Decision):
         raise ConfigError(f"{decision!r} is no decision", mend="Say release or discard")
     check_words(note, who, where=f"ae {decision}")
-    where, files = _find(pipeline, partition)
-    folder, now = Folder(pipeline.output), fingerprint(files)
+    folder = Folder(pipeline.output)
+    where, files = _find(pipeline, partition, folder, decision)
     recover(folder)
     sweep(folder)
     run = _refused(folder, where)
+    # What has left the source can be discarded as it was: nothing will ever change it.
+    now = fingerprint(files) if files else run.input_fingerprint
     if not run.input_fingerprint == now == (seen or now):
         what, mend = "changed since it was looked at", "The next run judges it afresh"
         raise DataError(what, where=where or "the source", mend=mend)
@@ -90,10 +93,16 @@ def discarded(pipeline: Pipeline, groups: dict[str, list[SourceFile]]) -> dict[s
     return {name: one for name, one in decided.items() if one.decision == "discard"}
 
 
-def _find(pipeline: Pipeline, partition: str | None) -> tuple[str, list[SourceFile]]:
+def _find(pipeline: Pipeline, partition: str | None, folder: Folder, decision: str) -> tuple[str, list[SourceFile]]:
+    """The partition and its files; none where they left the source since it was refused, and it is to be discarded."""
     try:
         return find_files(pipeline, partition or None, None, pipeline.source.format)
-    except ConfigError as error:
+    except (ConfigError, EmptySourceError) as error:
+        gone = partition_id(partition or "", pipeline.source.partition_by) if decision == "discard" else None
+        if gone is not None and read_latest(folder, gone) is not None:
+            return gone, []
+        if isinstance(error, EmptySourceError):
+            raise
         if error.where != "--partition":
             raise
         raise ConfigError(error.what, where="PARTITION", mend=error.mend) from error
@@ -128,8 +137,9 @@ def _set_aside(folder: Folder, record: DecisionRecord, files: list[SourceFile]) 
     if run is None or run.input_fingerprint != record.fingerprint:
         return []
     where = "/".join(piece for piece in ("quarantine", record.partition) if piece)
-    if files[0].name.lower().endswith(PICTURES):
-        return [f"{where}/"]
+    whole = [name for name in run.outputs if name.startswith("quarantine/") and name.endswith("/")]
+    if whole or (files and files[0].name.lower().endswith(PICTURES)):
+        return whole or [f"{where}/"]
     listed = {f"{where}/{name}" for name in folder.names(where) if PART.fullmatch(name)}
     # The record's too: a store may be slow to list what it holds.
     return sorted(listed | {name for name in run.outputs if name.startswith("quarantine/")})

@@ -19,6 +19,7 @@ from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.jobs.decide import discarded
 from ae_plugin.jobs.feedback import honoured
 from ae_plugin.jobs.summary import bytes_in_words, many, some
+from ae_plugin.masks import shown
 from ae_plugin.schemas import ColumnNote, FeedbackUse
 from ae_plugin.store.files import SourceFile, list_source, partitions_of
 from ae_plugin.store.partitions import in_order, partition_id
@@ -91,7 +92,9 @@ def learn_history(pipeline: Pipeline) -> History:
         )
     held = bytes_in_words(sum(file.size for files in groups.values() for file in files))
     rows, used = found.rows_total, found.table.num_rows
-    log.info("history: %d partitions in %s, %s, %d rows, %d used", len(groups), pipeline.source.uri, held, rows, used)
+    log.info(
+        "history: %d partitions in %s, %s, %d rows, %d used", len(groups), shown(pipeline.source.uri), held, rows, used
+    )
     try:
         history = _learn_sample(pipeline, groups, found, said.use)
     except DataError as error:

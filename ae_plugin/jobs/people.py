@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import unicodedata
 
 from ae_plugin.errors import ConfigError
 
@@ -23,8 +24,10 @@ def check_words(*texts: str | None, where: str) -> None:
         where: what to name when one is none.
 
     Raises:
-        ConfigError: one is not UTF-8.
+        ConfigError: one is not UTF-8, or holds what steers terminals.
     """
     for text in texts:
         if text is not None and any("\ud800" <= letter <= "\udfff" for letter in text):
             raise ConfigError(f"{text!a} is not UTF-8", where=where, mend="Check the terminal's encoding")
+        if text is not None and any(unicodedata.category(letter) == "Cc" for letter in text):
+            raise ConfigError(f"{text!a} holds control characters", where=where, mend="Say it in one line of text")

@@ -7,7 +7,7 @@ import logging
 from ae_plugin.config import Pipeline
 from ae_plugin.errors import ConfigError, StoreError
 from ae_plugin.schemas import PromoteRecord
-from ae_plugin.store.registry import Pointer, Registry
+from ae_plugin.store.registry import Pointer, PointerMovedError, Registry
 from ae_plugin.versions import read_report
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,12 @@ def promote(pipeline: Pipeline, version: str | None = None, *, force: bool = Fal
         log.warning("%s is not promoted: %s", chosen, "; ".join(reasons))
         return _record(pipeline, before, before, False, reasons)
     why = "forced: " + "; ".join(reasons) if not allowed else "; ".join(reasons)
-    registry.point("champion", chosen, by=by, why=why)
+    try:
+        registry.point("champion", chosen, by=by, why=why, before="any" if force else before)
+    except PointerMovedError as moved:
+        reasons.append(f"the champion became {moved.what} just now, but {chosen} was compared with {before or 'none'}")
+        log.warning("%s is not promoted: %s", chosen, reasons[-1])
+        return _record(pipeline, moved.what, moved.what, False, reasons)
     log.info("champion is %s now (before: %s)", chosen, before or "none")
     return _record(pipeline, chosen, before, True, reasons, forced=not allowed)
 

@@ -26,7 +26,7 @@ from ae_plugin.core.values import Floats
 from ae_plugin.engines.cuts import WHOLE, Shard
 from ae_plugin.engines.local import GROUP_ROWS, Writer
 from ae_plugin.engines.threads import prefetch
-from ae_plugin.errors import StoreError, UnfamiliarError
+from ae_plugin.errors import DataError, StoreError, UnfamiliarError
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.jobs.profile import profile_of
@@ -258,8 +258,16 @@ class Run(ABC):
             return self._commit(verdict, "refused", {})
         self.written = {}
         with self.writers({"quarantine": self.schema}) as writers:
+            rows = 0
             for batch in prefetch(self._source()):
                 writers["quarantine"].write(batch)
+                rows += batch.num_rows
+        if rows != self.tally.rows:
+            what, mend = (
+                f"held {self.tally.rows} rows, and {rows} when they were set aside",
+                "The next run judges it anew",
+            )
+            raise DataError(what, where=self.partition or "the source", mend=mend, transient=True)
         return self._commit(verdict, "quarantined", self.written)
 
     def _commit(self, verdict: GuardVerdict, outcome: str, outputs: dict[str, str]) -> RunRecord:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from ae_plugin.core.drift import by_chance
 from ae_plugin.jobs.summary import bytes_in_words, many, mended, some, unit
+from ae_plugin.masks import shown
 from ae_plugin.schemas import RunRecord
 from ae_plugin.store.files import SourceFile
 from ae_plugin.store.runs import RUNS
@@ -21,7 +22,7 @@ def tell_start(pipeline: str, partition: str, version: str, files: Sequence[Sour
     """Say what is going to be scored."""
     place = files[0].uri.removesuffix(f"/{files[0].name}")
     held = f"{many(len(files), 'file')}, {bytes_in_words(sum(file.size for file in files))}"
-    log.info("scoring %s of %s with %s: %s in %s", partition or "the source", pipeline, version, held, place)
+    log.info("scoring %s of %s with %s: %s in %s", partition or "the source", pipeline, version, held, shown(place))
 
 
 def tell_end(record: RunRecord, output: str, calibration_rows: int) -> None:
@@ -49,7 +50,7 @@ def lines(record: RunRecord, output: str, calibration_rows: int) -> list[str]:
         told.append(f"p-values drifted by {record.p_value_drift:.3f}; chance alone stays below {usual:.3f}")
     told.append(f"guard: {'; '.join([record.guard.verdict, *some(record.guard.reasons, SHOWN)])}")
     written = [*_datasets(record), f"{RUNS}/{record.run_id}.json"]
-    told.append(f"{record.outcome}; wrote {', '.join(written)} in {output}")
+    told.append(f"{record.outcome}; wrote {', '.join(written)} in {shown(output)}")
     return told
 
 

@@ -7,6 +7,7 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
+from airflow.sdk import BaseNotifier
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
@@ -30,7 +31,7 @@ def check_alerts(pipeline: Pipeline) -> None:
             reason = f"{type(error).__name__}: {error}"
             raise ConfigError(
                 f"{alert.notifier} cannot be made ({reason})",
-                where=f"alerts[{place}]",
+                where=f"{pipeline.name}, alerts[{place}]",
                 mend="Check its path and its args",
             ) from error
 
@@ -91,4 +92,8 @@ def tell_late(pipeline: str, alert: dict[str, Any], context: Any) -> None:
 
 
 def _made(alert: Alert) -> Any:
-    return pkgutil.resolve_name(alert.notifier)(**alert.args)
+    """Make the notifier; nothing but one is ever called: a YAML is data."""
+    kind = pkgutil.resolve_name(alert.notifier)
+    if not (isinstance(kind, type) and issubclass(kind, BaseNotifier)):
+        raise TypeError(f"{alert.notifier} is no notifier of Airflow's")
+    return kind(**alert.args)

@@ -15,6 +15,7 @@ from airflow.sdk import DAG, Asset, TriggerRule, XComArg, get_parsing_context
 from ae_plugin import config
 from ae_plugin.config import Pipeline
 from ae_plugin.errors import ConfigError
+from ae_plugin.masks import shown
 from ae_plugin.places import local_path
 from ae_plugin.provider.alerts import check_alerts, deadlines
 from ae_plugin.provider.approval import TASK as APPROVE
@@ -102,7 +103,7 @@ def broken_dag(path: Path, error: ConfigError) -> dict[str, DAG]:
 
     An error raised while the file is parsed would take all its DAGs off the schedule, the sound ones too.
     """
-    dag_id = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{path.stem}__broken")
+    dag_id = f"{re.sub(r'[^A-Za-z0-9_.-]', '_', path.stem)[:200]}__broken"
     with DAG(dag_id=dag_id, schedule=None, start_date=START, tags=["autoencoder", "broken"], doc_md=str(error)) as dag:
         BrokenPipelineOperator(task_id="mend_the_yaml", pipeline=str(path))
     return {dag_id: dag}
@@ -123,7 +124,7 @@ def _dag(pipeline: Pipeline, verb: str, schedule: Any, doc: str, **more: Any) ->
 
 def train_dag(pipeline: Pipeline, path: str) -> DAG:
     """Train -> (approve ->) promote; see `approval`."""
-    doc = f"Trains on `{pipeline.source.uri}`, then promotes the new version when it passes the gate."
+    doc = f"Trains on `{shown(pipeline.source.uri)}`, then promotes the new version when it passes the gate."
     with _dag(pipeline, "train", pipeline.train.schedule, doc) as dag:
         last: Any = TrainAutoencoderOperator(
             task_id="train", pipeline=path, execution_timeout=TRAIN_TIMEOUT, **_where_to_train(pipeline)
@@ -149,7 +150,8 @@ def _where_to_train(pipeline: Pipeline) -> dict[str, str]:
 
 def score_dag(pipeline: Pipeline, path: str) -> DAG:
     """Discover -> score (one mapped task a partition) -> summary -> alert; of large ones: cut -> shard -> commit."""
-    doc = f"Scores the partitions of `{pipeline.source.uri}` that are new or changed; writes to `{pipeline.output}`."
+    source, output = shown(pipeline.source.uri), shown(pipeline.output)
+    doc = f"Scores the partitions of `{source}` that are new or changed; writes to `{output}`."
     keyed = pipeline.score.keyed
     side_by_side = KEYED_RUNS if local_path(pipeline.output) else 1
     more: dict[str, Any] = {"max_active_runs": side_by_side} if keyed else {"params": score_params()}

@@ -29,7 +29,8 @@ def read_decision(folder: Folder, partition: str) -> DecisionRecord | None:
     Raises:
         StoreError: it cannot be read.
     """
-    return _read(folder, name_of(partition))
+    found = _read(folder, name_of(partition))
+    return found if found is not None and found.partition == partition else None
 
 
 def decided_on_files(folder: Folder, groups: Mapping[str, list[SourceFile]]) -> dict[str, DecisionRecord]:

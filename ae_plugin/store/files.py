@@ -17,13 +17,13 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from ae_plugin.errors import ConfigError, DataError, EmptySourceError, StoreError, is_io, is_transient
+from ae_plugin.masks import shown
 from ae_plugin.places import (
     MAGIC,
     OBJECT_STORES,
     check_place,
     fixed_part,
     local_path,
-    shown,
     split_connection,
     with_connection,
 )

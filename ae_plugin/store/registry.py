@@ -33,6 +33,10 @@ _VERSION = re.compile(r"v\d{4,}\Z")
 PointerName = Literal["champion", "challenger"]
 
 
+class PointerMovedError(StoreError):
+    """Somebody else moved a pointer meanwhile; `what` is where it points now."""
+
+
 class Move(BaseModel):
     """One move of a pointer, with its reason."""
 
@@ -187,7 +191,7 @@ class Registry:
             content = self.folder.read(card_name)
             card = json.loads(content)
             digests = {str(name): str(digest) for name, digest in card["files"].items()}
-        except (OSError, StoreError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, StoreError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise self._tampered(card_name) from error
         if seal != _seal(version, content) or any("/" in name for name in digests):
             raise self._tampered(card_name)
@@ -239,10 +243,13 @@ class Registry:
             raise NoChampionError("no champion to score with", where=self.folder.uri, mend=mend)
         return pointer.version
 
-    def point(self, name: PointerName, version: str, *, by: str, why: str) -> Pointer:
-        """Move a pointer, and remember when, by whom and why.
+    def point(
+        self, name: PointerName, version: str, *, by: str, why: str, before: str | Literal["any"] | None = "any"
+    ) -> Pointer:
+        """Move a pointer, and remember when, by whom and why; only if it still points at `before`, where that is given.
 
         Raises:
+            PointerMovedError: it does not.
             ConfigError: there is no such version.
             StoreError: its `model.json` was changed since it was registered.
         """
@@ -250,10 +257,12 @@ class Registry:
         move = Move(version=version, at=datetime.now(timezone.utc).isoformat(timespec="seconds"), by=by, why=why)
         with alone(self.folder):
             try:
-                before = self.pointer(name)
+                now = self.pointer(name)
             except StoreError:
-                before = None
-            past = before.history if before else []
+                now = None
+            if before not in ("any", now.version if now else None):
+                raise PointerMovedError(now.version if now else "none", where=self.folder.uri)
+            past = now.history if now else []
             history = [*past[:1], *past[1:][-98:]]  # the first says where scoring began
             pointer = Pointer(version=version, history=[*history, move])
             self.folder.write(f"{MODELS}/{name}.json", pointer.model_dump_json(indent=1).encode())

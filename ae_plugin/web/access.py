@@ -74,8 +74,15 @@ def _asked_by_the_page(request: Request) -> None:
     told = f"{request.headers.get('host', '')},{request.headers.get('x-forwarded-host', '')}".split(",")
     hosts = {host.strip() for host in told if host.strip()}
     hosts.add(urlsplit(conf.get("api", "base_url", fallback="") or "").netloc)
-    if origin and urlsplit(origin).netloc not in hosts - {""}:
+    if origin and _host_of(origin) not in hosts - {""}:
         raise HTTPException(403, "asked by another site")
+
+
+def _host_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return "none"
 
 
 ReadablePipeline = Annotated[Pipeline, Depends(_readable)]

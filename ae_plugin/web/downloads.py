@@ -40,6 +40,8 @@ def download(pipeline: Pipeline, run: RunRecord, dataset: Dataset, format: Forma
     """
     folder, kept = Folder(pipeline.output), tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed by `chunks`
     names = sorted(name for name in run.outputs if name.startswith("scores/" if dataset == "rows" else "cells/"))
+    if not names:
+        raise DataError(f"has no {dataset} to download", where=run.partition or "the source")
     writer = None
     try:
         for batch in _batches(folder, names, flagged=dataset == "rows"):

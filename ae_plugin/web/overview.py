@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ae_plugin.config import Pipeline
 from ae_plugin.core.alarms import expected_rates
@@ -42,6 +42,9 @@ def expected_of(rows: int, alert_rate: float, of: AlertRateOf, calibration: int 
     return expected_rates(rows, alert_rate, calibration)
 
 
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+
+
 class _Word(BaseModel):
     verdict: Verdict
 
@@ -56,11 +59,11 @@ class Brief(BaseModel):
     model_version: str
     outcome: Outcome
     guard: _Word
-    rows: int
-    anomalies: int
-    alert_rate: float
+    rows: Count
+    anomalies: Count
+    alert_rate: float = Field(gt=0, lt=1)
     alert_rate_of: AlertRateOf = "rows"
-    calibration_rows: int | None = None
+    calibration_rows: Count | None = None
     observed_alert_rate: float | None
     score_quantiles: dict[str, float] = {}
     top_columns: dict[str, int] = {}

@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from ae_plugin.config import Pipeline
 from ae_plugin.jobs.models import models
+from ae_plugin.masks import shown
 from ae_plugin.schemas import AirflowTask, RunRecord
 from ae_plugin.store.decisions import read_decision
 from ae_plugin.store.files import Folder
@@ -81,8 +82,8 @@ def pipeline_detail(pipeline: ReadablePipeline, request: Request, user: GetUserD
     return PipelineDetail(
         summary=summary(pipeline),
         may_decide=may_decide(pipeline.name, request, user),
-        source=pipeline.source.uri,
-        output=pipeline.output,
+        source=shown(pipeline.source.uri),
+        output=shown(pipeline.output),
         partition_by=pipeline.source.partition_by,
         keys=pipeline.source.row_keys,
         train_dag=f"{pipeline.name}__train",

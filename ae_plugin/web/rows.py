@@ -91,7 +91,7 @@ def row_page(
     if only:
         kept &= np.isin(found.rows, np.asarray(only, np.int64))
     if column or value:
-        hit = np.isin(found.rows, _rows_with(folder, run, column, value))
+        hit = np.isin(found.rows, _rows_with(folder, run, column, value, np.sort(found.rows)))
         if column and not value:
             hit |= np.fromiter((name == column for name in found.top), bool, len(found.top))
         kept &= hit
@@ -142,8 +142,8 @@ def _stream(folder: Folder, run: RunRecord, dataset: str, names: list[str] | Non
             yield from pq.ParquetFile(handle, pre_buffer=False).iter_batches(_BATCH, columns=names)
 
 
-def _rows_with(folder: Folder, run: RunRecord, column: str | None, value: str | None) -> Longs:
-    """Rows with a wrong cell in a column, or whose observed or expected value holds a text."""
+def _rows_with(folder: Folder, run: RunRecord, column: str | None, value: str | None, among: Longs) -> Longs:
+    """Those of some rows with a wrong cell in a column, or whose observed or expected value holds a text."""
     found = [np.zeros(0, np.int64)]
     for batch in _stream(folder, run, "cells", ["row", "column", "observed", "expected"]):
         hit = pc.equal(batch.column("column"), column) if column else pa.array(np.ones(batch.num_rows, bool))
@@ -153,7 +153,8 @@ def _rows_with(folder: Folder, run: RunRecord, column: str | None, value: str | 
                 for name in ("observed", "expected")
             ]
             hit = pc.and_(hit, pc.or_(*holds))
-        found.append(batch.column("row").filter(hit).to_numpy())
+        rows = batch.column("row").filter(hit).to_numpy()
+        found.append(np.unique(rows[np.isin(rows, among)]))
     return np.unique(np.concatenate(found))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from ae_plugin.web.responses import CellValue, Picture, RowValues
 
 SIDE = 2_048
 """Pixels on the longer side of what is made for browsers; larger pictures are thinned out."""
+MAX_PIXELS = 100_000_000
 MOST_CSV_BYTES = 256 * 2**20
 _KNOWN = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 LONGEST = 2_000
@@ -144,7 +146,7 @@ def _shown(content: bytes) -> Shown | None:
     """Never what the source calls it, but what its first bytes say; of what browsers do not know a PNG is made."""
     for start, kind in _KNOWN.items():
         if content.startswith(start):
-            return Shown(content, kind)
+            return Shown(content, kind) if _pixels(content, kind) <= MAX_PIXELS else None
     # Only now: what reads pictures is slow to import.
     from ae_plugin.core.pictures import Picture as Decoded
     from ae_plugin.core.pictures import PictureError, decode, encode
@@ -160,6 +162,18 @@ def _shown(content: bytes) -> Shown | None:
         return Shown(encode(pixels, Decoded(pixels, mode), "PNG"), "image/png")
     except (PictureError, KeyError):
         return None
+
+
+def _pixels(content: bytes, kind: str) -> int:
+    """How many pixels a PNG or JPEG says it has; nothing is decoded."""
+    from PIL.JpegImagePlugin import JpegImageFile
+    from PIL.PngImagePlugin import PngImageFile
+
+    try:
+        with (PngImageFile if kind == "image/png" else JpegImageFile)(io.BytesIO(content)) as image:
+            return image.width * image.height
+    except Exception:  # noqa: BLE001 - Pillow's readers raise what they like; the browser shows what it can
+        return 0
 
 
 def _file(uri: str) -> bytes:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -298,3 +299,13 @@ def test_the_train_dag_promotes_what_it_trained(shop: Shop, registry: Registry, 
     ran = subprocess.run(words, env=env, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert ran.stdout.splitlines()[-1] == champion(registry) == approved
+
+
+def test_of_two_who_promote_at_once_one_wins(shop: Shop, registry: Registry) -> None:
+    """Both versions were compared with the same champion: the second one no longer beats what scores now."""
+    names = [another(registry), another(registry)]
+    for _ in range(10):
+        registry.point("champion", "v0001", by="test", why="anew")
+        with ThreadPoolExecutor(2) as pool:
+            won = [record.promoted for record in pool.map(lambda name: promote(shop.pipeline, name), names)]
+        assert sorted(won) == [False, True]

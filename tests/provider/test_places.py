@@ -60,6 +60,12 @@ def test_long_tasks_run_where_the_pipeline_says_and_short_ones_anywhere(tmp_path
 @pytest.mark.parametrize(
     ("notifier", "args", "says"),
     [
+        (
+            "os.system",
+            {"command": "touch {tmp}"},
+            "alerts[0]: os.system cannot be made (TypeError: os.system is no notifier",
+        ),
+        ("builtins.dict", {}, "alerts[0]: builtins.dict cannot be made (TypeError: builtins.dict is no notifier"),
         ("nowhere.Notifier", {}, "alerts[0]: nowhere.Notifier cannot be made (ModuleNotFoundError"),
         ("airflow.sdk.Nobody", {}, "alerts[0]: airflow.sdk.Nobody cannot be made (AttributeError"),
         ("airflow.sdk.BaseNotifier", {"to": "x"}, "alerts[0]: airflow.sdk.BaseNotifier cannot be made (TypeError"),

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from ae_plugin.errors import UnfamiliarError
+from ae_plugin.errors import ConfigError, DataError, UnfamiliarError
 from ae_plugin.jobs import run as running
 from ae_plugin.jobs.decide import decide
 from ae_plugin.jobs.feedback import standing
@@ -117,6 +117,33 @@ def test_what_is_discarded_while_it_goes_into_quarantine_does_not_stay_there(
     with pytest.raises(UnfamiliarError):
         score(shop.pipeline, where)
     assert not kept.exists()
+
+
+def test_what_is_set_aside_is_what_was_judged(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = f"date={day(REFUSED)}"
+    write_day(shop.source, REFUSED, foreign(make_orders(200, day(REFUSED))))
+    refuse = running.Run._refuse
+
+    def meanwhile(self, verdict):  # type: ignore[no-untyped-def]
+        write_day(shop.source, REFUSED, foreign(make_orders(77, day(REFUSED))))
+        return refuse(self, verdict)
+
+    monkeypatch.setattr(running.Run, "_refuse", meanwhile)
+    with pytest.raises(DataError, match="held 200 rows, and 77 when they were set aside"):
+        score(shop.pipeline, where)
+    assert not (shop.output / "quarantine").exists()
+
+
+def test_what_left_the_source_can_be_discarded(shop: Shop) -> None:
+    where = f"date={day(REFUSED)}"
+    write_day(shop.source, REFUSED, foreign(make_orders(200, day(REFUSED))))
+    with pytest.raises(UnfamiliarError):
+        score(shop.pipeline, where)
+    shutil.rmtree(shop.source / where)
+    with pytest.raises(ConfigError, match="no partition"):
+        decide(shop.pipeline, where, "release")
+    assert decide(shop.pipeline, where, "discard").decision == "discard"
+    assert not (shop.output / f"quarantine/{where}/part-0.parquet").exists()
 
 
 # CSV.
@@ -256,6 +283,15 @@ def test_one_pipeline_s_trouble_is_its_own(shop: Shop, monkeypatch: pytest.Monke
     monkeypatch.setattr(overview, "_summary", fail)
     found = overview.summary(shop.pipeline.model_copy(update={"name": "odd"}))
     assert found.state == "unreadable" and found.problem is not None and "log" in found.problem
+
+
+@pytest.mark.parametrize("wrong", ['"alert_rate": -1', '"rows": -5', '"calibration_rows": 1e30', '"alert_rate": 1e7'])
+def test_a_record_that_cannot_be_is_none(scored: Shop, wrong: str) -> None:
+    path = scored.output / f"_runs/_latest/{DAY}.json"
+    name = wrong.partition(":")[0]
+    kept = [line for line in path.read_text().splitlines() if not line.strip().startswith(name)]
+    path.write_text("\n".join(["{", wrong + ",", *kept[1:]]))
+    assert briefs(scored.pipeline) == [] and overview.summary(scored.pipeline).last_partition is None
 
 
 def test_an_object_store_s_partitions_have_their_own_band(scored: Shop) -> None:
