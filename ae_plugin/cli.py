@@ -329,6 +329,7 @@ def feedback(
     """Say of rows that they are false alarms, or confirmed; the next training honours it."""
     from ae_plugin import config
     from ae_plugin.jobs import feedback as job
+    from ae_plugin.jobs.summary import mark_line
 
     loaded = config.load(pipeline)
     if listed:
@@ -338,11 +339,7 @@ def feedback(
     else:
         said = job.Said(verdict or "", partition, row, job.keys_of(key or []), column, note, who=who)
         done = job.feedback(loaded, [said])
-    lines = [
-        f"{mark.partition or loaded.name}, row {mark.row}{f', {mark.column}' if mark.column else ''}: "
-        f"{mark.verdict}{f' ({mark.note})' if mark.note else ''}"
-        for mark in done.marks
-    ]
+    lines = [mark_line(mark) for mark in done.marks]
     _print(done, as_json, lines or ["no feedback"])
 
 

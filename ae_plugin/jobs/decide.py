@@ -98,9 +98,10 @@ def _find(pipeline: Pipeline, partition: str | None, folder: Folder, decision: s
     try:
         return find_files(pipeline, partition or None, None, pipeline.source.format)
     except (ConfigError, EmptySourceError) as error:
-        gone = partition_id(partition or "", pipeline.source.partition_by) if decision == "discard" else None
-        if gone is not None and read_latest(folder, gone) is not None:
-            return gone, []
+        if decision == "discard" and error.where != "--partition":
+            gone = partition_id(partition or "", pipeline.source.partition_by)
+            if read_latest(folder, gone) is not None:
+                return gone, []
         if isinstance(error, EmptySourceError):
             raise
         if error.where != "--partition":

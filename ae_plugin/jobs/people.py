@@ -29,5 +29,5 @@ def check_words(*texts: str | None, where: str) -> None:
     for text in texts:
         if text is not None and any("\ud800" <= letter <= "\udfff" for letter in text):
             raise ConfigError(f"{text!a} is not UTF-8", where=where, mend="Check the terminal's encoding")
-        if text is not None and any(unicodedata.category(letter) == "Cc" for letter in text):
+        if text is not None and any(unicodedata.category(letter) == "Cc" and letter not in "\n\r\t" for letter in text):
             raise ConfigError(f"{text!a} holds control characters", where=where, mend="Say it in one line of text")

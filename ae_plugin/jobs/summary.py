@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timezone
 
 from ae_plugin.config import Pipeline
-from ae_plugin.schemas import DecisionRecord, EmbedRecord, FeedbackUse, ModelEntry, RunRecord, TrainReport
+from ae_plugin.schemas import DecisionRecord, EmbedRecord, FeedbackMark, FeedbackUse, ModelEntry, RunRecord, TrainReport
 
 
 def many(count: int, one: str, more: str = "") -> str:
@@ -127,3 +127,10 @@ def embed_line(record: EmbedRecord) -> str:
     lost = f", {many(record.unreadable_rows, 'picture')} not readable" if record.unreadable_rows else ""
     made = f"{many(record.rows, 'embedding')} of {many(record.latent_dim, 'number')}"
     return f"{where}: {made}{lost}, {record.model_version}, {record.seconds:.2f} s"
+
+
+def mark_line(mark: FeedbackMark) -> str:
+    """A verdict on a row, for people."""
+    of = f", {mark.column}" if mark.column else ""
+    note = f" ({' '.join(mark.note.split())})" if mark.note else ""
+    return f"{mark.partition or 'the source'}, row {mark.row}{of}: {mark.verdict}{note}"
