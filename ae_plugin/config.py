@@ -145,12 +145,15 @@ def find(pipeline: str | Path) -> Path:
     """
     given = Path(pipeline)
     root = Path(os.environ.get("AE_ROOT", "."))
-    for path in (given, root / PIPELINES_DIR / f"{pipeline}.yaml", root / PIPELINES_DIR / f"{pipeline}.yml"):
+    named = (folder / f"{pipeline}.{ending}" for folder in (root / PIPELINES_DIR, Path()) for ending in ("yaml", "yml"))
+    for path in (given, *named):
         with contextlib.suppress(OSError, ValueError):  # too long a name, or a NUL in it
             if path.is_file():
                 return path
     raise ConfigError(
-        "no such pipeline", where=str(pipeline), mend=f"Give a YAML's path, or the name of one in {PIPELINES_DIR}/"
+        "no such pipeline",
+        where=str(pipeline),
+        mend=f"Give a YAML's path, or the name of one here or in {root / PIPELINES_DIR}/",
     )
 
 

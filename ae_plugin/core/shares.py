@@ -122,7 +122,9 @@ def _whole_ranges(spec: NumberSpec, cuts: Cuts) -> tuple[Cuts, list[str], tuple[
 def _values_at(spec: NumberSpec | TimeSpec, cuts: Cuts) -> Doubles:
     """The values at bins' lower edges."""
     z = unsquash(((cuts - GRID / 2) / (GRID / 16)).astype(np.float32))
-    return np.asarray(z.astype(np.float64) * spec.std + spec.mean, np.float64)
+    # No part reaches beyond what training held; of whole numbers the last one is in its part.
+    most = spec.high + 1 if isinstance(spec, NumberSpec) and spec.digits == 0 else spec.high
+    return np.clip(z.astype(np.float64) * spec.std + spec.mean, spec.low, most)
 
 
 def _texts(spec: NumberSpec | TimeSpec, edges: Doubles) -> list[str]:

@@ -68,11 +68,22 @@ def _champion(registry: Registry) -> Pointer | None:
         return None
 
 
+def former_champions(pipeline: Pipeline) -> list[str]:
+    """Versions that were champion before the one that is now, newest first.
+
+    Raises:
+        StoreError: the pointer is broken.
+    """
+    champion = Registry(pipeline.output).pointer("champion")
+    moves = [move.version for move in champion.history] if champion else []
+    return [version for version in dict.fromkeys(reversed(moves)) if champion and version != champion.version]
+
+
 def rollback(pipeline: Pipeline, version: str | None = None, *, by: str = "cli") -> PromoteRecord:
     """Point champion back at the version before it, or at `version`.
 
     Raises:
-        ConfigError: there is nothing to go back to.
+        ConfigError: there is nothing to go back to, or the version was never champion.
     """
     registry = Registry(pipeline.output)
     champion = registry.pointer("champion")
@@ -87,6 +98,10 @@ def rollback(pipeline: Pipeline, version: str | None = None, *, by: str = "cli")
             f"{champion.version} is the first champion: nothing to roll back to",
             where=pipeline.output,
             mend="Name a version, see `ae models`",
+        )
+    if version not in {move.version for move in champion.history}:
+        raise ConfigError(
+            f"{version} was never champion", where=pipeline.output, mend="Promote it: the gate has a word in that"
         )
     registry.read(version)
     registry.point("champion", version, by=by, why=f"rolled back from {champion.version}")

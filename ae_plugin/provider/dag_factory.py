@@ -104,7 +104,14 @@ def broken_dag(path: Path, error: ConfigError) -> dict[str, DAG]:
     An error raised while the file is parsed would take all its DAGs off the schedule, the sound ones too.
     """
     dag_id = f"{re.sub(r'[^A-Za-z0-9_.-]', '_', path.stem)[:200]}__broken"
-    with DAG(dag_id=dag_id, schedule=None, start_date=START, tags=["autoencoder", "broken"], doc_md=str(error)) as dag:
+    with DAG(
+        dag_id=dag_id,
+        schedule=None,
+        start_date=START,
+        tags=["autoencoder", "broken"],
+        description=str(error)[:500],
+        doc_md=str(error),
+    ) as dag:
         BrokenPipelineOperator(task_id="mend_the_yaml", pipeline=str(path))
     return {dag_id: dag}
 

@@ -12,7 +12,7 @@ from airflow.models.dag import DagModel
 from fastapi import Depends, HTTPException, Request
 
 from ae_plugin.config import Pipeline
-from ae_plugin.web.catalog import pipelines
+from ae_plugin.web.catalog import broken, pipelines
 
 PAGE = "ae_plugin"
 """What a request that changes something carries as `X-Requested-By`: no form of another site can send it."""
@@ -60,6 +60,8 @@ def _editable(name: str, request: Request, user: GetUserDep) -> Pipeline:
 
 def _known(name: str) -> Pipeline:
     found = pipelines().get(name)
+    if found is None and name in broken():
+        raise HTTPException(409, broken()[name])
     if found is None:
         raise HTTPException(404, "no such pipeline")
     return found

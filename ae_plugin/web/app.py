@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI, Request
+from airflow.api_fastapi.app import get_auth_manager
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 
 from ae_plugin import __version__
 from ae_plugin.airflow_stores import use_connections
@@ -38,6 +40,13 @@ def create_app() -> FastAPI:
     @app.exception_handler(AeError)
     async def _one_line(_: Request, error: AeError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, status_code=409)
+
+    @app.exception_handler(HTTPException)
+    async def _said(request: Request, error: HTTPException) -> Response:
+        # Who opens the page's address is a person, who can sign in.
+        if error.status_code == 401 and request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse(get_auth_manager().get_url_login(next_url=str(request.url)), status_code=307)
+        return await http_exception_handler(request, error)
 
     @app.exception_handler(RequestValidationError)
     async def _not_understood(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -207,6 +207,7 @@ class ModelList(BaseModel):
 
     models: list[ModelEntry]
     may_decide: bool = False
+    former: list[str] = Field(default_factory=list, description="Versions that were champion before, newest first.")
 
 
 class CalibrationLine(BaseModel):
@@ -258,6 +259,7 @@ class Context(BaseModel):
     verb: Literal["train", "score"] | None
     points: list[TimelinePoint] = Field(description="Partitions that this run, or task, scored last.")
     version: str | None = Field(None, description="The model version that this run trained.")
+    problem: str | None = Field(None, description="Of the DAG of a YAML that does not load: why.")
 
 
 class _Order(BaseModel):

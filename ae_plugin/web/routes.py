@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from ae_plugin.config import Pipeline
 from ae_plugin.jobs.models import models
+from ae_plugin.jobs.promote import former_champions
 from ae_plugin.masks import shown
 from ae_plugin.schemas import AirflowTask, RunRecord
 from ae_plugin.store.decisions import read_decision
@@ -21,7 +22,7 @@ from ae_plugin.store.runs import latest, read_latest, read_profile, slug_of
 from ae_plugin.store.staging import moving
 from ae_plugin.web.access import ReadablePipeline, may_decide, readable_of, score_dag
 from ae_plugin.web.bounds import heavy
-from ae_plugin.web.catalog import pipelines
+from ae_plugin.web.catalog import broken, pipelines
 from ae_plugin.web.downloads import TYPES, Dataset, Format, chunks, download, file_name
 from ae_plugin.web.ordering import Sort, in_order_of
 from ae_plugin.web.overview import Brief, briefs, expected_of, forget, summary, timeline
@@ -34,6 +35,7 @@ from ae_plugin.web.responses import (
     Picture,
     PipelineDetail,
     PipelineList,
+    PipelineSummary,
     RowPage,
     RowValuesList,
     RunList,
@@ -67,8 +69,10 @@ def list_pipelines(
 ) -> PipelineList:
     """The pipelines that the caller may read, those that need a look first."""
     known = pipelines()
-    wanted = {name for name in known if search.lower() in name}
+    wrong = broken()
+    wanted = {name for name in {*known, *wrong} if search.lower() in name.lower()}
     read, allowed = summaries(known), readable_of(wanted, user)
+    read |= {name: PipelineSummary(name=name, state="unreadable", problem=why) for name, why in wrong.items()}
     found = [read[name] for name in sorted(allowed & read.keys())]
     counts = Counter(one.state for one in found)
     shown = in_order_of([one for one in found if state in (None, one.state)], sort, descending=descending)
@@ -211,7 +215,9 @@ def partition_picture(
 @router.get("/pipelines/{name}/models")
 def list_models(pipeline: ReadablePipeline, request: Request, user: GetUserDep) -> ModelList:
     """The model versions, oldest first."""
-    return ModelList(models=models(pipeline), may_decide=may_decide(pipeline.name, request, user))
+    return ModelList(
+        models=models(pipeline), may_decide=may_decide(pipeline.name, request, user), former=former_champions(pipeline)
+    )
 
 
 @router.get("/pipelines/{name}/models/{version}")
@@ -242,6 +248,8 @@ def airflow_context(
     requires_access_dag("GET", param_dag_id=dag_id)(request, user)
     name, _, verb = dag_id.rpartition("__")
     pipeline = pipelines().get(name)
+    if verb == "broken" and name in broken() and readable_of({name}, user):
+        return Context(pipeline=None, verb=None, points=[], problem=broken()[name])
     if pipeline is None or verb not in ("train", "score") or not readable_of({name}, user):
         return Context(pipeline=None, verb=None, points=[])
     wanted = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}

@@ -76,6 +76,17 @@ def test_the_menu_leads_to_the_page(signed_in: Tab) -> None:
     assert ours(page).locator("html").get_attribute("data-theme") in ("light", "dark")
 
 
+def test_links_lead_out_of_the_frame(signed_in: Tab) -> None:
+    """Airflow's frame may not navigate its parent: its own router does."""
+    page = signed_in.page
+    page.goto("/plugin/ae")
+    ours(page).get_by_role("link", name="flights", exact=True).first.click()
+    ours(page).get_by_role("link", name=SCORE).first.click()
+    expect(page).to_have_url(re.compile(f"/dags/{SCORE}"))
+    expect(page.get_by_text(SCORE).first).to_be_visible()
+    assert [line for line in signed_in.said if "navigation" in line] == []
+
+
 def test_the_theme_is_airflow_s(signed_in: Tab) -> None:
     page = signed_in.page
     page.goto("/plugin/ae")

@@ -15,7 +15,7 @@ import pytest
 from ae_plugin import api
 from ae_plugin.errors import ConfigError, StoreError
 from ae_plugin.jobs.models import models, report_of
-from ae_plugin.jobs.promote import promote, rollback
+from ae_plugin.jobs.promote import former_champions, promote, rollback
 from ae_plugin.store.registry import Registry
 from tests.running import ROOT, run_ae, tree
 from tests.shop import Shop
@@ -309,3 +309,16 @@ def test_of_two_who_promote_at_once_one_wins(shop: Shop, registry: Registry) -> 
         with ThreadPoolExecutor(2) as pool:
             won = [record.promoted for record in pool.map(lambda name: promote(shop.pipeline, name), names)]
         assert sorted(won) == [False, True]
+
+
+def test_nobody_rolls_back_to_what_was_never_champion(shop: Shop, registry: Registry) -> None:
+    """That would walk around the gate."""
+    version = another(registry, passed=False)
+    with pytest.raises(ConfigError, match=f"{version} was never champion"):
+        rollback(shop.pipeline, version)
+    assert former_champions(shop.pipeline) == []
+    promote(shop.pipeline, version, force=True)
+    assert former_champions(shop.pipeline) == ["v0001"]
+    rollback(shop.pipeline)
+    assert former_champions(shop.pipeline) == [version]
+    assert rollback(shop.pipeline, version).champion == version

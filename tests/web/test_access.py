@@ -14,7 +14,7 @@ from tests.web.site import ORDER
 
 NEEDED = {"dag_id": "shop__score", "partition": f"date={day(FRESH)}", "row": 0, "one": "v0001", "other": "v0001"}
 PAGE = {"/ae/", "/ae/assets/{name}", "/ae/api/openapi.json"}
-ODD = ["nothing", "..", "%2e%2e", "..%2f..%2fsecret", "broken", "shop.yaml", "SHOP", "shop%00", "a" * 300]
+ODD = ["nothing", "..", "%2e%2e", "..%2f..%2fsecret", "shop.yaml", "SHOP", "shop%00", "a" * 300]
 
 
 def filled(path: str) -> str:
@@ -35,6 +35,12 @@ def test_nobody_sees_or_does_anything_without_a_token(web: Served) -> None:
         answer = web.site.ask(None, filled(path), method, params=NEEDED, headers=ORDER, json={})
         assert answer.status_code == 401, (method, path)
         assert set(answer.json()) == {"detail"}
+
+
+def test_who_opens_the_page_without_a_session_is_asked_to_sign_in(web: Served) -> None:
+    answer = web.site.ask(None, "/ae/", headers={"Accept": "text/html"})
+    assert answer.status_code == 307 and "/auth/login" in answer.headers["location"]
+    assert "next=" in answer.headers["location"]
 
 
 @pytest.mark.parametrize(("who", "status"), [("forged", 403), ("expired", 401)])

@@ -27,8 +27,9 @@ def scores(web: Served, partition: str = DAY) -> dict[str, list[object]]:
 def test_pipelines_at_a_glance(web: Served) -> None:
     body = web.site.get("pipelines")
     found = {entry["name"]: entry for entry in body["pipelines"]}
-    assert set(found) == {"shop", "boards", "fresh", "tampered", "pointless"}, "a broken YAML is an import error"
-    assert body["total"] == 5 and sum(body["counts"].values()) == 5
+    assert set(found) == {"shop", "boards", "fresh", "tampered", "pointless", "broken"}
+    assert body["total"] == 6 and sum(body["counts"].values()) == 6
+    assert found["broken"]["state"] == "unreadable" and "colour: unknown key" in found["broken"]["problem"]
     shop = found["shop"]
     assert (shop["champion"], shop["partitions_scored"], shop["last_partition"]) == ("v0001", 3, BAD)
     assert (shop["state"], shop["waiting"], shop["last_verdict"]) == ("refused", 1, "unfamiliar")
@@ -44,16 +45,16 @@ def test_pipelines_at_a_glance(web: Served) -> None:
 
 def test_what_needs_a_look_comes_first(web: Served) -> None:
     order = [entry["name"] for entry in web.site.get("pipelines")["pipelines"]]
-    assert order[:2] == ["pointless", "shop"]
+    assert order[:3] == ["broken", "pointless", "shop"]
     assert [e["name"] for e in web.site.get("pipelines", sort="name", descending=True)["pipelines"]] == [
-        "tampered", "shop", "pointless", "fresh", "boards",
+        "tampered", "shop", "pointless", "fresh", "broken", "boards",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("sort", ["state", "name", "rate", "age", "last"])
 @pytest.mark.parametrize("descending", [False, True])
 def test_every_order_holds_all_of_them(web: Served, sort: str, descending: bool) -> None:
-    assert len(web.site.get("pipelines", sort=sort, descending=descending)["pipelines"]) == 5
+    assert len(web.site.get("pipelines", sort=sort, descending=descending)["pipelines"]) == 6
 
 
 def test_search_state_and_paging(web: Served) -> None:
@@ -62,8 +63,8 @@ def test_search_state_and_paging(web: Served) -> None:
     body = web.site.get("pipelines", state="refused")
     assert [entry["name"] for entry in body["pipelines"]] == ["shop"] and body["counts"]["no_model"] == 1
     pages = [web.site.get("pipelines", offset=offset, limit=2)["pipelines"] for offset in (0, 2, 4)]
-    assert [len(page) for page in pages] == [2, 2, 1]
-    assert len({entry["name"] for page in pages for entry in page}) == 5
+    assert [len(page) for page in pages] == [2, 2, 2]
+    assert len({entry["name"] for page in pages for entry in page}) == 6
 
 
 def test_a_pipeline_and_what_is_set_for_it(web: Served) -> None:
@@ -122,7 +123,16 @@ def test_a_new_run_is_seen_at_once(web: Served) -> None:
 
 def test_a_dag_that_is_none_of_ours(web: Served) -> None:
     for dag in ("other", "shop__other", "nothing__score", "__score", "shop"):
-        assert web.site.get("context", dag_id=dag) == {"pipeline": None, "verb": None, "points": [], "version": None}
+        assert web.site.get("context", dag_id=dag) == {
+            "pipeline": None, "verb": None, "points": [], "version": None, "problem": None,
+        }  # fmt: skip
+
+
+def test_a_yaml_that_does_not_load_says_why_wherever_it_is_looked_for(web: Served) -> None:
+    answer = web.site.ask("viewer", "/ae/api/pipelines/broken")
+    assert answer.status_code == 409 and "colour: unknown key" in answer.json()["detail"]
+    body = web.site.get("context", dag_id="broken__broken")
+    assert body["pipeline"] is None and "colour: unknown key" in body["problem"]
 
 
 def test_a_training_that_airflow_did_not_run(web: Served) -> None:
@@ -287,7 +297,7 @@ def test_two_versions(web: Served) -> None:
 
 def test_a_pipeline_that_has_nothing_yet(web: Served) -> None:
     assert web.site.get("pipelines/fresh/runs") == {"runs": []}
-    assert web.site.get("pipelines/fresh/models") == {"models": [], "may_decide": False}
+    assert web.site.get("pipelines/fresh/models") == {"models": [], "may_decide": False, "former": []}
     assert web.site.get("pipelines/fresh/timeline")["points"] == []
 
 

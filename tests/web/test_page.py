@@ -88,7 +88,7 @@ def test_what_values_hold_is_never_run(web: Served, browser: Browser) -> None:
 def test_whether_all_is_well_in_ten_seconds(admin: Tab) -> None:
     show(admin.page, "")
     summary = admin.page.locator(".summary")
-    expect(summary).to_contain_text("of 5 pipelines")
+    expect(summary).to_contain_text("of 6 pipelines")
     expect(summary.get_by_role("link", name=re.compile("shop|refused"))).to_be_visible()
     admin.page.get_by_role("searchbox").fill("boar")
     expect(admin.page.get_by_role("row").filter(has_text="boards")).to_be_visible()

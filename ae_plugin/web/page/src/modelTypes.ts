@@ -14,6 +14,8 @@ export interface ModelEntry {
 export interface ModelList {
   models: ModelEntry[];
   may_decide: boolean;
+  /** That were champion before, newest first. */
+  former: string[];
 }
 
 export interface GateResult {

@@ -231,4 +231,5 @@ export interface Context {
   verb: 'train' | 'score' | null;
   points: TimelinePoint[];
   version: string | null;
+  problem: string | null;
 }

@@ -1,6 +1,6 @@
 // What states, verdicts and the like are called, and what they mean.
 import { count, percent, plural, shortened } from './format';
-import type { Outcome, Range, RunRecord, State, TimelinePoint, Verdict } from './types';
+import type { Decision, Outcome, Range, RunRecord, State, TimelinePoint, Verdict } from './types';
 
 export type Tone = 'good' | 'warn' | 'bad' | 'calm';
 export type Shape = 'check' | 'bell' | 'shift' | 'stop' | 'dashed' | 'question';
@@ -77,6 +77,10 @@ export function isWaiting(point: TimelinePoint): boolean {
   return point.outcome !== 'scored' && point.decision === null;
 }
 
+export function isReleased(point: TimelinePoint): boolean {
+  return point.outcome !== 'scored' && point.decision === 'release';
+}
+
 export const DECIDED = { release: 'released', discard: 'discarded' } as const;
 export const MARKED = { false_alarm: 'False alarm', confirmed: 'Confirmed' } as const;
 export const MARK_MEANS = {
@@ -92,10 +96,11 @@ function promise(run: RunRecord, things: string): string {
 }
 
 /** A partition in plain words. */
-export function inWords(run: RunRecord, pictures: boolean): string[] {
+export function inWords(run: RunRecord, pictures: boolean, decision: Decision | null = null): string[] {
   const things = pictures ? 'picture' : 'row';
   if (run.outcome !== 'scored') {
-    const kept = run.outcome === 'quarantined' ? `Its ${plural(run.rows, things)} are in quarantine` : `Its ${plural(run.rows, things)} were left as they are`;
+    const out = `Its ${plural(run.rows, things)} are left out for good`;
+    const kept = decision === 'discard' ? out : run.outcome === 'quarantined' ? `Its ${plural(run.rows, things)} are in quarantine` : `Its ${plural(run.rows, things)} were left as they are`;
     return [`This partition was refused: it is not the kind of data that ${run.model_version} knows.`, `${kept}; none was scored.`];
   }
   if (run.rows === 0) return ['This partition holds no rows.'];

@@ -1,8 +1,6 @@
-/** A DAG's own page of Airflow's, relative to where we are mounted, and out of the frame. */
+import { Outside } from './Outside';
+
+/** A DAG's own page. */
 export function DagLink({ dag, children }: { dag: string; children?: string }) {
-  return (
-    <a href={`../dags/${encodeURIComponent(dag)}`} target="_top">
-      {children ?? dag}
-    </a>
-  );
+  return <Outside to={`dags/${encodeURIComponent(dag)}`}>{children ?? dag}</Outside>;
 }

@@ -26,7 +26,8 @@ export function Decide({ name, partition, seen = null, done }: DecideProps) {
   const say = useSay();
   const decide = async (decision: Decision) => {
     await post<DecisionMade>(['pipelines', name, 'decide'], { partition, decision, seen, note: note || null });
-    say(`${partitionName(partition)} is ${DECIDED[decision]}.`);
+    const next = decision === 'release' ? `${name}__score scores it when it runs next` : 'its rows have left quarantine';
+    say(`${partitionName(partition)} is ${DECIDED[decision]}: ${next}.`);
     done();
   };
   return (

@@ -23,6 +23,14 @@ export default function InContext({ asked, route }: { asked: Asked; route: Route
 
 function Belonging({ context, asked, route }: { context: Context; asked: Asked; route: Route }) {
   const { pipeline, points, version } = context;
+  if (context.problem !== null) {
+    return (
+      <>
+        <Heading title="This YAML does not load" />
+        <p className="note bad">{context.problem}</p>
+      </>
+    );
+  }
   if (pipeline === null) {
     return (
       <Quiet title="Anomalies">

@@ -30,7 +30,7 @@ export default function Models({ name, route, only }: ModelsProps) {
       <Heading title={only === undefined ? `Models of ${name}` : `${name} · ${only}`} />
       <PipelineTabs name={name} current={only === undefined ? 'models' : ''} />
       <Ready from={list} lines={12}>
-        {({ models, may_decide: mayDecide }) => {
+        {({ models, may_decide: mayDecide, former }) => {
           const newest = [...models].reverse();
           const champion = newest.find((one) => one.pointers.includes('champion'));
           const shown = only ?? route.query.get('version') ?? champion?.version ?? newest[0]?.version;
@@ -38,7 +38,7 @@ export default function Models({ name, route, only }: ModelsProps) {
           return (
             <>
               {only === undefined && <Versions name={name} models={newest} shown={shown} />}
-              {only === undefined && mayDecide && champion && models.length > 1 && <Rollback name={name} models={newest} champion={champion.version} done={list.reload} />}
+              {only === undefined && mayDecide && champion && former.length > 0 && <Rollback name={name} former={former} champion={champion.version} done={list.reload} />}
               <Version key={shown} name={name} version={shown} isChampion={champion?.version === shown} mayDecide={mayDecide} done={list.reload} />
               {only === undefined && models.length > 1 && <Compare name={name} models={newest} shown={shown} route={route} />}
             </>

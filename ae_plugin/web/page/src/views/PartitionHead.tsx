@@ -22,7 +22,7 @@ export function PartitionHead({ name, detail, pictures, reload }: HeadProps) {
   return (
     <>
       <p className="lead">
-        {inWords(run, pictures).join(' ')}
+        {inWords(run, pictures, decision?.decision ?? null).join(' ')}
         {scored && few && ` If all were normal, ${count(few[0])} to ${count(few[1])} would be flagged, 99 times in 100.`}
       </p>
       <Reasons detail={detail} />

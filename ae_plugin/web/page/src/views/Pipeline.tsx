@@ -5,12 +5,13 @@ import { Badge } from '../parts/Badge';
 import { DagLink } from '../parts/DagLink';
 import { Facts } from '../parts/Facts';
 import { Heading } from '../parts/Heading';
+import { Outside } from '../parts/Outside';
 import { Empty, Ready } from '../parts/Status';
 import { Age } from '../parts/When';
 import { type Route, to } from '../route';
 import type { PipelineDetail, Timeline } from '../types';
 import { useApi } from '../useApi';
-import { isWaiting, STATES } from '../words';
+import { isReleased, isWaiting, STATES } from '../words';
 import { PipelineCharts } from './PipelineCharts';
 import { PipelineTabs } from './PipelineTabs';
 import { TimelineTable } from './TimelineTable';
@@ -35,7 +36,7 @@ export default function Pipeline({ name, route }: { name: string; route: Route }
             <NothingScored detail={detail.data} />
           ) : (
             <>
-              <Waiting name={name} points={found.points.filter(isWaiting)} mayDecide={detail.data?.may_decide ?? false} pictures={detail.data?.summary.pictures ?? false} reload={timeline.reload} />
+              <Waiting name={name} points={found.points.filter(isWaiting)} released={found.points.filter(isReleased)} scoreDag={`${name}__score`} mayDecide={detail.data?.may_decide ?? false} pictures={detail.data?.summary.pictures ?? false} reload={timeline.reload} />
               <History name={name} timeline={found} pictures={detail.data?.summary.pictures ?? false} route={route} />
             </>
           )
@@ -53,9 +54,7 @@ function Head({ detail }: { detail: PipelineDetail }) {
       {detail.promote === 'approval' && summary.challenger !== null && (
         <p className="note warn">
           {summary.challenger} waits for approval. <a href={to.models(summary.name, summary.challenger)}>Look at it, and promote it</a>, or answer in Airflow under{' '}
-          <a href="../required_actions" target="_top">
-            Required Actions
-          </a>
+<Outside to="required_actions">Required Actions</Outside>
           .
         </p>
       )}

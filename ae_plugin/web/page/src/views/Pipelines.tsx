@@ -12,6 +12,7 @@ import { NEEDS_A_LOOK, STATES } from '../words';
 import { COLUMNS, PipelinesTable } from './PipelinesTable';
 
 const SIZE = 50;
+const EVERY_MS = 30_000;
 const ALL_STATES = Object.keys(STATES) as State[];
 
 /** Every pipeline that the viewer may read; those that need a look first. */
@@ -32,6 +33,10 @@ export function Pipelines({ route }: { route: Route }) {
     const timer = setTimeout(reload, 300);
     return () => clearTimeout(timer);
   }, [left, reload]);
+  useEffect(() => {
+    const timer = setInterval(() => document.hidden || reload(), EVERY_MS);
+    return () => clearInterval(timer);
+  }, [reload]);
   return (
     <>
       <Heading title="Anomalies" />

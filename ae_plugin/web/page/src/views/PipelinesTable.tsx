@@ -4,7 +4,7 @@ import { Scroll } from '../parts/Scroll';
 import { Sparkline } from '../parts/Sparkline';
 import { Age, When } from '../parts/When';
 import { changed, type Route, to } from '../route';
-import type { PipelineSummary } from '../types';
+import type { PipelineSummary, RatePoint } from '../types';
 import { STATES } from '../words';
 
 interface Column {
@@ -113,6 +113,7 @@ function Line({ pipeline }: { pipeline: PipelineSummary }) {
       </td>
       <td role="cell" data-label="Newest partitions">
         <Sparkline points={pipeline.recent} promised={pipeline.alert_rate} />
+        <Alarms points={pipeline.recent} />
       </td>
       <td role="cell" data-label="Model">
         <Champion pipeline={pipeline} />
@@ -131,4 +132,10 @@ function Champion({ pipeline }: { pipeline: PipelineSummary }) {
       </div>
     </>
   );
+}
+
+/** How many of the newest partitions had an alarm, so that yesterday's is not forgotten today. */
+function Alarms({ points }: { points: RatePoint[] }) {
+  const alarms = points.filter((point) => point.alarm && point.outcome === 'scored').length;
+  return alarms === 0 ? null : <div className="faint">{plural(alarms, 'alarm')} in {points.length}</div>;
 }

@@ -2,7 +2,7 @@ import { useState } from 'react';
 import { post } from '../api';
 import { ConfirmDialog } from '../parts/ConfirmDialog';
 import { useSay } from '../parts/Live';
-import type { Gate, ModelEntry, PromoteRecord } from '../modelTypes';
+import type { Gate, PromoteRecord } from '../modelTypes';
 
 interface PromoteProps {
   name: string;
@@ -54,13 +54,13 @@ export function Promote({ name, version, gate, done }: PromoteProps) {
 
 interface RollbackProps {
   name: string;
-  models: ModelEntry[];
+  former: string[];
   champion: string;
   done: () => void;
 }
 
 /** Go back to an earlier champion, or to any version. */
-export function Rollback({ name, models, champion, done }: RollbackProps) {
+export function Rollback({ name, former, champion, done }: RollbackProps) {
   const [asked, setAsked] = useState(false);
   const [version, setVersion] = useState('');
   const say = useSay();
@@ -82,11 +82,9 @@ export function Rollback({ name, models, champion, done }: RollbackProps) {
             Back to
             <select value={version} onChange={(event) => setVersion(event.target.value)}>
               <option value="">the champion before</option>
-              {models
-                .filter((model) => model.version !== champion && model.problem === null)
-                .map((model) => (
-                  <option key={model.version}>{model.version}</option>
-                ))}
+              {former.map((one) => (
+                <option key={one}>{one}</option>
+              ))}
             </select>
           </label>
         </ConfirmDialog>

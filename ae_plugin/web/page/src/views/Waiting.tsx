@@ -1,4 +1,5 @@
 import { partitionName, plural } from '../format';
+import { DagLink } from '../parts/DagLink';
 import { to } from '../route';
 import type { TimelinePoint } from '../types';
 import { Decide } from './Decide';
@@ -6,6 +7,8 @@ import { Decide } from './Decide';
 interface WaitingProps {
   name: string;
   points: TimelinePoint[];
+  released: TimelinePoint[];
+  scoreDag: string;
   mayDecide: boolean;
   pictures: boolean;
   reload: () => void;
@@ -14,10 +17,12 @@ interface WaitingProps {
 const MOST = 10;
 
 /** Refused partitions on which somebody has to decide. */
-export function Waiting({ name, points, mayDecide, pictures, reload }: WaitingProps) {
-  if (points.length === 0) return null;
+export function Waiting({ name, points, released, scoreDag, mayDecide, pictures, reload }: WaitingProps) {
+  if (points.length === 0) return <Released points={released} scoreDag={scoreDag} />;
   const newest = [...points].reverse();
   return (
+    <>
+    <Released points={released} scoreDag={scoreDag} />
     <section className="waiting-list" aria-labelledby="waiting">
       <h2 id="waiting">{plural(points.length, 'refused partition waits', 'refused partitions wait')} for a decision</h2>
       <ul>
@@ -32,5 +37,16 @@ export function Waiting({ name, points, mayDecide, pictures, reload }: WaitingPr
       {points.length > MOST && <p className="faint">And {plural(points.length - MOST, 'older one')}: see the table.</p>}
       {!mayDecide && <p className="faint">To release or discard takes the right to edit this pipeline&apos;s DAG.</p>}
     </section>
+    </>
+  );
+}
+
+/** What is released is scored by a run, and nothing happens until there is one. */
+function Released({ points, scoreDag }: { points: TimelinePoint[]; scoreDag: string }) {
+  if (points.length === 0) return null;
+  return (
+    <p className="note calm">
+      Released, and scored when <DagLink dag={scoreDag} /> runs next (start it by hand, or wait for its schedule): {points.slice(-MOST).map((point) => partitionName(point.partition)).join(', ')}.
+    </p>
   );
 }

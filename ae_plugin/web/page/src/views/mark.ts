@@ -24,7 +24,7 @@ export function useMark({ name, partition, seen, done }: Place) {
     try {
       const order = { partition, rows, verdict, column, note, seen };
       const { marks } = await post<{ marks: FeedbackMark[] }>(['pipelines', name, 'feedback'], order);
-      say(`${MARKED[verdict]}: kept for ${plural(marks.length, 'row')}; used at the next training.`);
+      say(`${MARKED[verdict]}: kept for ${plural(marks.length, 'row')}; used by the next training that reads this partition.`);
       done();
       return true;
     } catch (failed) {
