@@ -99,11 +99,11 @@ def rollback(pipeline: Pipeline, version: str | None = None, *, by: str = "cli")
             where=pipeline.output,
             mend="Name a version, see `ae models`",
         )
+    registry.read(version)
     if version not in {move.version for move in champion.history}:
         raise ConfigError(
             f"{version} was never champion", where=pipeline.output, mend="Promote it: the gate has a word in that"
         )
-    registry.read(version)
     registry.point("champion", version, by=by, why=f"rolled back from {champion.version}")
     return _record(pipeline, version, champion.version, True, [f"rolled back from {champion.version}"])
 
