@@ -134,7 +134,7 @@ def journals(output: Path) -> list[Path]:
 
 def leftovers(output: Path) -> list[str]:
     """Files that are neither outputs nor records nor models."""
-    wanted = (*DATASETS, "_models", "_runs/_latest")
+    wanted = (*DATASETS, "_models", "_runs/_latest", "_runs/_profiles")
     return [
         name
         for name in tree(output)

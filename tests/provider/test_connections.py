@@ -60,7 +60,7 @@ print("\\n" + json.dumps(found))
 """
 # As the API server runs: it looks connections up in its own database.
 SERVER = """
-import json, os, sys
+import json, os, sys, time
 
 os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
 from airflow import settings
@@ -81,6 +81,10 @@ for mounted in AnomaliesPlugin.fastapi_apps:
     host.mount(mounted["url_prefix"], mounted["app"])
 token = init_auth_manager().generate_jwt(SimpleAuthManagerUser(username="ann", role="ADMIN"))
 client = TestClient(host, headers={"Authorization": f"Bearer {token}"})
+for _ in range(100):  # a store is read beside the requests
+    if client.get("/ae/api/pipelines").json()["left"] == 0:
+        break
+    time.sleep(0.2)
 asked = {path: client.get(f"/ae/api/pipelines{path}") for path in ("", "/lake/runs", "/lake/models", "/nobody/runs")}
 print("\\n" + json.dumps({path: [answer.status_code, answer.json()] for path, answer in asked.items()}))
 """
