@@ -201,7 +201,10 @@ def test_the_api_reads_the_output_with_the_connection(ran: Ran) -> None:
     assert status == 200 and [run["partition"] for run in runs["runs"]] == [PARTITION]
     assert ran.answers["/lake/models"][0] == 200
     status, listed = ran.answers[""]
-    assert status == 200 and [one["name"] for one in listed["pipelines"]] == ["lake"]
+    assert status == 200 and [one["name"] for one in listed["pipelines"]] == ["nobody", "lake"]
+    nobody, lake = listed["pipelines"]
+    assert nobody["state"] == "unreadable" and "Check the connection" in nobody["problem"]
+    assert lake["last_partition"] == PARTITION and lake["state"] != "unreadable"
     status, said = ran.answers["/nobody/runs"]
     assert status == 409 and "Check the connection" in said["detail"]
     assert ran.of_the_api == {"key-of-the-api"}
