@@ -37,9 +37,7 @@ def rows_at(reader: Reader, rows: Sequence[int]) -> dict[int, pa.RecordBatch]:
     return found
 
 
-def _batches(
-    reader: Reader, wanted: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _batches(reader: Reader, wanted: Longs) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Record batches that may hold wanted rows, each with its first row's place."""
     if reader.format == "csv":
         first = 0

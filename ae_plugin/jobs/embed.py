@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -73,28 +73,25 @@ def embed(
     if source is None:
         _check_known(Folder(pipeline.output), where, fingerprint(files))
     stream, digest = _coded(version, where, files, kind), fingerprint(files)
-    target = "/".join(piece for piece in ("embeddings", where, "part-0.parquet") if piece)
     fresh = folder.missing()
     folder.makedirs()
     recover(folder)
     sweep(folder)
     commit = Commit(folder, f"embeddings-{slug_of(where)}")
     try:
-        rows, unreadable, written = _write(target, version.version, stream, folder, commit)
+        counted = _write(where, version.version, stream, folder, commit)
         seconds = time.perf_counter() - clock
         record = EmbedRecord(
             pipeline=pipeline.name,
             model_version=version.version,
             partition=where,
-            rows=rows,
             latent_dim=stream.latent_dim,
-            unreadable_rows=unreadable,
             seconds=round(seconds, 3),
-            rows_per_second=round(rows / max(seconds, 1e-9), 1),
+            rows_per_second=round(counted.rows / max(seconds, 1e-9), 1),
             peak_memory_mb=peak_memory_mb(),
             input_fingerprint=digest,
-            outputs={target: written},
             airflow=airflow_task(),
+            **counted._asdict(),
         )
         name = f"{EMBEDDINGS}/{slug_of(where)}.json"
         folder.write(commit.staged(name), record.model_dump_json(indent=1).encode())
@@ -191,8 +188,15 @@ class _Rows:
         return batch, codes, np.ones(len(codes), bool)
 
 
-def _write(target: str, version: str, stream: Coded, folder: Folder, commit: Commit) -> tuple[int, int, str]:
-    """Stage the file; rows, rows without a code, and the file's sha256."""
+class _Counted(NamedTuple):
+    rows: int
+    unreadable_rows: int
+    outputs: dict[str, str]
+
+
+def _write(partition: str, version: str, stream: Coded, folder: Folder, commit: Commit) -> _Counted:
+    """Stage the file, counting what goes by."""
+    target = "/".join(piece for piece in ("embeddings", partition, "part-0.parquet") if piece)
     schema, rows, unreadable = embeddings_schema(stream.keys, stream.latent_dim), 0, 0
     writer = Writer(folder, commit.staged(target), schema)
     try:
@@ -200,7 +204,7 @@ def _write(target: str, version: str, stream: Coded, folder: Folder, commit: Com
             writer.write(_embedded(batch, codes, known, rows, version, schema))
             rows += batch.num_rows
             unreadable += int((~known).sum())
-        return rows, unreadable, writer.close()
+        return _Counted(rows, unreadable, {target: writer.close()})
     except BaseException:
         writer.abort()
         raise

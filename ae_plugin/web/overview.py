@@ -27,6 +27,7 @@ from ae_plugin.versions import read_report
 from ae_plugin.web.responses import Outcome, PipelineSummary, RatePoint, State, TimelinePoint
 
 RECENT = 30
+TICK_NS = 50_000_000
 STALE_SECONDS = 30.0
 """So long what was read from an object store holds: it cannot tell cheaply whether something was written."""
 T = TypeVar("T")
@@ -142,12 +143,15 @@ def stamp_of(folder: Folder, names: Sequence[str]) -> tuple[object, ...]:
     if not folder.local:
         # Each folder's half minutes start at another time, so that not all are read anew at once.
         return (int(time.monotonic() / STALE_SECONDS + zlib.crc32(folder.uri.encode()) / 2**32),)
-    found = []
+    found: list[object] = []
     for name in names:
         try:
-            found.append(Path(folder.at(name)).stat().st_mtime_ns)
+            changed = Path(folder.at(name)).stat().st_mtime_ns
         except OSError:
-            found.append(0)
+            changed = 0
+        # A disk's clock ticks every few milliseconds: what changed just now may change again within the same tick.
+        settled = not 0 <= time.time_ns() - changed < TICK_NS
+        found.append(changed if settled else object())
     return tuple(found)
 
 

@@ -22,7 +22,6 @@ from ae_plugin.web.responses import CellValue, Picture, RowValues
 
 SIDE = 2_048
 """Pixels on the longer side of what is made for browsers; larger pictures are thinned out."""
-MAX_PIXELS = 100_000_000
 MOST_CSV_BYTES = 256 * 2**20
 _KNOWN = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 LONGEST = 2_000
@@ -144,13 +143,13 @@ def _bytes(pipeline: Pipeline, run: RunRecord, row: int, what: Picture) -> bytes
 
 def _shown(content: bytes) -> Shown | None:
     """Never what the source calls it, but what its first bytes say; of what browsers do not know a PNG is made."""
+    # Only now: what reads pictures is slow to import.
+    from ae_plugin.core.pictures import MAX_PIXELS, PictureError, decode, encode
+    from ae_plugin.core.pictures import Picture as Decoded
+
     for start, kind in _KNOWN.items():
         if content.startswith(start):
             return Shown(content, kind) if _pixels(content, kind) <= MAX_PIXELS else None
-    # Only now: what reads pictures is slow to import.
-    from ae_plugin.core.pictures import Picture as Decoded
-    from ae_plugin.core.pictures import PictureError, decode, encode
-
     try:
         found = decode(content)
         step = -(-max(found.pixels.shape[:2]) // SIDE)
