@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from ae_plugin.store.decisions import read_decision
 
 from ae_plugin.jobs.feedback import standing
 from ae_plugin.jobs.promote import promote
 from ae_plugin.jobs.score import score
+from ae_plugin.store.decisions import read_decision
 from ae_plugin.store.files import Folder
 from ae_plugin.store.registry import Registry
 from tests.running import tree
