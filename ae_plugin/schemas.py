@@ -59,18 +59,6 @@ def heatmaps_schema(keys: list[pa.Field]) -> pa.Schema:
     )
 
 
-def embeddings_schema(keys: list[pa.Field], latent_dim: int) -> pa.Schema:
-    """Schema of `embeddings/`: one row per input row, in input order."""
-    return pa.schema(
-        [
-            *keys,
-            pa.field("row", pa.int64(), nullable=False),
-            pa.field("embedding", pa.list_(pa.float32(), latent_dim)),
-            pa.field("model_version", pa.string(), nullable=False),
-        ]
-    )
-
-
 def feedback_schema(keys: list[pa.Field]) -> pa.Schema:
     """Schema of `feedback/`: one row per verdict that a person gave on a source row."""
     return pa.schema(
@@ -87,7 +75,9 @@ def feedback_schema(keys: list[pa.Field]) -> pa.Schema:
     )
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """What is written as JSON, and read again: an unknown key is an error."""
+
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="null")
 
     def model_dump(self, **options: Any) -> dict[str, Any]:
@@ -98,7 +88,7 @@ class _Record(BaseModel):
         return super().model_dump(**options)
 
 
-class ColumnReason(_Record):
+class ColumnReason(Record):
     """One column's part in a guard verdict."""
 
     column: str
@@ -107,7 +97,7 @@ class ColumnReason(_Record):
     limit: float = Field(description="The share that training partitions and chance allow.")
 
 
-class GuardVerdict(_Record):
+class GuardVerdict(Record):
     """Is this partition the kind of data that the model knows?"""
 
     verdict: Verdict
@@ -115,7 +105,7 @@ class GuardVerdict(_Record):
     columns: list[ColumnReason]
 
 
-class AirflowTask(_Record):
+class AirflowTask(Record):
     """The task instance that ran a job, when Airflow did."""
 
     dag_id: str
@@ -124,7 +114,7 @@ class AirflowTask(_Record):
     map_index: int = -1
 
 
-class ColumnProfile(_Record):
+class ColumnProfile(Record):
     """How one column's values fell into parts, in a partition and in training; shares sum to 1, nulls included."""
 
     column: str
@@ -136,7 +126,7 @@ class ColumnProfile(_Record):
     usual: float = Field(description="The share that training partitions and chance allow.")
 
 
-class ScoreHistogram(_Record):
+class ScoreHistogram(Record):
     """How anomaly scores fell into bins; `edges` has one more entry than the counts."""
 
     edges: list[float]
@@ -145,7 +135,7 @@ class ScoreHistogram(_Record):
     threshold: float | None = Field(description="The score from which on a row is flagged; null: none can be.")
 
 
-class MapPoint(_Record):
+class MapPoint(Record):
     """One row in the plane of the two directions in which training rows' latent codes differ most."""
 
     row: int
@@ -155,7 +145,7 @@ class MapPoint(_Record):
     p_value: float
 
 
-class Profile(_Record):
+class Profile(Record):
     """What a partition looked like when it was scored; stored as `_runs/_profiles/<partition>.json`."""
 
     run_id: str
@@ -167,7 +157,7 @@ class Profile(_Record):
     worst: list[MapPoint] = Field(description="The most anomalous flagged rows, at most 300; empty of pictures.")
 
 
-class RunRecord(_Record):
+class RunRecord(Record):
     """One partition's run; stored as `_runs/<run_id>.json`."""
 
     run_id: str
@@ -210,7 +200,7 @@ class RunRecord(_Record):
     airflow: AirflowTask | None = Field(None, description="The task that ran it; null outside Airflow.")
 
 
-class GateResult(_Record):
+class GateResult(Record):
     """How well one scorer tells injected faults from held-out rows of the same table."""
 
     scorer: Literal["challenger", "untrained", "pca", "champion"]
@@ -218,7 +208,7 @@ class GateResult(_Record):
     mean: float
 
 
-class Gate(_Record):
+class Gate(Record):
     """The promotion gate's result."""
 
     passed: bool
@@ -227,7 +217,7 @@ class Gate(_Record):
     champion: str | None = Field(None, description="The version compared with, when there was one.")
 
 
-class ColumnNote(_Record):
+class ColumnNote(Record):
     """What became of one source column."""
 
     column: str
@@ -237,7 +227,7 @@ class ColumnNote(_Record):
     note: str = ""
 
 
-class Explained(_Record):
+class Explained(Record):
     """Shares of what differs between rows that a reconstruction accounts for: 1 is all of it, 0 what the mean does."""
 
     column: str = Field(description="Empty for all columns together.")
@@ -247,7 +237,7 @@ class Explained(_Record):
     pca_hidden: float = Field(description="PCA, the cell's group hidden.")
 
 
-class Comparison(_Record):
+class Comparison(Record):
     """The network beside PCA of the same dimension, on rows that neither was fitted to."""
 
     rows: int
@@ -256,7 +246,7 @@ class Comparison(_Record):
     columns: list[Explained] = Field(description="Where the two differ most with the cell hidden; at most 40.")
 
 
-class FeedbackMark(_Record):
+class FeedbackMark(Record):
     """A person's verdict on one source row; `keys` as text."""
 
     partition: str = ""
@@ -274,7 +264,7 @@ class FeedbackMark(_Record):
         return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
 
 
-class FeedbackRecord(_Record):
+class FeedbackRecord(Record):
     """`ae feedback`: what was added, or (with `--list`) the last word on each row."""
 
     pipeline: str
@@ -282,7 +272,7 @@ class FeedbackRecord(_Record):
     marks: list[FeedbackMark]
 
 
-class DecisionRecord(_Record):
+class DecisionRecord(Record):
     """What a person decided on a refused partition; stored as `decisions/<partition>.json`."""
 
     partition: str = Field(description="Hive path, as `date=2013-01-29`; empty for a whole source.")
@@ -293,7 +283,7 @@ class DecisionRecord(_Record):
     note: str | None = None
 
 
-class FeedbackUse(_Record):
+class FeedbackUse(Record):
     """What became of the verdicts on rows."""
 
     confirmed: int = Field(0, description="Rows left out of everything.")
@@ -303,7 +293,7 @@ class FeedbackUse(_Record):
     elsewhere: int = Field(0, description="Verdicts on rows of partitions that are not trained on.")
 
 
-class TrainReport(_Record):
+class TrainReport(Record):
     """One training's report; stored as `report.json` beside the weights."""
 
     pipeline: str
@@ -335,24 +325,7 @@ class TrainReport(_Record):
     airflow: AirflowTask | None = Field(None, description="The task that ran it; null outside Airflow.")
 
 
-class EmbedRecord(_Record):
-    """One partition's embeddings; stored as `_runs/_embeddings/<partition>.json`."""
-
-    pipeline: str
-    model_version: str
-    partition: str = Field(description="Hive path, as `date=2013-01-29`; empty for a whole source.")
-    rows: int
-    latent_dim: int
-    unreadable_rows: int = Field(description="Pictures that could not be read; their embedding is null.")
-    seconds: float
-    rows_per_second: float
-    peak_memory_mb: float
-    input_fingerprint: str = Field(description="sha256 of the partition's listing: paths, sizes, change times.")
-    outputs: dict[str, str] = Field(description="The file written, and its sha256.")
-    airflow: AirflowTask | None = Field(None, description="The task that ran it; null outside Airflow.")
-
-
-class PromoteRecord(_Record):
+class PromoteRecord(Record):
     """What promote or rollback did."""
 
     pipeline: str
@@ -363,7 +336,7 @@ class PromoteRecord(_Record):
     reasons: list[str]
 
 
-class ModelEntry(_Record):
+class ModelEntry(Record):
     """One line of `ae models`; of a version that cannot be read, `problem` says why and the rest is empty."""
 
     version: str
@@ -376,7 +349,7 @@ class ModelEntry(_Record):
     problem: str | None = None
 
 
-class EvaluateRecord(_Record):
+class EvaluateRecord(Record):
     """`ae evaluate`: scores against a label column."""
 
     pipeline: str

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import ae_plugin
-from ae_plugin import cli, schemas
+from ae_plugin import cli, latent_schemas, schemas
 from ae_plugin.jobs.check import CheckRecord
 from tests.running import ROOT, ae_process, run_ae, tree
 from tests.shop import FRESH, LAST_TRAINED, Shop, day, make_orders, write_day
@@ -93,7 +93,7 @@ CASES: dict[str, tuple[Callable[[Shop], Shop], list[Any], type | None]] = {
     ),
     "release": (refused, [day(FRESH), "--note", "new lorries"], schemas.DecisionRecord),
     "discard": (refused, [day(FRESH)], schemas.DecisionRecord),
-    "embed": (lambda shop: shop, ["--partition", day(FRESH)], schemas.EmbedRecord),
+    "embed": (lambda shop: shop, ["--partition", day(FRESH)], latent_schemas.EmbedRecord),
 }
 
 

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ae_plugin import config, schemas
+from ae_plugin import config, latent_schemas, schemas
 from ae_plugin.cli import app
 from ae_plugin.errors import AeError, NoChampionError, UnfamiliarError, UserError
 from ae_plugin.versions import ModelCard
@@ -197,7 +197,7 @@ DATASETS = {
     "scores": schemas.scores_schema([]),
     "cells": schemas.cells_schema([]),
     "feedback": schemas.feedback_schema([]),
-    "embeddings": schemas.embeddings_schema([], 2),
+    "embeddings": latent_schemas.embeddings_schema([], 2),
 }
 COLUMNS = [(name, field) for name, schema in DATASETS.items() for field in schema]
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import timezone
 
 from ae_plugin.config import Pipeline
-from ae_plugin.schemas import DecisionRecord, EmbedRecord, FeedbackMark, FeedbackUse, ModelEntry, RunRecord, TrainReport
+from ae_plugin.latent_schemas import EmbedRecord
+from ae_plugin.schemas import DecisionRecord, FeedbackMark, FeedbackUse, ModelEntry, RunRecord, TrainReport
 
 
 def many(count: int, one: str, more: str = "") -> str:

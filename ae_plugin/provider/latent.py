@@ -28,7 +28,7 @@ class EmbedPartitionOperator(PipelineOperator):
         self.partition = partition
 
     def execute(self, context: Any) -> list[dict[str, Any]]:  # noqa: D102
-        from ae_plugin.jobs.embed import due_embeddings, embed
+        from ae_plugin.jobs.latent.embed import due_embeddings, embed
         from ae_plugin.jobs.score import champion_of
 
         with one_line():

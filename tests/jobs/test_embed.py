@@ -13,7 +13,7 @@ import pytest
 import ae_plugin
 from ae_plugin.errors import ConfigError, DataError, NoChampionError, UnfamiliarError
 from ae_plugin.jobs.decide import decide
-from ae_plugin.jobs.embed import due_embeddings, embed
+from ae_plugin.jobs.latent.embed import due_embeddings, embed
 from ae_plugin.jobs.score import score
 from ae_plugin.store.commit import Commit
 from tests.conftest import Trained
@@ -91,7 +91,7 @@ def test_what_the_guard_refused_is_not_embedded_until_it_is_released(shop: Shop)
     with pytest.raises(UnfamiliarError):
         score(shop.pipeline, DAY)
     assert due_embeddings(shop.pipeline) == []
-    with pytest.raises(UnfamiliarError, match="not embedded"):
+    with pytest.raises(UnfamiliarError, match="refused as unfamiliar"):
         embed(shop.pipeline, DAY)
     assert not (shop.output / "embeddings").exists()
     decide(shop.pipeline, DAY, "release")

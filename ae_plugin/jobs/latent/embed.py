@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import ValidationError
 
 from ae_plugin.config import Pipeline
 from ae_plugin.core.features import partition_time
@@ -18,19 +17,14 @@ from ae_plugin.core.scoring import embed as codes_of
 from ae_plugin.core.values import Floats
 from ae_plugin.engines.local import Reader, Writer, batch_rows
 from ae_plugin.engines.threads import parallel, prefetch
-from ae_plugin.errors import DataError, UnfamiliarError
-from ae_plugin.jobs.inputs import find_files, find_target
+from ae_plugin.errors import DataError
+from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.jobs.score import champion_of
-from ae_plugin.schemas import EmbedRecord, embeddings_schema
-from ae_plugin.sections import Format
-from ae_plugin.store.commit import Commit, recover
-from ae_plugin.store.decisions import read_decision
-from ae_plugin.store.files import Folder, SourceFile, fingerprint, list_source, partitions_of
-from ae_plugin.store.registry import Registry
-from ae_plugin.store.runs import EMBEDDINGS, latest, read_latest, slug_of
-from ae_plugin.store.staging import sweep
+from ae_plugin.latent_schemas import EmbedRecord, embeddings_schema
+from ae_plugin.store.commit import Commit
+from ae_plugin.store.runs import EMBEDDINGS
 from ae_plugin.versions import ModelVersion
 
 if TYPE_CHECKING:
@@ -67,39 +61,24 @@ def embed(
     """
     clock = time.perf_counter()
     version = version or champion_of(pipeline)
-    kind: Format = "csv" if source and source.lower().endswith((".csv", ".csv.gz")) else pipeline.source.format
-    where, files = find_files(pipeline, partition, source, kind)
-    folder = find_target(pipeline, files, source, output)
-    if source is None:
-        _check_known(Folder(pipeline.output), where, fingerprint(files))
-    stream, digest = _coded(version, where, files, kind), fingerprint(files)
-    fresh = folder.missing()
-    folder.makedirs()
-    recover(folder)
-    sweep(folder)
-    commit = Commit(folder, f"embeddings-{slug_of(where)}")
-    try:
-        counted = _write(where, version.version, stream, folder, commit)
+    inputs = find_inputs(pipeline, partition, source, output)
+    stream = _coded(version, inputs)
+    with committed(inputs, "embeddings") as commit:
+        counted = _write(inputs, version.version, stream, commit)
         seconds = time.perf_counter() - clock
         record = EmbedRecord(
             pipeline=pipeline.name,
             model_version=version.version,
-            partition=where,
+            partition=inputs.where,
             latent_dim=stream.latent_dim,
             seconds=round(seconds, 3),
             rows_per_second=round(counted.rows / max(seconds, 1e-9), 1),
             peak_memory_mb=peak_memory_mb(),
-            input_fingerprint=digest,
+            input_fingerprint=inputs.digest,
             airflow=airflow_task(),
             **counted._asdict(),
         )
-        name = f"{EMBEDDINGS}/{slug_of(where)}.json"
-        folder.write(commit.staged(name), record.model_dump_json(indent=1).encode())
-        commit.apply()
-    except BaseException:
-        commit.abandon()
-        folder.remove_empty(fresh)
-        raise
+        keep(commit, EMBEDDINGS, record)
     log.info("%d embeddings of %d numbers, %.2f s", record.rows, record.latent_dim, record.seconds)
     return record
 
@@ -111,34 +90,7 @@ def due_embeddings(pipeline: Pipeline) -> list[str]:
         NoChampionError: there is nothing to embed with.
         DataError: the source cannot be listed.
     """
-    registry = Registry(pipeline.output)
-    champion, folder = registry.champion(), registry.folder
-    groups, runs, due = partitions_of(list_source(pipeline.source)), latest(folder), []
-    for partition, files in groups.items():
-        run = runs.get(partition)
-        if run is not None and run.outcome == "scored":
-            done = _read(folder, partition)
-            if done is None or (done.model_version, done.input_fingerprint) != (champion, fingerprint(files)):
-                due.append(partition)
-    return due
-
-
-def _read(folder: Folder, partition: str) -> EmbedRecord | None:
-    try:
-        return EmbedRecord.model_validate_json(folder.read(f"{EMBEDDINGS}/{slug_of(partition)}.json"))
-    except (FileNotFoundError, ValidationError):
-        return None
-
-
-def _check_known(folder: Folder, partition: str, now: str) -> None:
-    """See that the guard did not refuse these very files: of what a model does not know its codes say nothing."""
-    run = read_latest(folder, partition)
-    if run is None or run.outcome == "scored" or run.input_fingerprint != now:
-        return
-    decision = read_decision(folder, partition)
-    if decision is None or decision.fingerprint != now or decision.decision != "release":
-        mend = "Look at it, then release it, or train anew"
-        raise UnfamiliarError("refused as unfamiliar: not embedded", where=partition or "the source", mend=mend)
+    return due(pipeline, EMBEDDINGS, EmbedRecord)
 
 
 class Coded(Protocol):
@@ -156,23 +108,24 @@ class Coded(Protocol):
         """All rows, in order."""
 
 
-def _coded(version: ModelVersion | PictureVersion, partition: str, files: list[SourceFile], kind: Format) -> Coded:
+def _coded(version: ModelVersion | PictureVersion, inputs: Inputs) -> Coded:
     if isinstance(version, ModelVersion):
-        return _Rows(version, partition, files, kind)
+        return _Rows(version, inputs)
     # Only now: what reads pictures is slow to import.
-    from ae_plugin.jobs.pictures.embed import PictureCodes
+    from ae_plugin.jobs.latent.pictures import PictureCodes
 
-    return PictureCodes(version, files)
+    return PictureCodes(version, inputs.files)
 
 
 class _Rows:
-    def __init__(self, version: ModelVersion, partition: str, files: list[SourceFile], kind: Format) -> None:
-        self.scorer, self._at = version.scorer, partition_time(partition)
-        self._reader = Reader(files, kind, version.schema, batch_rows(self.scorer.encoder.features))
+    def __init__(self, version: ModelVersion, inputs: Inputs) -> None:
+        self.scorer, self._at = version.scorer, partition_time(inputs.where)
+        rows = batch_rows(self.scorer.encoder.features)
+        self._reader = Reader(inputs.files, inputs.kind, version.schema, rows)
         for name in [*self.scorer.encoder.names, *version.card.keys]:
             if name not in self._reader.schema.names:
                 what = f"column {name!r} is missing, but the model learned it"
-                raise DataError(what, where=files[0].uri, mend="Bring it back, or exclude it and train anew")
+                raise DataError(what, where=inputs.files[0].uri, mend="Bring it back, or exclude it and train anew")
         self.keys = [self._reader.schema.field(name) for name in version.card.keys]
         self.latent_dim = version.card.latent_dim
 
@@ -194,11 +147,11 @@ class _Counted(NamedTuple):
     outputs: dict[str, str]
 
 
-def _write(partition: str, version: str, stream: Coded, folder: Folder, commit: Commit) -> _Counted:
+def _write(inputs: Inputs, version: str, stream: Coded, commit: Commit) -> _Counted:
     """Stage the file, counting what goes by."""
-    target = "/".join(piece for piece in ("embeddings", partition, "part-0.parquet") if piece)
-    schema, rows, unreadable = embeddings_schema(stream.keys, stream.latent_dim), 0, 0
-    writer = Writer(folder, commit.staged(target), schema)
+    target, schema = inputs.target("embeddings"), embeddings_schema(stream.keys, stream.latent_dim)
+    rows = unreadable = 0
+    writer = Writer(commit.folder, commit.staged(target), schema)
     try:
         for batch, codes, known in stream.batches():
             writer.write(_embedded(batch, codes, known, rows, version, schema))

@@ -1,124 +1,14 @@
-"""`ae`: the jobs, typed. Answers go to stdout (`--json`: one JSON object), everything else to stderr."""
+"""The verbs of a pipeline's life: look at it, train, score, decide, report."""
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel
 
-from ae_plugin import __version__
-from ae_plugin.errors import AeError, StoreError
-from ae_plugin.logs import tell_on_stderr
-
-app = typer.Typer(
-    name="ae", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-)
-PipelineArg = Annotated[str, typer.Argument(metavar="PIPELINE", help="A YAML's path, or its name in dags/pipelines/.")]
-_INTERRUPTED = "interrupted; nothing was changed that was not finished"
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-
-
-def main() -> None:
-    """Run `ae`; exit codes: 0 done, 1 our bug, 2 your config or data, 3 refused as unfamiliar, 4 no champion."""
-    logging.captureWarnings(True)
-    try:
-        app()
-    except AeError as error:
-        sys.exit(_fail(str(error), error.exit_code))
-    except SystemExit as stop:
-        sys.exit(_stopped(stop))
-    except KeyboardInterrupt:
-        sys.exit(_fail(_INTERRUPTED, 130))
-    except OSError as error:
-        if not _stdout_is_gone():
-            raise
-        sys.exit(_fail(f"stdout: cannot be written ({error.strerror})", StoreError.exit_code))
-    except Exception as error:
-        _tell_json(f"our bug: {type(error).__name__}: {error}", AeError.exit_code)
-        raise
-
-
-def _stopped(stop: SystemExit) -> Any:
-    """The exit code for what typer has caught already: Ctrl-C, a wrong option, a reader that went away."""
-    why = stop.__context__
-    if stop.code == 130:
-        return _fail(_INTERRUPTED, 130)
-    if isinstance(why, BrokenPipeError) and _stdout_is_gone():
-        return 128 + signal.SIGPIPE
-    told = getattr(why, "format_message", None)
-    if told is not None:
-        _tell_json(told(), int(stop.code or 0))
-    return stop.code
-
-
-def _fail(text: str, code: int) -> int:
-    _tell_json(text, code)
-    _complain(text)
-    return code
-
-
-def _tell_json(error: str, code: int) -> None:
-    """What every failure prints on stdout where `--json` asks for an object."""
-    if "--json" in sys.argv:
-        try:
-            print(json.dumps({"error": error, "exit_code": code}), flush=True)
-        except OSError:
-            _stdout_is_gone()
-
-
-def _complain(text: object) -> None:
-    try:
-        print(f"ae: {text}", file=sys.stderr, flush=True)
-    except OSError:  # nobody listens
-        _let_go(sys.__stderr__)
-
-
-def _stdout_is_gone() -> bool:
-    """Whether nothing can be written on stdout; if so it is let go."""
-    try:
-        print(file=sys.__stdout__, flush=True)
-    except OSError:
-        _let_go(sys.__stdout__)
-        return True
-    return False
-
-
-def _let_go(stream: TextIO | None) -> None:
-    """Write no more to a stream that fails, or Python would complain of it once more at its end."""
-    if stream is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(__version__, flush=True)
-        raise typer.Exit
-
-
-@app.callback()
-def _setup(
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Warnings and errors only.")] = False,
-    _version_flag: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
-    ] = False,
-) -> None:
-    """Autoencoders for tables: train, score, explain, repair."""
-    tell_on_stderr(logging.WARNING if quiet else logging.INFO)
-
-
-def _print(record: BaseModel | dict[str, Any], as_json: bool, lines: list[str]) -> None:
-    if as_json:
-        data = record.model_dump(mode="json") if isinstance(record, BaseModel) else record
-        print(json.dumps(data), flush=True)
-    elif lines:
-        print("\n".join(lines), flush=True)
+from ae_plugin.cli.app import JsonFlag, PipelineArg, app, complain, show
 
 
 @app.command()
@@ -133,7 +23,7 @@ def init(
     from ae_plugin.jobs.init import init as job
 
     written = job(source, name=name, path=path, force=force)
-    _print({"path": str(written)}, as_json, [f"wrote {written}", f"next: ae check {written}, ae train {written}"])
+    show({"path": str(written)}, as_json, [f"wrote {written}", f"next: ae check {written}, ae train {written}"])
 
 
 @app.command()
@@ -151,7 +41,7 @@ def check(pipeline: PipelineArg, as_json: JsonFlag = False) -> None:
         f"trains on {many(len(found.train_partitions), 'partition')}; champion: {found.champion or 'none'}",
         *found.notes,
     ]
-    _print(found, as_json, lines)
+    show(found, as_json, lines)
 
 
 @app.command()
@@ -171,9 +61,7 @@ def train(pipeline: PipelineArg, as_json: JsonFlag = False) -> None:
         lines.append(_promotion(promoted.promoted, promoted.champion, promoted.reasons))
     else:
         lines.append(f"{report.model_version} waits as challenger: `ae promote {pipeline}`")
-    _print(
-        {**report.model_dump(mode="json"), "promotion": promoted and promoted.model_dump(mode="json")}, as_json, lines
-    )
+    show({**report.model_dump(mode="json"), "promotion": promoted and promoted.model_dump(mode="json")}, as_json, lines)
 
 
 def _promotion(done: bool, champion: str | None, reasons: list[str]) -> str:
@@ -219,34 +107,12 @@ def score(
     loaded = config.load(pipeline)
     if partition is not None or source is not None:
         record = job(loaded, partition, source=source, output=output)
-        _print(record, as_json, [run_line(record)])
+        show(record, as_json, [run_line(record)])
         return
-    done = score_several(loaded, due(loaded), output=output, tell=_complain)
-    _print(done.as_json(loaded.name), as_json, done.lines)
+    done = score_several(loaded, due(loaded), output=output, tell=complain)
+    show(done.as_json(loaded.name), as_json, done.lines)
     if done.exit_code:
         raise typer.Exit(done.exit_code)
-
-
-@app.command()
-def embed(
-    pipeline: PipelineArg,
-    partition: Annotated[str | None, typer.Option(help="One partition; absent: all that have none yet.")] = None,
-    source: Annotated[str | None, typer.Option("--input", help="Embed this file or folder instead.")] = None,
-    output: Annotated[str | None, typer.Option("--output", help="Write there instead.")] = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Write the latent code of each row: of what was scored and has none yet, one partition, or one input."""
-    from ae_plugin import config
-    from ae_plugin.jobs.embed import due_embeddings
-    from ae_plugin.jobs.embed import embed as job
-    from ae_plugin.jobs.summary import embed_line
-
-    loaded = config.load(pipeline)
-    one = partition is not None or source is not None
-    named = [partition] if one else list[str | None](due_embeddings(loaded))
-    done = [job(loaded, name or None, source=source, output=output) for name in named]
-    whole = done[0] if one else {"pipeline": loaded.name, "embedded": [each.model_dump(mode="json") for each in done]}
-    _print(whole, as_json, [embed_line(each) for each in done] or ["nothing to do: all that was scored has embeddings"])
 
 
 @app.command()
@@ -267,7 +133,7 @@ def evaluate(
         f"at alert_rate: precision {found.precision:.3f}, recall {found.recall:.3f}, F1 {found.f1:.3f}",
         f"observed alarm rate {found.observed_alert_rate:.2%}, on normal rows {found.false_alarm_rate:.2%}",
     ]
-    _print(found, as_json, lines)
+    show(found, as_json, lines)
 
 
 @app.command()
@@ -280,7 +146,7 @@ def models(pipeline: PipelineArg, as_json: JsonFlag = False) -> None:
     loaded = config.load(pipeline)
     entries = job(loaded)
     lines = [model_line(entry) for entry in entries] or ["no versions yet: run `ae train`"]
-    _print({"pipeline": loaded.name, "models": [e.model_dump(mode="json") for e in entries]}, as_json, lines)
+    show({"pipeline": loaded.name, "models": [e.model_dump(mode="json") for e in entries]}, as_json, lines)
 
 
 VersionArg = Annotated[str | None, typer.Argument(metavar="VERSION", help="As in `ae models`.")]
@@ -299,7 +165,7 @@ def promote(
 
     done = job(config.load(pipeline), version, force=force)
     forced = ["forced"] if done.forced else []
-    _print(done, as_json, [_promotion(done.promoted, done.champion, [*forced, *done.reasons])])
+    show(done, as_json, [_promotion(done.promoted, done.champion, [*forced, *done.reasons])])
 
 
 @app.command()
@@ -309,7 +175,7 @@ def rollback(pipeline: PipelineArg, version: VersionArg = None, as_json: JsonFla
     from ae_plugin.jobs.promote import rollback as job
 
     done = job(config.load(pipeline), version)
-    _print(done, as_json, [_promotion(done.promoted, done.champion, done.reasons)])
+    show(done, as_json, [_promotion(done.promoted, done.champion, done.reasons)])
 
 
 @app.command()
@@ -340,7 +206,7 @@ def feedback(
         said = job.Said(verdict or "", partition, row, job.keys_of(key or []), column, note, who=who)
         done = job.feedback(loaded, [said])
     lines = [mark_line(mark) for mark in done.marks]
-    _print(done, as_json, lines or ["no feedback"])
+    show(done, as_json, lines or ["no feedback"])
 
 
 PartitionArg = Annotated[
@@ -373,7 +239,7 @@ def _decide(pipeline: str, partition: str | None, decision: str, note: str | Non
 
     loaded = config.load(pipeline)
     made = job(loaded, partition, decision, note=note)
-    _print(made, as_json, decision_lines(loaded, made))
+    show(made, as_json, decision_lines(loaded, made))
 
 
 @app.command()
@@ -387,4 +253,4 @@ def report(
     from ae_plugin.jobs.report import report as job
 
     written = job(config.load(pipeline), path)
-    _print({"path": written}, as_json, [f"wrote {written}"])
+    show({"path": written}, as_json, [f"wrote {written}"])

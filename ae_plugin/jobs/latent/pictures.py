@@ -17,7 +17,7 @@ _UNIT_BYTES = 2 * 2**20
 
 
 class PictureCodes:
-    """A partition's pictures with their codes; see `jobs.embed.Coded`."""
+    """A partition's pictures with their codes; see `jobs.latent.embed.Coded`."""
 
     def __init__(self, version: PictureVersion, files: list[SourceFile]) -> None:
         self._scorer, self._reader = version.scorer, PictureReader(files, image=version.card.image)

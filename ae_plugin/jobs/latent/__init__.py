@@ -1,0 +1,1 @@
+"""What else the bottleneck is good for: embeddings, few labels, generation, completion."""
