@@ -96,6 +96,7 @@ def pack(
         "calibration": reference.calibration,
         "calibration_errors": reference.calibration_errors,
         "cells": reference.cells,
+        "rarity": reference.rarity,
         "blend.mean": reference.blend.mean,
         "blend.linear": reference.blend.linear,
         "blend.shares": reference.blend.shares,
@@ -182,6 +183,7 @@ def open_version(stored: Stored, alert_rate: float, method: Method = "combined")
         card = ModelCard.model_validate(stored.card)
         encoder = TableEncoder(card.columns)
         arrays = load_arrays(files[REFERENCE])
+        arrays.setdefault("rarity", np.zeros(len(encoder.specs), np.float32))  # versions of before it counted
         _check_arrays(arrays, card, encoder)
         schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(card.source_schema)))
         reference = _unpack(card, arrays)
@@ -209,6 +211,7 @@ def _check_arrays(arrays: dict[str, Any], card: ModelCard, encoder: TableEncoder
         "calibration": (rows,),
         "calibration_errors": (rows,),
         "cells": (None, columns),
+        "rarity": (columns,),
         "blend.mean": (features,),
         "blend.linear": (linked, linked),
         "blend.shares": (2, features),
@@ -255,6 +258,7 @@ def _unpack(card: ModelCard, arrays: dict[str, Any]) -> Reference:
         calibration=arrays["calibration"],
         calibration_errors=arrays["calibration_errors"],
         cells=arrays["cells"],
+        rarity=arrays["rarity"],
         blend=Blend(*(arrays[f"blend.{part}"] for part in ("mean", "linear", "shares"))),
     )
 
