@@ -40,3 +40,46 @@ class EmbedRecord(PartitionRecord):
 
     latent_dim: int
     unreadable_rows: int = Field(description="Pictures that could not be read; their embedding is null.")
+
+
+class Moved(Record):
+    """A column that moves with a number of the code."""
+
+    column: str
+    by: float = Field(description="Scaled units, when the number goes up by a standard deviation.")
+    words: tuple[str, str] | None = Field(None, description="The word that gets rarer, and the one that gets likelier.")
+
+
+class Latent(Record):
+    """One number of the code: what it takes off the error, and what moves with it."""
+
+    share: float = Field(description="Of the variance of calibration rows, what it adds to those before it.")
+    title: str = Field(description="In words: `distance up, air_time up`.")
+    moves: list[Moved]
+
+
+class Rate(Record):
+    """Bits a row against the share of the variance that is lost, for rows of the source and for rows of another."""
+
+    method: str = Field(description="network, pca, or zstd, which loses nothing.")
+    dimension: int
+    step: float = Field(description="Numbers of the code are rounded to multiples of this, in scaled units.")
+    bits: float
+    lost: float
+    lost_elsewhere: float = Field(description="Of rows whose columns were shuffled: the same values, another source.")
+    bits_elsewhere: float
+
+
+class Reduction(Record):
+    """How a version puts a row in a few numbers; stored as `reduction.json` in the version's folder."""
+
+    features: int
+    rows: int = Field(description="Calibration rows that everything here was measured on.")
+    latent_dim: int = Field(description="Numbers kept.")
+    chosen: str = Field(description="`knee`, or `asked`.")
+    linear: bool = Field(description="Whether PCA is as good, and is what is kept.")
+    network_left: list[float] = Field(description="Share of the variance the network leaves with 0, 1, 2 ... numbers.")
+    pca_left: list[float] = Field(description="The same for PCA.")
+    latents: list[Latent]
+    rates: list[Rate]
+    seconds: float

@@ -20,12 +20,14 @@ from safetensors.numpy import save as save_arrays
 from ae_plugin.core.blend import Blend
 from ae_plugin.core.calibration import Tail
 from ae_plugin.core.columns import ColumnSpec
-from ae_plugin.core.features import TableEncoder, partition_time
+from ae_plugin.core.features import Encoded, TableEncoder, partition_time
 from ae_plugin.core.guard import GuardReference
 from ae_plugin.core.neighbours import Neighbours
+from ae_plugin.core.reduction import Reducer
 from ae_plugin.core.rules import Rules
-from ae_plugin.core.scoring import Method, Reference, Scorer
+from ae_plugin.core.scoring import Method, Reference, Scorer, embed
 from ae_plugin.core.surprise import ColumnTails
+from ae_plugin.core.values import Floats
 from ae_plugin.errors import ConfigError, StoreError
 from ae_plugin.runtime.litert import LiteNetwork
 from ae_plugin.schemas import TrainReport
@@ -33,6 +35,7 @@ from ae_plugin.store.registry import MODELS, Registry, Stored
 
 NETWORK, FILLER, WEIGHTS = "network.tflite", "filler.tflite", "weights.safetensors"
 REFERENCE, REPORT = "reference.safetensors", "report.json"
+REDUCER, REDUCTION = "reducer.safetensors", "reduction.json"
 SCORING = NETWORK, FILLER, REFERENCE
 """The files that scoring needs."""
 Shapes = dict[str, tuple[int | None, ...]]
@@ -71,6 +74,19 @@ class ModelVersion:
     scorer: Scorer
     guard: GuardReference
     schema: pa.Schema
+    reducer: Reducer | None = None
+
+    @property
+    def embedding_dim(self) -> int:
+        """Numbers of an embedding."""
+        return self.card.latent_dim if self.reducer is None else self.reducer.kept
+
+    def embed(self, encoded: Encoded) -> Floats:
+        """Embeddings of encoded rows, float32 [n, embedding_dim]."""
+        inputs = self.scorer.encoder.inputs(encoded)
+        if self.reducer is None:
+            return embed(self.scorer.network, *inputs)
+        return np.ascontiguousarray(self.reducer.encode(inputs[0])[:, : self.reducer.kept])
 
     def unjudged(self, partition: str) -> list[str]:
         """The columns that cannot be judged in a partition: their age counts from its date, and there is none."""
@@ -189,6 +205,9 @@ def open_version(stored: Stored, alert_rate: float, method: Method = "combined")
         reference = _unpack(card, arrays)
         guard = GuardReference(arrays["guard.counts"], arrays["guard.spread"], arrays["guard.odd"])
         exported = files[NETWORK], files[FILLER]
+        reducer = Reducer.of(load_arrays(files[REDUCER])) if REDUCER in files else None
+        if reducer is not None and len(reducer.mean) != encoder.features:
+            raise ValueError(f"{REDUCER} is of {len(reducer.mean)} features")
     except (ValidationError, SafetensorError, KeyError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:160]
         raise StoreError(f"is not a model this release can read ({reason})", where=where, mend="Train anew") from error
@@ -197,7 +216,7 @@ def open_version(stored: Stored, alert_rate: float, method: Method = "combined")
         for flat in exported
     )
     scorer = Scorer(encoder, network, filler, reference, alert_rate, card.contaminated, method, card.rules)
-    return ModelVersion(stored.name, card, scorer, guard, schema)
+    return ModelVersion(stored.name, card, scorer, guard, schema, reducer)
 
 
 def _check_arrays(arrays: dict[str, Any], card: ModelCard, encoder: TableEncoder) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from safetensors.numpy import save as save_arrays
 
 from ae_plugin import __version__
 from ae_plugin.config import Pipeline
@@ -32,6 +33,7 @@ from ae_plugin.engines.threads import BLAS
 from ae_plugin.jobs.compare import compare
 from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.history import NAMED, History, learn_history
+from ae_plugin.jobs.latent.reduce import reduce
 from ae_plugin.jobs.machine import check_can_train, peak_memory_mb
 from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.jobs.progress import training_folder
@@ -41,7 +43,7 @@ from ae_plugin.models.checkpoint import held
 from ae_plugin.schemas import Gate, TrainReport
 from ae_plugin.store.files import fingerprint
 from ae_plugin.store.registry import MODELS, Registry
-from ae_plugin.versions import REPORT, ModelCard, pack, pack_schema
+from ae_plugin.versions import REDUCER, REDUCTION, REPORT, ModelCard, pack, pack_schema
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +79,11 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
             scorer, job.untrained, history, registry, seed=pipeline.model.seed, reported=job.validation_loss
         )
         report = _report(pipeline, history, job, scorer, held_out.p_value, gate, started)
-        files = pack(scorer.reference, _fit_guard(history, held_out), job.weights, job.flat, job.filler_flat)
+        extra = {}
+        if pipeline.model.latent_dim is not None:
+            reducer, found = reduce(pipeline, history, checkpoint / "reducer", on_progress)
+            extra = {REDUCER: save_arrays(reducer.arrays()), REDUCTION: found.model_dump_json(indent=1).encode()}
+        files = pack(scorer.reference, _fit_guard(history, held_out), job.weights, job.flat, job.filler_flat) | extra
         files[REPORT] = report.model_dump_json(indent=1).encode()
         card = _card(pipeline, history, job, scorer, report.created_at)
         version = registry.register(files, card.model_dump(mode="json", exclude={"files"}))
