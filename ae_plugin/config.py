@@ -93,6 +93,7 @@ class Pipeline(Section):
         for place, chosen, wanted in (
             ("source.exclude", self.source.exclude, []),
             ("model.kind", self.model.kind, "auto"),
+            ("model.latent_dim", self.model.latent_dim, None),
             ("score.method", self.score.method, "combined"),
             ("score.alert_rate_of", self.score.alert_rate_of, "rows"),
             ("score.cells", self.score.cells, "flagged"),

@@ -28,7 +28,8 @@ from ae_plugin.core.rules import Rules
 from ae_plugin.core.scoring import Method, Reference, Scorer, embed
 from ae_plugin.core.surprise import ColumnTails
 from ae_plugin.core.values import Floats
-from ae_plugin.errors import ConfigError, StoreError
+from ae_plugin.errors import ConfigError, StoreError, UserError
+from ae_plugin.latent_schemas import Reduction
 from ae_plugin.runtime.litert import LiteNetwork
 from ae_plugin.schemas import TrainReport
 from ae_plugin.store.registry import MODELS, Registry, Stored
@@ -280,6 +281,14 @@ def _unpack(card: ModelCard, arrays: dict[str, Any]) -> Reference:
         rarity=arrays["rarity"],
         blend=Blend(*(arrays[f"blend.{part}"] for part in ("mean", "linear", "shares"))),
     )
+
+
+def read_reduction(registry: Registry, version: str) -> Reduction | None:
+    """Read how a version puts rows in a few numbers; None where it does not, or it cannot be read."""
+    try:
+        return Reduction.model_validate_json(registry.read_file(version, REDUCTION))
+    except (UserError, OSError, ValueError):
+        return None
 
 
 def read_report(registry: Registry, version: str) -> TrainReport:

@@ -33,7 +33,7 @@ from ae_plugin.engines.threads import BLAS
 from ae_plugin.jobs.compare import compare
 from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.history import NAMED, History, learn_history
-from ae_plugin.jobs.latent.reduce import reduce
+from ae_plugin.jobs.latent.reduce import most_numbers, reduce
 from ae_plugin.jobs.machine import check_can_train, peak_memory_mb
 from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.jobs.progress import training_folder
@@ -70,6 +70,7 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
     started = time.perf_counter()
     registry = Registry(pipeline.output)
     history = learn_history(pipeline)
+    most_numbers(history.encoder.features, pipeline.model.latent_dim)
     registry.folder.makedirs(MODELS)
     with held(checkpoint_folder(pipeline, history)) as checkpoint:
         job = _fit_network(pipeline, history, checkpoint, on_progress)

@@ -51,7 +51,7 @@ def reduce(
 
     started, encoder, split = time.perf_counter(), history.encoder, history.split
     asked = pipeline.model.latent_dim
-    most = _most(encoder.features, asked)
+    most = most_numbers(encoder.features, asked)
     train, validation, calibration = (
         _part(encoder, history.encoded.take(rows)) for rows in (split.train, split.validation, split.calibration)
     )
@@ -87,7 +87,12 @@ def said(report: Reduction) -> str:
     return f"{left}, PCA {pca:.1%}"
 
 
-def _most(features: int, asked: object) -> int:
+def most_numbers(features: int, asked: object) -> int:
+    """How many numbers a code may hold: half of the features, or as many as are asked for.
+
+    Raises:
+        ConfigError: more are asked for than a row has features.
+    """
     if isinstance(asked, int):
         if asked > features:
             mend = f"Ask for at most {features}, or say auto"

@@ -36,6 +36,7 @@ from ae_plugin.store.decisions import decided_on_runs
 from ae_plugin.store.files import Folder
 from ae_plugin.store.registry import Move, Registry
 from ae_plugin.store.runs import latest
+from ae_plugin.versions import read_reduction
 
 if TYPE_CHECKING:
     from ae_plugin.jobs.report.sheet import Sheet
@@ -121,6 +122,7 @@ def _page(pipeline: Pipeline, folder: Folder) -> str:
     versions = read_versions(registry, names, pointer.version if pointer else None)
     champion = next((version for version in versions if "champion" in version.pointers), None)
     card = champion.report if champion else None
+    reduction = read_reduction(registry, champion.name) if champion else None
     scored = [run for run in runs if run.outcome == "scored" and run.rows]
     newest = scored[-1] if scored else None
     scores, problems = read_scores(folder, runs)
@@ -166,6 +168,8 @@ def _page(pipeline: Pipeline, folder: Folder) -> str:
         alike=ALIKE,
         named=sorted(cells.named.items(), key=lambda item: (-item[1], item[0]))[:NAMED],
         calibration=_calibration(pipeline, asked, champion, scores) if asked and champion and card else None,
+        reduction=reduction,
+        reduction_chart=charts.reduction_chart(reduction) if reduction else "",
         loss_chart=charts.loss_chart(card.loss_curve) if card and card.loss_curve else "",
         versions=versions,
         versions_total=len(names),
