@@ -94,6 +94,7 @@ CASES: dict[str, tuple[Callable[[Shop], Shop], list[Any], type | None]] = {
     "release": (refused, [day(FRESH), "--note", "new lorries"], schemas.DecisionRecord),
     "discard": (refused, [day(FRESH)], schemas.DecisionRecord),
     "embed": (lambda shop: shop, ["--partition", day(FRESH)], latent_schemas.EmbedRecord),
+    "complete": (lambda shop: shop, ["--partition", day(FRESH)], latent_schemas.CompleteRecord),
 }
 
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,9 @@ from ae_plugin.core.neighbours import Indices, Neighbours
 from ae_plugin.core.rules import Rules
 from ae_plugin.core.surprise import ColumnTails
 from ae_plugin.core.values import Bools, Floats
+
+if TYPE_CHECKING:
+    from ae_plugin.core.intervals import Intervals
 
 BLOCKS = (64, 256, 1024)
 """Rows the network sees at a time: whole blocks of few sizes, so that a runtime sets itself up once for each."""
@@ -67,6 +70,7 @@ class Reference:
         calibration_errors: float32 [m], mean cell errors of the same rows, increasing.
         cells: float32 [k, C], hidden-cell errors of calibration cells, each column increasing; NaN last.
         blend: what hidden cells hold, by the filling network and by regressions together.
+        intervals: how far filled cells may be off; None where the version is older than those are.
     """
 
     near: Neighbours
@@ -80,6 +84,7 @@ class Reference:
     calibration_errors: Floats
     cells: Floats
     blend: Blend
+    intervals: Intervals | None = None
 
     @cached_property
     def cell_p_values(self) -> ColumnPValues:

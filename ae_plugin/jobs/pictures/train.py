@@ -23,6 +23,7 @@ from ae_plugin.core.pca import Pca
 from ae_plugin.core.picture_scoring import BLOCK, PictureScorer, Repairer, fit_and_judge
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.origin import airflow_task
+from ae_plugin.jobs.pictures.completing import pixel_intervals
 from ae_plugin.jobs.pictures.denoising import TrainedDenoiser, fit_denoiser
 from ae_plugin.jobs.pictures.gallery import GALLERY, pack_gallery
 from ae_plugin.jobs.pictures.gate import run_picture_gate
@@ -82,7 +83,8 @@ def train_pictures(pipeline: Pipeline, on_progress: Callable[[int, int], None] |
             update={"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
         )
         whole = whole_pictures(history)
-        files = pack_pictures(reference, job.weights, job.flat, denoiser, whole)
+        reach = pixel_intervals(history, whole)
+        files = pack_pictures(reference, job.weights, job.flat, denoiser, whole, reach)
         files[GALLERY] = pack_gallery(history, verdicts)
         files[REPORT] = report.model_dump_json(indent=1).encode()
         card = _card(pipeline, history, job, scorer, denoiser, whole, report.created_at)
