@@ -226,7 +226,9 @@ def _check_arrays(arrays: dict[str, Any], card: ModelCard, encoder: TableEncoder
     if "complete.off" in arrays:  # versions of earlier releases have none
         learned = features + columns + 3 if arrays["complete.scale"].size else 0
         wanted |= {"complete.scale": (learned, columns), "complete.span": (2, columns), "complete.ends": (2, columns)}
-        wanted |= {"complete.off": (len(BANDS), columns, len(LEVELS)), "complete.rows": (len(BANDS), columns)}
+        kinds = len(BANDS) + len(arrays["complete.patterns"])
+        wanted |= {"complete.off": (kinds, columns, len(LEVELS)), "complete.rows": (kinds, columns)}
+        wanted |= {"complete.patterns": (None, columns)}
     check_shapes(arrays, wanted)
 
 

@@ -15,7 +15,7 @@ from ae_plugin.core.decode import as_text, ticks_of
 from ae_plugin.core.encoding import IMPOSSIBLE, NULL
 from ae_plugin.core.explain import Options, column_of, empty_cells, expected_of, heed, put
 from ae_plugin.core.features import Encoded
-from ae_plugin.core.intervals import Intervals, bands_of, design_of, number_ends, probable, time_ends
+from ae_plugin.core.intervals import Intervals, design_of, number_ends, probable, time_ends
 from ae_plugin.core.scoring import Scorer
 from ae_plugin.core.values import Bools, Floats, coded
 
@@ -151,7 +151,7 @@ def _ends(
     values: pa.Array,
 ) -> tuple[pa.Array, pa.Array]:
     """Both ends of the intervals of a column of numbers or times, as texts."""
-    band, where = bands_of(row.visible), scorer.encoder.slices[index]
+    band, where = known.bands(row.visible), scorer.encoder.slices[index]
     design = design_of(scorer.encoder, row.encoded.x, row.visible, row.filled, index)
     usual = known.usual(index, design)
     below, above = (part * usual for part in known.reach(band, index, coverage))
@@ -191,7 +191,7 @@ def _sets(
     texts: pa.Array,
 ) -> pa.Array:
     """The smallest sets of words that cover, most probable first, what is filled in always among them."""
-    least = known.least(bands_of(row.visible), index, coverage)
+    least = known.least(known.bands(row.visible), index, coverage)
     chances = probable(spec, row.filled[:, where])
     out: list[list[str] | None] = []
     for chance, limit, text in zip(chances, least, texts.to_pylist(), strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from ae_plugin.core.pca import Pca
+from ae_plugin.core.mixture import Mixture
 from ae_plugin.core.shrinkage import drop
 from ae_plugin.core.values import Bools, Floats
 
@@ -19,21 +19,21 @@ _ENOUGH = 0.3
 """Known pixels, each by its nearness, that a mean of what is near needs to be trusted."""
 
 
-def complete(pixels: Floats, known: Bools, whole: Pca | None = None, side: tuple[int, int] = (0, 0)) -> Floats:
+def complete(pixels: Floats, known: Bools, whole: Mixture | None = None, side: tuple[int, int] = (0, 0)) -> Floats:
     """Complete a picture from the pixels that are known; those stay as they are.
 
     Args:
         pixels: float32 [H, W, C] in 0..1; what it holds where nothing is known does not matter.
         known: bool [H, W].
-        whole: principal components of history's pictures, each a tile of `side`: they say what is likely where, and
-            are better than any smoothness. None: there are none.
+        whole: clusters of history's pictures, each a tile of `side`: they say what is likely where, and are better than
+            any smoothness. None: there are none.
         side: (h, w) of those tiles; a larger picture is completed without them.
     """
     return guess(pixels, known, whole, side)[0]
 
 
 def guess(
-    pixels: Floats, known: Bools, whole: Pca | None = None, side: tuple[int, int] = (0, 0)
+    pixels: Floats, known: Bools, whole: Mixture | None = None, side: tuple[int, int] = (0, 0)
 ) -> tuple[Floats, Floats | None]:
     """Complete a picture, see `complete`, and say how sure that is.
 
@@ -43,10 +43,10 @@ def guess(
     """
     height, width, channels = pixels.shape
     fits, doubt = height <= side[0] and width <= side[1], None
-    if whole is not None and fits and len(whole.mean) == side[0] * side[1] * channels:
+    if whole is not None and fits and whole.mean.shape[1] == side[0] * side[1] * channels:
         tile, seen = np.zeros((*side, channels), np.float32), np.zeros((*side, channels), bool)
         tile[:height, :width], seen[:height, :width] = pixels, known[..., None]
-        means, left = whole.given(tile.reshape(1, -1), seen.ravel())
+        means, left = whole.given(tile.ravel(), seen.ravel())
         made = means.reshape(tile.shape)[:height, :width]
         doubt = left.reshape(tile.shape)[:height, :width].mean(axis=2)
     else:

@@ -7,7 +7,11 @@ prediction: Lei, G'Sell, Rinaldo, Tibshirani and Wasserman, *JASA* 113, 2018); b
 errors are seldom symmetric. Of words the smallest set is told whose members are probable enough (Sadinle, Lei and
 Wasserman, *JASA* 114, 2019).
 
-What is promised holds for cells that are missing at random in rows like history's, column by column, on average.
+Where history itself has rows with the same cells empty, calibration rows are filled with just those hidden, and rows
+with these gaps are measured by them: gaps are seldom at random.
+
+What is promised holds for cells that are missing at random, or as in history, in rows like history's, column by column,
+on average.
 """
 
 from __future__ import annotations
@@ -31,6 +35,8 @@ LEVELS = np.array([*_TAIL, *np.linspace(0.01, 0.99, 99), *(1 - level for level i
 """Shares of calibration cells for which it is kept how far they are off."""
 BANDS = np.array([1 / 8, 3 / 8, 5 / 8, 1.0])
 """Shares of a row's columns that are hidden, each up to which errors are compared with one another."""
+PATTERNS, COMMON, PATTERN_ROWS = 16, 0.002, 4_000
+"""Sets of columns that are empty together in so large a share of history, and rows that tell how they are filled."""
 EVALUATIONS, FEATURES = 120_000, 24_000_000
 """Rows that are filled to learn from, and so many features of them all."""
 MOST_FEATURES, SCALE_ROWS = 256, 4_000
@@ -47,10 +53,12 @@ class Intervals:
         scale: float32 [K, C], log of a column's usual error by what is given (see `_design`); [0, C]: it is the same in
             all rows.
         span: float32 [2, C], the logs that were met while it was learned; others are cut to them.
-        off: float32 [4, C, len(LEVELS)], by band and column how far off the calibration cells are, in usual errors: of
-            a number or time truth less guess, of a word how probable the true one is; NaN for none.
-        rows: int32 [4, C], calibration rows that those are of.
+        off: float32 [4 + P, C, len(LEVELS)], by band (then by pattern) and column how far off the calibration cells
+            are, in usual errors: of a number or time truth less guess, of a word how probable the true one is; NaN for
+            none.
+        rows: int32 [4 + P, C], calibration rows that those are of.
         ends: float32 [2, C], least and largest encoded value in history; 0 for words.
+        patterns: uint8 [P, C], sets of columns that are empty together in history.
     """
 
     scale: Floats
@@ -58,6 +66,15 @@ class Intervals:
     off: Floats
     rows: npt.NDArray[np.int32]
     ends: Floats
+    patterns: npt.NDArray[np.uint8]
+
+    def bands(self, visible: Floats) -> npt.NDArray[np.intp]:
+        """Which of `off` rows are measured by, int [n], by which of their columns are given, float32 [n, C]."""
+        found, hidden = bands_of(visible), visible < 0.5
+        for place, pattern in enumerate(self.patterns):
+            same = (hidden == pattern.astype(bool)).all(axis=1)
+            found[same] = len(BANDS) + place
+        return found
 
     def reach(self, band: npt.NDArray[np.intp], column: int, coverage: float) -> tuple[Floats, Floats]:
         """How far cells reach below and above what they are filled with, in usual errors, float32 [n] each.
@@ -82,7 +99,7 @@ class Intervals:
 
     def _quantiles(self, column: int, level: float, side: int) -> Floats:
         """The level's quantile in each band, moved outwards by what a finite calibration set needs."""
-        found = np.empty(len(BANDS), np.float32)
+        found = np.empty(len(self.off), np.float32)
         for band, (count, off) in enumerate(zip(self.rows[:, column], self.off[:, column], strict=True)):
             n = max(int(count), 1)
             moved = np.ceil((n + 1) * level - 1e-9) / n if side > 0 else 1 - np.ceil((n + 1) * (1 - level) - 1e-9) / n
@@ -110,26 +127,46 @@ def fit_intervals(scorer: Scorer, train: Encoded, held_out: Encoded, calibration
     encoder = scorer.encoder
     learned = _trials(scorer, held_out, np.random.default_rng(29), 4)
     scale, span = _fit_scale(encoder, learned) if encoder.features <= MOST_FEATURES else (None, None)
-    columns = len(encoder.specs)
+    columns, patterns = len(encoder.specs), _patterns(train)
     blank = np.zeros((2, columns), np.float32)
     known = Intervals(
         np.zeros((0, columns), np.float32) if scale is None else scale,
         blank if span is None else span,
-        np.full((len(BANDS), columns, len(LEVELS)), np.nan, np.float32),
-        np.zeros((len(BANDS), columns), np.int32),
+        np.full((len(BANDS) + len(patterns), columns, len(LEVELS)), np.nan, np.float32),
+        np.zeros((len(BANDS) + len(patterns), columns), np.int32),
         _ends(encoder, train),
+        patterns.astype(np.uint8),
     )
-    tried = _trials(scorer, calibration, np.random.default_rng(31), 1)
+    _measure(known, encoder, _trials(scorer, calibration, np.random.default_rng(31), 1))
+    for place, pattern in enumerate(patterns):
+        some = np.flatnonzero((calibration.state[:, pattern] == VALUE).all(axis=1))
+        some = some[evenly_spaced(len(some), PATTERN_ROWS)]
+        hidden = np.broadcast_to(pattern, (len(some), columns))
+        _measure(known, encoder, _hide(scorer, calibration, some, hidden), len(BANDS) + place)
+    return known
+
+
+def _measure(known: Intervals, encoder: TableEncoder, tried: _Trials, place: int | None = None) -> None:
+    """Keep how far off hidden cells are, in place: by the rows' bands, or all of them in one place."""
     for column, spec in enumerate(encoder.specs):
         some, off = tried.errors(encoder, column)
+        if not len(some):
+            continue
         if not isinstance(spec, (CategorySpec, TextSpec)):
             off = off / known.usual(column, tried.design(encoder, some, column), blocked=False)
-        for band in range(len(BANDS)):
-            own = tried.band[some] == band
-            if own.any():
-                known.rows[band, column] = len(np.unique(tried.origin[some[own]]))
-                known.off[band, column] = np.quantile(off[own], LEVELS)
-    return known
+        band = bands_of(tried.visible[some]) if place is None else np.full(len(some), place)
+        for here in np.unique(band):
+            own = band == here
+            known.rows[here, column] = len(np.unique(tried.origin[some[own]]))
+            known.off[here, column] = np.quantile(off[own], LEVELS)
+
+
+def _patterns(train: Encoded) -> Bools:
+    """Sets of columns that are often empty together, the most frequent first, bool [P, C]."""
+    found, counts = np.unique(np.packbits(train.state == NULL, axis=1), axis=0, return_counts=True)
+    sets = np.unpackbits(found, axis=1, count=train.state.shape[1]).astype(bool)
+    often = (counts >= max(COMMON * len(train), 5)) & sets.any(axis=1) & ~sets.all(axis=1)
+    return sets[often][np.argsort(-counts[often], kind="stable")[:PATTERNS]]
 
 
 def bands_of(visible: Floats) -> npt.NDArray[np.intp]:
@@ -148,7 +185,6 @@ class _Trials:
         filled: float32 [n, F].
         asked: bool [n, C], hidden cells whose truth is known.
         origin: int [n], which row of the set each is.
-        band: int [n].
     """
 
     rows: Encoded
@@ -156,7 +192,6 @@ class _Trials:
     filled: Floats
     asked: Bools
     origin: npt.NDArray[np.intp]
-    band: npt.NDArray[np.intp]
 
     def errors(self, encoder: TableEncoder, column: int) -> tuple[npt.NDArray[np.intp], Floats]:
         """The rows in which a column was asked for, and how far off it was, see `Intervals.off`."""
@@ -186,6 +221,7 @@ class _Trials:
 
 
 def _trials(scorer: Scorer, rows: Encoded, rng: np.random.Generator, every: int) -> _Trials:
+    """Rows with cells hidden at random, as many in each band; one in `every` of what there is time for."""
     encoder = scorer.encoder
     columns = len(encoder.specs)
     wanted = max(min(EVALUATIONS, FEATURES // encoder.features) // every, 200)
@@ -196,12 +232,16 @@ def _trials(scorer: Scorer, rows: Encoded, rng: np.random.Generator, every: int)
     most = np.maximum(np.floor(BANDS[band] * columns + 1e-6), least)
     count = rng.integers(least.astype(int), most.astype(int) + 1)
     chosen = rng.random((len(place), columns)).argsort(axis=1).argsort(axis=1) < count[:, None]
+    return _hide(scorer, rows, place, chosen)
+
+
+def _hide(scorer: Scorer, rows: Encoded, place: npt.NDArray[np.intp], chosen: Bools) -> _Trials:
+    """Hide cells of some rows, and fill them."""
     part = rows.take(place)
-    gone = chosen | (part.state == NULL)
-    visible = encoder.visible(part) * ~gone
-    words = np.array([isinstance(spec, CategorySpec) for spec in encoder.specs])
+    visible = scorer.encoder.visible(part) * ~(chosen | (part.state == NULL))
+    words = np.array([isinstance(spec, CategorySpec) for spec in scorer.encoder.specs])
     asked = chosen & ((part.state == VALUE) | ((part.state == IMPOSSIBLE) & words))
-    return _Trials(part, visible, scorer.expect(part.x, visible), asked, place, bands_of(visible))
+    return _Trials(part, visible, scorer.expect(part.x, visible), asked, place)
 
 
 def design_of(encoder: TableEncoder, x: Floats, visible: Floats, filled: Floats, column: int) -> Floats:

@@ -52,17 +52,11 @@ class Pca:
 
     def fill(self, x: Floats, seen: Bools) -> Floats:
         """What the seen features bool [F] say of all features, float32 [n, F]: the components' means given them."""
-        return self.given(x, seen)[0]
-
-    def given(self, x: Floats, seen: Bools) -> tuple[Floats, Floats]:
-        """The same, and the standard deviation that is left in each feature, float32 [F]."""
         basis = self.basis.astype(np.float64)
         noise = max(self.left, 1e-3)
         precision = basis[seen].T @ basis[seen] / noise + np.diag(1 / np.maximum(self.variances, 1e-9))
-        root = np.linalg.inv(np.linalg.cholesky(precision))
-        codes = (root.T @ (root @ (basis[seen].T @ (x - self.mean)[:, seen].T / noise))).T
-        left = np.sqrt(np.square(basis @ root.T).sum(axis=1) + noise)
-        return np.asarray(codes @ basis.T + self.mean, np.float32), np.asarray(left, np.float32)
+        codes = np.linalg.solve(precision, basis[seen].T @ (x - self.mean)[:, seen].T / noise).T
+        return np.asarray(codes @ basis.T + self.mean, np.float32)
 
 
 def _components(apart: Doubles) -> tuple[Doubles, Doubles]:

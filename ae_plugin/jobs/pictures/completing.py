@@ -10,7 +10,7 @@ import numpy as np
 
 from ae_plugin.core.completion import guess
 from ae_plugin.core.laid import seen
-from ae_plugin.core.pca import Pca
+from ae_plugin.core.mixture import Mixture
 from ae_plugin.core.pixel_intervals import PixelIntervals, fit_pixel_intervals
 from ae_plugin.core.values import Floats, evenly_spaced
 from ae_plugin.jobs.pictures.history import PictureHistory
@@ -22,7 +22,7 @@ MOST, PIXELS = 400, 2**20
 """Pictures to learn from, of each kind, and pixels of them all."""
 
 
-def pixel_intervals(history: PictureHistory, whole: Pca | None) -> PixelIntervals:
+def pixel_intervals(history: PictureHistory, whole: Mixture | None) -> PixelIntervals:
     """Learn from training tiles and calibration pictures; of large ones from a piece of each."""
     made = partial(guess, whole=whole, side=history.side)
     tiles = history.train[evenly_spaced(len(history.train), _most(history.train[0].size) // 2)]

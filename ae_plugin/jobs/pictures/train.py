@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ae_plugin import __version__
 from ae_plugin.config import Pipeline
 from ae_plugin.core.calibration import rows_needed
-from ae_plugin.core.pca import Pca
+from ae_plugin.core.mixture import Mixture
 from ae_plugin.core.picture_scoring import BLOCK, PictureScorer, Repairer, fit_and_judge
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.origin import airflow_task
@@ -166,7 +166,7 @@ def _card(
     job: _Fitted,
     scorer: PictureScorer,
     denoiser: TrainedDenoiser | None,
-    whole: Pca | None,
+    whole: Mixture | None,
     created_at: str,
 ) -> PictureCard:
     return PictureCard(
@@ -184,7 +184,7 @@ def _card(
         upright=scorer.reference.upright,
         far=scorer.reference.far,
         axes=scorer.reference.kind.axes.shape[1],
-        whole=whole.basis.shape[1] if whole else 0,
+        whole=whole.basis.shape[2] if whole else 0,
         denoiser=card_of(denoiser),
         versions={name: package_version(name) for name in PACKAGES},
         created_at=created_at,

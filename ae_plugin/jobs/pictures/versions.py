@@ -18,6 +18,7 @@ from ae_plugin.core.completion import guess
 from ae_plugin.core.denoising import SEEN, Denoiser, quieted
 from ae_plugin.core.descriptors import hog
 from ae_plugin.core.intervals import LEVELS
+from ae_plugin.core.mixture import Mixture
 from ae_plugin.core.pca import Pca
 from ae_plugin.core.picture_guard import GROUPS, Kind
 from ae_plugin.core.picture_scoring import VIEWS, PictureReference, PictureScorer, ScoredPicture
@@ -85,7 +86,9 @@ class PictureCard(BaseModel):
         description="Distances that 25, 50, 75 and 95% of the calibration pictures' middle tiles stay within."
     )
     axes: int = Field(ge=0, description="Directions along which it is told where pictures lie; for the guard.")
-    whole: int = Field(ge=0, description="Principal components of whole pictures, to complete others by; 0: none.")
+    whole: int = Field(
+        ge=0, description="Principal components of each cluster of whole pictures, to complete others by; 0: none."
+    )
     denoiser: DenoiserCard | None = Field(None, description="None: noise is shrunk, and nothing corrects it.")
     versions: dict[str, str] = Field(description="Package -> version it was trained with.")
     created_at: str
@@ -100,7 +103,7 @@ class PictureVersion:
     card: PictureCard
     scorer: PictureScorer
     denoiser: Denoiser
-    whole: Pca | None
+    whole: Mixture | None
     schema: pa.Schema
     reach: PixelIntervals | None = None
 
@@ -163,7 +166,7 @@ def pack_pictures(
     weights: Sequence[Any],
     network: bytes,
     denoiser: TrainedDenoiser | None,
-    whole: Pca | None,
+    whole: Mixture | None,
     reach: PixelIntervals | None = None,
 ) -> dict[str, bytes]:
     """Turn a trained version into files: name -> content."""
@@ -177,8 +180,7 @@ def pack_pictures(
         "kind.limits": np.array(reference.kind.limits),
     }
     if whole is not None:
-        arrays |= {"whole.mean": whole.mean, "whole.basis": whole.basis, "whole.variances": whole.variances}
-        arrays["whole.left"] = np.array([whole.left])
+        arrays |= {f"whole.{field.name}": getattr(whole, field.name) for field in fields(Mixture)}
     if reach is not None:
         arrays |= {f"pixels.{field.name}": getattr(reach, field.name) for field in fields(PixelIntervals)}
     layers = {f"{index:04d}": np.ascontiguousarray(array) for index, array in enumerate(weights)}
@@ -219,15 +221,20 @@ def open_picture_version(stored: Stored, alert_rate: float) -> PictureVersion:
     return PictureVersion(stored.name, card, scorer, _denoiser(card, files), whole, schema, reach)
 
 
-def _whole(card: PictureCard, arrays: dict[str, Any]) -> Pca | None:
+def _whole(card: PictureCard, arrays: dict[str, Any]) -> Mixture | None:
     """Raise KeyError or ValueError where its arrays are missing or do not fit the card."""
     if not card.whole:
         return None
     features = card.side[0] * card.side[1] * card.channels
-    wanted = {"mean": (features,), "basis": (features, card.whole), "variances": (card.whole,), "left": (1,)}
-    check_shapes(arrays, {f"whole.{name}": shape for name, shape in wanted.items()})
-    mean, basis, variances, left = (arrays[f"whole.{name}"] for name in wanted)
-    return Pca(mean, basis, variances, float(left[0]))
+    if "whole.shares" not in arrays:  # as earlier releases wrote it: a single cluster
+        wanted = {"mean": (features,), "basis": (features, card.whole), "variances": (card.whole,), "left": (1,)}
+        check_shapes(arrays, {f"whole.{name}": shape for name, shape in wanted.items()})
+        mean, basis, variances, left = (arrays[f"whole.{name}"] for name in wanted)
+        return Mixture.of(Pca(mean, basis, variances, float(left[0])))
+    count = len(arrays["whole.shares"])
+    shapes = {"mean": (count, features), "basis": (count, features, card.whole), "left": (count,), "shares": (count,)}
+    check_shapes(arrays, {f"whole.{name}": shape for name, shape in shapes.items()})
+    return Mixture(*(arrays[f"whole.{field.name}"] for field in fields(Mixture)))
 
 
 def _reach(arrays: dict[str, Any]) -> PixelIntervals | None:
