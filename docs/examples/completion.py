@@ -1,4 +1,4 @@
-"""Completion: each day that was scored with its gaps filled, and an interval for each cell, for whoever must not guess."""
+"""Completion: each day that was scored, its gaps filled, an interval for each cell: for whoever must not guess."""
 
 from __future__ import annotations
 

@@ -8,7 +8,9 @@ as indicators of the 20 most frequent; they have no intervals. Versions and resu
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +90,7 @@ def gaps(case: Case, schema: pa.Schema) -> pa.Table:
 
 
 def measure(data: Path, name: str) -> dict[str, Any]:
-    """All that is measured of one table."""
+    """All that is measured of the product on one table."""
     history, fresh = load(data, name)
     schema = pa.Schema.from_pandas(history, preserve_index=False).remove_metadata()
     work = KEPT / name
@@ -104,14 +106,20 @@ def measure(data: Path, name: str) -> dict[str, Any]:
             source, output = str(work / "fresh.parquet"), str(work / "completed")
             complete(pipeline, source=source, output=output, coverage=coverage)
             told[coverage] = pq.read_table(work / "completed/completions/part-0.parquet").to_pandas()
-        out[f"{share}"] = {
-            "intervals": {f"{coverage}": _covered(case, cells, coverage) for coverage, cells in told.items()},
-            "repair": {
-                OURS: _repaired(case, pq.read_table(work / "completed/completed/part-0.parquet").to_pandas()),
-                **{peer: _repaired(case, filled) for peer, filled in _peers(case)},
-            },
-        }
+        filled = pq.read_table(work / "completed/completed/part-0.parquet").to_pandas()
+        intervals = {f"{coverage}": _covered(case, cells, coverage) for coverage, cells in told.items()}
+        out[f"{share}"] = {"intervals": intervals, "repair": {OURS: _repaired(case, filled)}}
     return out
+
+
+def measure_peers(data: Path, name: str) -> dict[str, Any]:
+    """What peers fill in, by the same measure."""
+    history, fresh = load(data, name)
+    return {
+        f"{share}": {peer: _repaired(case, filled) for peer, filled in _peers(case)}
+        for share in SHARES
+        for case in [hide(history, fresh, share)]
+    }
 
 
 def _covered(case: Case, cells: Frame, coverage: float) -> dict[str, Any]:
@@ -203,13 +211,19 @@ def _decoded(both: Frame, found: npt.NDArray[np.float64], owner: npt.NDArray[np.
 def results(data: Path, names: list[str]) -> dict[str, Any]:
     """Results of tables; what was measured before is read."""
     KEPT.mkdir(parents=True, exist_ok=True)
-    found = {}
-    for name in names:
-        kept = KEPT / f"{name}.json"
-        if not kept.exists():
-            kept.write_text(json.dumps(measure(data, name), indent=1), encoding="utf-8")
-        found[name] = json.loads(kept.read_text(encoding="utf-8"))
+    found = {name: _kept(name, partial(measure, data, name)) for name in names}
+    for name, own in found.items():
+        peers = _kept(f"{name}-peers", partial(measure_peers, data, name))
+        for share, filled in peers.items():
+            own[share]["repair"] |= filled
     return found
+
+
+def _kept(name: str, made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    kept = KEPT / f"{name}.json"
+    if not kept.exists():
+        kept.write_text(json.dumps(made(), indent=1), encoding="utf-8")
+    return dict(json.loads(kept.read_text(encoding="utf-8")))
 
 
 def lines_of(found: dict[str, Any]) -> list[str]:
