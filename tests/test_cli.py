@@ -26,7 +26,7 @@ from tests.running import ROOT, ae_process, run_ae, tree
 from tests.shop import FRESH, LAST_TRAINED, Shop, day, make_orders, write_day
 
 VERBS = ["init", "check", "train", "score", "evaluate", "models", "promote", "rollback", "report"]
-VERBS += ["feedback", "release", "discard", "embed"]
+VERBS += ["feedback", "release", "discard", "embed", "complete"]
 
 
 def labelled(shop: Shop) -> Shop:

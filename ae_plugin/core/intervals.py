@@ -37,7 +37,7 @@ BANDS = np.array([1 / 8, 3 / 8, 5 / 8, 1.0])
 """Shares of a row's columns that are hidden, each up to which errors are compared with one another."""
 PATTERNS, COMMON, PATTERN_ROWS = 16, 0.002, 4_000
 """Sets of columns that are empty together in so large a share of history, and rows that tell how they are filled."""
-EVALUATIONS, FEATURES = 120_000, 24_000_000
+EVALUATIONS, FEATURES = 60_000, 12_000_000
 """Rows that are filled to learn from, and so many features of them all."""
 MOST_FEATURES, SCALE_ROWS = 256, 4_000
 """Of wider rows it is not learned how errors depend on what is given."""

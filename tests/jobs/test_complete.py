@@ -310,6 +310,30 @@ def test_pictures_of_a_table_and_masks_of_a_table(boards: Trained, tmp_path: Pat
         complete(shop.pipeline, mask=str(tmp_path / "masks.parquet"), **said)
 
 
+def test_pictures_of_an_older_version_are_completed_without_intervals(boards: Trained, tmp_path: Path) -> None:
+    shop = boards.shop.copy(tmp_path / "boards")
+    registry = Registry(str(shop.output))
+    card, files = registry.read(registry.champion())
+    arrays = {k: v for k, v in load_arrays(files[REFERENCE]).items() if not k.startswith(("pixels.", "whole.shares"))}
+    basis = arrays["whole.basis"][0]
+    sizes = np.linalg.norm(basis, axis=0)
+    older = {"mean": arrays["whole.mean"][0], "basis": basis / np.maximum(sizes, 1e-9), "variances": sizes**2}
+    arrays |= {f"whole.{name}": np.ascontiguousarray(array) for name, array in older.items()}
+    version = registry.register({**files, REFERENCE: save_arrays(arrays)}, card)
+    (tmp_path / "mask.png").write_bytes(png(np.where(np.eye(24) > 0, np.uint8(255), np.uint8(0))))
+    new = complete(shop.pipeline, DAY, mask=str(tmp_path / "mask.png"), output=str(tmp_path / "new"))
+    promote(shop.pipeline, version, force=True)
+    old = complete(shop.pipeline, DAY, mask=str(tmp_path / "mask.png"), output=str(tmp_path / "old"))
+    assert not new.notes and "Train anew" in old.notes[0] and old.filled == new.filled
+    told = pq.read_table(tmp_path / f"old/completions/{DAY}/part-0.parquet", partitioning=None)
+    assert told.column("low").null_count == told.num_rows
+    for name in sorted(path.name for path in (shop.source / DAY).iterdir())[:5]:
+        pair = [
+            pixels((tmp_path / where / "completed" / DAY / name).read_bytes()).astype(int) for where in ("old", "new")
+        ]
+        assert np.abs(pair[0] - pair[1]).max() <= 1, "one cluster is what earlier releases had"
+
+
 def test_from_the_command_line(shop: Shop, tmp_path: Path) -> None:
     write_day(shop.source, FRESH, gaps(make_orders(300, day(FRESH)), ["weight"], 0.5))
     score(shop.pipeline, DAY)

@@ -107,39 +107,48 @@ def coverages(pictures: list[Floats], made: Guess, reach: PixelIntervals) -> lis
     return found
 
 
-def measure(data: Path) -> dict[str, Any]:
-    """All that is measured."""
-    clothes, photographs = list(fashion(data, "test", 0, COMPLETED)), middles(data)
+biharmonic: Method = lambda given, known: inpaint_biharmonic(given[..., 0], ~known)[..., None]  # noqa: E731
+
+
+def measure_fashion(data: Path) -> dict[str, Any]:
+    """All that is measured of Fashion-MNIST."""
+    clothes = list(fashion(data, "test", 0, COMPLETED))
     history = fashion(data, "train", 0, WHOLE_PICTURES)
     tried = fashion(data, "train", WHOLE_PICTURES, WHOLE_TRIED)
     held = fashion(data, "train", WHOLE_PICTURES + WHOLE_TRIED, MOST)
     flat = history.reshape(len(history), -1)
-    side = (28, 28)
     whole = best_mixture(flat, tried.reshape(len(tried), -1), WHOLE_COMPONENTS)
-    several, single = partial(guess, whole=whole, side=side), partial(guess, whole=Mixture.fit(flat, 1, 256), side=side)
-    biharmonic: Method = lambda given, known: inpaint_biharmonic(given[..., 0], ~known)[..., None]  # noqa: E731
+    several, single = (
+        partial(guess, whole=each, side=(28, 28)) for each in (whole, Mixture.fit(flat, 1, WHOLE_COMPONENTS))
+    )
     reach = fit_pixel_intervals(several, history[:: WHOLE_PICTURES // (MOST // 2)], held)
-    smooth = fit_pixel_intervals(guess, pieces(data, HISTORY[:8], 5), pieces(data, HISTORY[8:], 10))
-    out = {
+    _draw(clothes[:SHOWN], several, reach)
+    return {
         "quality": {
-            "Fashion-MNIST, **ae, by history**": qualities(clothes, lambda *given: several(*given)[0]),
+            f"Fashion-MNIST, **ae**, {len(whole.shares)} clusters": qualities(
+                clothes, lambda *given: several(*given)[0]
+            ),
             "Fashion-MNIST, ae, one cluster": qualities(clothes, lambda *given: single(*given)[0]),
-            "Fashion-MNIST, ae, without history": qualities(clothes, lambda *given: guess(*given)[0]),
             "Fashion-MNIST, biharmonic": qualities(clothes, biharmonic),
+        },
+        "coverage": {"Fashion-MNIST": coverages(clothes, several, reach)},
+    }
+
+
+def measure_kodak(data: Path) -> dict[str, Any]:
+    """All that is measured of Kodak's pictures."""
+    photographs = middles(data)
+    reach = fit_pixel_intervals(guess, pieces(data, HISTORY[:8], 3), pieces(data, HISTORY[8:], 6))
+    return {
+        "quality": {
             "Kodak24, **ae**": qualities(photographs, lambda *given: guess(*given)[0]),
             "Kodak24, biharmonic": qualities(photographs, biharmonic),
         },
-        "coverage": {
-            "Fashion-MNIST": coverages(clothes, several, reach),
-            "Kodak24": coverages(photographs, guess, smooth),
-        },
-        "clusters": len(whole.shares),
+        "coverage": {"Kodak24": coverages(photographs, guess, reach)},
     }
-    _draw(clothes[:SHOWN], several, reach, biharmonic, data)
-    return out
 
 
-def _draw(clothes: list[Floats], made: Guess, reach: PixelIntervals, peer: Method, data: Path) -> None:
+def _draw(clothes: list[Floats], made: Guess, reach: PixelIntervals) -> None:
     """The page's picture: from a quarter of the pixels; given, biharmonic, completed, both ends, and the truth."""
     rows: list[list[Floats]] = [[] for _ in range(6)]
     for number, true in enumerate(clothes):
@@ -148,7 +157,7 @@ def _draw(clothes: list[Floats], made: Guess, reach: PixelIntervals, peer: Metho
         whole, doubt = made(given, known)
         low, high = reach.ends(whole, doubt, known, 0.9)
         shown = np.where(known[..., None], true, np.float32(0.25))
-        for row, one in zip(rows, (shown, peer(given, known), whole, low, high, true), strict=True):
+        for row, one in zip(rows, (shown, biharmonic(given, known), whole, low, high, true), strict=True):
             row.append(np.pad(np.clip(one[..., 0], 0, 1), 1, constant_values=1))
     sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows])
     stream = io.BytesIO()
@@ -160,11 +169,15 @@ def _draw(clothes: list[Floats], made: Guess, reach: PixelIntervals, peer: Metho
 
 def results(data: Path) -> dict[str, Any]:
     """Results; read where they were measured before."""
-    kept = KEPT / "pictures.json"
-    if not kept.exists():
-        KEPT.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(measure(data), indent=1), encoding="utf-8")
-    return dict(json.loads(kept.read_text(encoding="utf-8")))
+    out: dict[str, Any] = {"quality": {}, "coverage": {}}
+    for name, measure in (("fashion", measure_fashion), ("kodak", measure_kodak)):
+        kept = KEPT / f"{name}.json"
+        if not kept.exists():
+            KEPT.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(measure(data), indent=1), encoding="utf-8")
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        out = {part: out[part] | found[part] for part in out}
+    return out
 
 
 def lines_of(found: dict[str, Any]) -> list[str]:
