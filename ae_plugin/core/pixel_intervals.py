@@ -1,8 +1,9 @@
 """How far completed pixels may be from the truth: split-conformal intervals, as those of cells (see `core.intervals`).
 
 Pixels of calibration pictures are hidden, at random or as a hole, and completed. How far off they are is divided by how
-far off such pixels usually are, by what history leaves open there, how busy the picture is around them, and how far the
-nearest known pixel is; and compared with pixels about as far from one.
+far off such pixels usually are, by what history leaves open there, how busy the picture is around them, how far the
+nearest known pixel is and how many are; and compared with pixels about as far from one, in or at a hole as they are, or
+among scattered ones.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter, gaussian_gradient_magnitude
 
 from ae_plugin.core.intervals import LEVELS
 from ae_plugin.core.values import Bools, Floats
 
 BANDS = np.array([1.2, 2.3, 4.5, 9.0])
 """Pixels to the nearest known one, up to which errors are compared with one another; one more band is beyond."""
+KINDS = 2 * (len(BANDS) + 1)
+"""Scattered pixels by band, then those of holes."""
 FEWEST_KNOWN, MOST_KNOWN = 0.05, 0.9
-_BUSY, _LEAST = 1.5, 0.004
+_BUSY, _LEAST, _AROUND, _SPARSE = 1.5, 0.004, 2.0, 0.02
+_WIDE, _ASIDE = 3.0, 0.12
 _RIDGE = 1e-3
 
 Guess = Callable[[Floats, Bools], tuple[Floats, Floats | None]]
@@ -32,10 +36,10 @@ class PixelIntervals:
     """What hidden pixels of calibration pictures were off.
 
     Attributes:
-        weights: float32 [4], of the log of a pixel's usual error: of the log of what is left open, of how busy it is
-            around, of the distance, and a constant.
-        off: float32 [5, len(LEVELS)], truth less guess in usual errors, by band; NaN for none.
-        pictures: int32 [5], calibration pictures that those are of.
+        weights: float32 [5], of the log of a pixel's usual error: of the logs of what is left open, of how busy it is
+            around, of the distance, of the share of pixels around that are known, and a constant.
+        off: float32 [KINDS, len(LEVELS)], truth less guess in usual errors; NaN for none.
+        pictures: int32 [KINDS], calibration pictures that those are of.
     """
 
     weights: Floats
@@ -52,7 +56,7 @@ class PixelIntervals:
             coverage: share of pixels that are to lie within.
         """
         usual = self.usual(whole, doubt, known)
-        band = bands_of(known)
+        band = kinds_of(known)
         out = []
         for side, level in ((-1, (1 - coverage) / 2), (1, (1 + coverage) / 2)):
             reach = self._quantiles(level, side)[band] * usual
@@ -66,7 +70,7 @@ class PixelIntervals:
 
     def _quantiles(self, level: float, side: int) -> Floats:
         """The level's quantile in each band, moved outwards by what so few pictures need; infinite where too few."""
-        found = np.full(len(BANDS) + 1, side * np.inf, np.float32)
+        found = np.full(KINDS, side * np.inf, np.float32)
         for band, (count, off) in enumerate(zip(self.pictures, self.off, strict=True)):
             n = max(int(count), 1)
             moved = level + side / n if n > 1 else -1.0
@@ -75,19 +79,25 @@ class PixelIntervals:
         return found
 
 
-def bands_of(known: Bools) -> npt.NDArray[np.intp]:
-    """The band of each pixel, int [H, W]."""
-    return np.asarray(np.searchsorted(BANDS, distance_transform_edt(~known)), np.intp)
+def kinds_of(known: Bools) -> npt.NDArray[np.intp]:
+    """Which of `PixelIntervals.off` each pixel is measured by, int [H, W]."""
+    band = np.searchsorted(BANDS, distance_transform_edt(~known))
+    # Beside a hole what is known lies all to one side.
+    dense = gaussian_filter(known.astype(np.float32), _WIDE, mode="reflect")
+    slope = gaussian_gradient_magnitude(known.astype(np.float32), _WIDE, mode="reflect")
+    return np.asarray(band + (len(BANDS) + 1) * (slope > _ASIDE * (dense + _ASIDE / 2)), np.intp)
 
 
 def _design(whole: Floats, doubt: Floats | None, known: Bools) -> Floats:
-    """What a pixel's usual error depends on, float32 [H, W, 4]."""
+    """What a pixel's usual error depends on, float32 [H, W, 5]."""
     grey = whole.mean(axis=2)
     mean = gaussian_filter(grey, _BUSY, mode="reflect")
     busy = np.sqrt(np.maximum(gaussian_filter(grey * grey, _BUSY, mode="reflect") - mean * mean, 0)) + _LEAST
     far = np.maximum(distance_transform_edt(~known), 1)
     left = np.ones_like(grey) if doubt is None else doubt
-    return np.stack([np.log(left), np.log(busy), np.log(far), np.ones_like(grey)], axis=2).astype(np.float32)
+    dense = gaussian_filter(known.astype(np.float32), _AROUND, mode="reflect") + _SPARSE
+    parts = [np.log(left), np.log(busy), np.log(far), np.log(dense), np.ones_like(grey)]
+    return np.stack(parts, axis=2).astype(np.float32)
 
 
 def fit_pixel_intervals(guess: Guess, train: Iterable[Floats], calibration: Iterable[Floats]) -> PixelIntervals:
@@ -104,21 +114,21 @@ def fit_pixel_intervals(guess: Guess, train: Iterable[Floats], calibration: Iter
         whole, doubt = guess(np.where(known[..., None], true, np.float32(0)), known)
         some = np.flatnonzero(~known.ravel())
         some = some[rng.permutation(len(some))[:500]]
-        designs.append(_design(whole, doubt, known).reshape(-1, 4)[some])
+        designs.append(_design(whole, doubt, known).reshape(-1, 5)[some])
         off = np.abs(true - whole).mean(axis=2).ravel()[some]
         logs.append(np.log(off + _LEAST))
     x, y = np.concatenate(designs).astype(np.float64), np.concatenate(logs).astype(np.float64)
-    weights = np.linalg.solve(x.T @ x + _RIDGE * np.eye(4), x.T @ y)
+    weights = np.linalg.solve(x.T @ x + _RIDGE * np.eye(5), x.T @ y)
     blank = PixelIntervals(
         weights.astype(np.float32),
-        np.full((len(BANDS) + 1, len(LEVELS)), np.nan, np.float32),
-        np.zeros(len(BANDS) + 1, np.int32),
+        np.full((KINDS, len(LEVELS)), np.nan, np.float32),
+        np.zeros(KINDS, np.int32),
     )
-    found: list[list[Floats]] = [[] for _ in range(len(BANDS) + 1)]
+    found: list[list[Floats]] = [[] for _ in range(KINDS)]
     for rng, true in _seeded(calibration, 43):
         known = some_known(true.shape[:2], rng)
         whole, doubt = guess(np.where(known[..., None], true, np.float32(0)), known)
-        off, band = (true - whole) / blank.usual(whole, doubt, known)[..., None], bands_of(known)
+        off, band = (true - whole) / blank.usual(whole, doubt, known)[..., None], kinds_of(known)
         for place in np.unique(band[~known]):
             found[place].append(off[(band == place) & ~known].ravel())
     for place, parts in enumerate(found):

@@ -23,7 +23,7 @@ from ae_plugin.core.pca import Pca
 from ae_plugin.core.picture_guard import GROUPS, Kind
 from ae_plugin.core.picture_scoring import VIEWS, PictureReference, PictureScorer, ScoredPicture
 from ae_plugin.core.pictures import Picture, Pixels, from_float, to_float
-from ae_plugin.core.pixel_intervals import BANDS, PixelIntervals
+from ae_plugin.core.pixel_intervals import KINDS, PixelIntervals
 from ae_plugin.core.repair import mend
 from ae_plugin.core.tiles import LEAST, WHOLE
 from ae_plugin.core.values import Bools, Floats
@@ -241,8 +241,7 @@ def _reach(arrays: dict[str, Any]) -> PixelIntervals | None:
     """None for a version of an earlier release; KeyError or ValueError where its arrays do not fit."""
     if "pixels.off" not in arrays:
         return None
-    bands = len(BANDS) + 1
-    check_shapes(arrays, {"pixels.weights": (4,), "pixels.off": (bands, len(LEVELS)), "pixels.pictures": (bands,)})
+    check_shapes(arrays, {"pixels.weights": (5,), "pixels.off": (KINDS, len(LEVELS)), "pixels.pictures": (KINDS,)})
     return PixelIntervals(*(arrays[f"pixels.{field.name}"] for field in fields(PixelIntervals)))
 
 
