@@ -83,3 +83,46 @@ class Reduction(Record):
     latents: list[Latent]
     rates: list[Rate]
     seconds: float
+
+
+def completions_schema(keys: list[pa.Field]) -> pa.Schema:
+    """Schema of `completions/` of a table: one row per cell that was empty or asked for, in input order."""
+    return pa.schema(
+        [
+            *keys,
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("column", pa.string(), nullable=False),
+            pa.field("value", pa.string()),
+            pa.field("low", pa.string()),
+            pa.field("high", pa.string()),
+            pa.field("words", pa.list_(pa.string())),
+            pa.field("model_version", pa.string(), nullable=False),
+        ]
+    )
+
+
+def pixel_completions_schema(keys: list[pa.Field]) -> pa.Schema:
+    """Schema of `completions/` of pictures: one row per picture with pixels that were filled, in input order."""
+    return pa.schema(
+        [
+            *keys,
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("filled", pa.int64(), nullable=False),
+            pa.field("mask", pa.binary(), nullable=False),
+            pa.field("low", pa.binary()),
+            pa.field("high", pa.binary()),
+            pa.field("model_version", pa.string(), nullable=False),
+        ]
+    )
+
+
+class CompleteRecord(PartitionRecord):
+    """How one partition was completed; stored as `_runs/_completed/<partition>.json`."""
+
+    coverage: float = Field(description="Share of cells (pixels) that are to lie within their interval.")
+    mask: str | None = Field(description="sha256 of what named the cells (pixels) to fill; null without one.")
+    unreadable_rows: int = Field(description="Pictures that could not be read; they are passed on as they are.")
+    rows_completed: int = Field(description="Rows (pictures) with something to fill.")
+    filled: int = Field(description="Cells (pixels) that were filled.")
+    left: int = Field(description="Cells (pixels) to fill that stay as they are: the model cannot tell.")
+    notes: list[str] = Field(description="What the user should know, in words.")

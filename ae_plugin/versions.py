@@ -7,7 +7,7 @@ import json
 import numbers
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ from ae_plugin.core.calibration import Tail
 from ae_plugin.core.columns import ColumnSpec
 from ae_plugin.core.features import Encoded, TableEncoder, partition_time
 from ae_plugin.core.guard import GuardReference
+from ae_plugin.core.intervals import BANDS, LEVELS, Intervals
 from ae_plugin.core.neighbours import Neighbours
 from ae_plugin.core.reduction import Reducer
 from ae_plugin.core.rules import Rules
@@ -123,6 +124,8 @@ def pack(
     }
     for name, tails in (("clean", reference.clean), ("hidden", reference.hidden)):
         arrays |= {f"cell.{name}.at": tails.at, f"cell.{name}.nats": tails.nats, f"cell.{name}.index": tails.index}
+    if reference.intervals is not None:
+        arrays |= {f"complete.{field.name}": getattr(reference.intervals, field.name) for field in fields(Intervals)}
     kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     layers = {f"{index:04d}": np.ascontiguousarray(array) for index, array in enumerate(weights)}
     return {NETWORK: network, FILLER: filler, WEIGHTS: save_arrays(layers), REFERENCE: save_arrays(kept)}
@@ -243,6 +246,12 @@ def _check_arrays(arrays: dict[str, Any], card: ModelCard, encoder: TableEncoder
         points = arrays[f"{prefix}.at"].shape[-1]
         wanted |= {f"{prefix}.at": (columns, points), f"{prefix}.nats": (columns, points)}
         wanted[f"{prefix}.index"] = (columns,)
+    if "complete.off" in arrays:  # versions of earlier releases have none
+        learned = features + columns + 3 if arrays["complete.scale"].size else 0
+        wanted |= {"complete.scale": (learned, columns), "complete.span": (2, columns), "complete.ends": (2, columns)}
+        kinds = len(BANDS) + len(arrays["complete.patterns"])
+        wanted |= {"complete.off": (kinds, columns, len(LEVELS)), "complete.rows": (kinds, columns)}
+        wanted |= {"complete.patterns": (None, columns)}
     check_shapes(arrays, wanted)
 
 
@@ -280,6 +289,7 @@ def _unpack(card: ModelCard, arrays: dict[str, Any]) -> Reference:
         cells=arrays["cells"],
         rarity=arrays["rarity"],
         blend=Blend(*(arrays[f"blend.{part}"] for part in ("mean", "linear", "shares"))),
+        intervals=_intervals(arrays),
     )
 
 
@@ -289,6 +299,12 @@ def read_reduction(registry: Registry, version: str) -> Reduction | None:
         return Reduction.model_validate_json(registry.read_file(version, REDUCTION))
     except (UserError, OSError, ValueError):
         return None
+
+
+def _intervals(arrays: dict[str, Any]) -> Intervals | None:
+    if "complete.off" not in arrays:
+        return None
+    return Intervals(*(arrays[f"complete.{field.name}"] for field in fields(Intervals)))
 
 
 def read_report(registry: Registry, version: str) -> TrainReport:

@@ -28,6 +28,7 @@ TYPES = {
     "float": "float32",
     "double": "float64",
     "fixed_size_list<item: float>[2]": "fixed_size_list<float32>[latent_dim]",
+    "list<item: string>": "list<string>",
 }
 
 
@@ -198,6 +199,7 @@ DATASETS = {
     "cells": schemas.cells_schema([]),
     "feedback": schemas.feedback_schema([]),
     "embeddings": latent_schemas.embeddings_schema([], 2),
+    "completions": latent_schemas.completions_schema([]),
 }
 COLUMNS = [(name, field) for name, schema in DATASETS.items() for field in schema]
 

@@ -29,3 +29,29 @@ def embed(
     done = [job(loaded, name or None, source=source, output=output) for name in named]
     whole = done[0] if one else {"pipeline": loaded.name, "embedded": [each.model_dump(mode="json") for each in done]}
     show(whole, as_json, [embed_line(each) for each in done] or ["nothing to do: all that was scored has embeddings"])
+
+
+@app.command()
+def complete(
+    pipeline: PipelineArg,
+    partition: Annotated[str | None, typer.Option(help="One partition; absent: all that are not yet.")] = None,
+    source: Annotated[str | None, typer.Option("--input", help="Complete this file or folder instead.")] = None,
+    output: Annotated[str | None, typer.Option("--output", help="Write there instead.")] = None,
+    mask: Annotated[str | None, typer.Option(help="What to fill beside what is empty: see the docs.")] = None,
+    coverage: Annotated[float, typer.Option(help="Share of cells that are to lie within their interval.")] = 0.9,
+    as_json: JsonFlag = False,
+) -> None:
+    """Fill empty cells (transparent pixels), and those that a mask names, from all others; with intervals."""
+    from ae_plugin import config
+    from ae_plugin.jobs.latent.complete import complete as job
+    from ae_plugin.jobs.latent.complete import due_completions
+    from ae_plugin.jobs.summary import complete_lines
+
+    loaded = config.load(pipeline)
+    one = partition is not None or source is not None
+    named = [partition] if one else list[str | None](due_completions(loaded, mask, coverage))
+    done = [job(loaded, name or None, source=source, output=output, mask=mask, coverage=coverage) for name in named]
+    whole = done[0] if one else {"pipeline": loaded.name, "completed": [each.model_dump(mode="json") for each in done]}
+    unit = "pixel" if loaded.source.format == "images" else "cell"
+    lines = [line for each in done for line in complete_lines(each, unit)]
+    show(whole, as_json, lines or ["nothing to do: all that was scored is completed"])

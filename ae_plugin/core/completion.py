@@ -5,37 +5,68 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from ae_plugin.core.pca import Pca
+from ae_plugin.core.mixture import Mixture
 from ae_plugin.core.shrinkage import drop
 from ae_plugin.core.values import Bools, Floats
 
 ROUNDS, FEW_ROUNDS = 24, 6
 """Times that pixels are put back: for completion, and where few are missing."""
+AROUND = 64
+"""Pixels beside missing ones that say anything of them, at least."""
 _FIRST, _LAST = 0.08, 0.008
 """Noise level that the first and the last round take out."""
 _ENOUGH = 0.3
 """Known pixels, each by its nearness, that a mean of what is near needs to be trusted."""
 
 
-def complete(pixels: Floats, known: Bools, whole: Pca | None = None, side: tuple[int, int] = (0, 0)) -> Floats:
+def complete(pixels: Floats, known: Bools, whole: Mixture | None = None, side: tuple[int, int] = (0, 0)) -> Floats:
     """Complete a picture from the pixels that are known; those stay as they are.
 
     Args:
         pixels: float32 [H, W, C] in 0..1; what it holds where nothing is known does not matter.
         known: bool [H, W].
-        whole: principal components of history's pictures, each a tile of `side`: they say what is likely where, and
-            are better than any smoothness. None: there are none.
+        whole: clusters of history's pictures, each a tile of `side`: they say what is likely where, and are better than
+            any smoothness. None: there are none.
         side: (h, w) of those tiles; a larger picture is completed without them.
     """
+    return guess(pixels, known, whole, side)[0]
+
+
+def guess(
+    pixels: Floats, known: Bools, whole: Mixture | None = None, side: tuple[int, int] = (0, 0)
+) -> tuple[Floats, Floats | None]:
+    """Complete a picture, see `complete`, and say how sure that is.
+
+    Returns:
+        The whole picture, float32 [H, W, C], and the standard deviation that is left in each pixel, float32 [H, W];
+        None where history does not say.
+    """
     height, width, channels = pixels.shape
-    fits = height <= side[0] and width <= side[1]
-    if whole is not None and fits and len(whole.mean) == side[0] * side[1] * channels:
+    fits, doubt = height <= side[0] and width <= side[1], None
+    if whole is not None and fits and whole.mean.shape[1] == side[0] * side[1] * channels:
         tile, seen = np.zeros((*side, channels), np.float32), np.zeros((*side, channels), bool)
         tile[:height, :width], seen[:height, :width] = pixels, known[..., None]
-        guess = whole.fill(tile.reshape(1, -1), seen.ravel()).reshape(tile.shape)[:height, :width]
+        means, left = whole.given(tile.ravel(), seen.ravel())
+        made = means.reshape(tile.shape)[:height, :width]
+        doubt = left.reshape(tile.shape)[:height, :width].mean(axis=2)
     else:
-        guess = np.stack([fill(pixels[..., channel], known) for channel in range(channels)], axis=2)
-    return np.where(known[..., None], pixels, np.clip(guess, 0, 1)).astype(np.float32)
+        made, where = pixels.copy(), _around(known)
+        where = where if known[where].any() else (slice(None), slice(None))
+        part = made[where]
+        for channel in range(channels):
+            part[..., channel] = fill(part[..., channel], known[where])
+    return np.where(known[..., None], pixels, np.clip(made, 0, 1)).astype(np.float32), doubt
+
+
+def _around(known: Bools) -> tuple[slice, slice]:
+    """The part of a picture that has to do with its missing pixels."""
+    ends = []
+    for axis in (1, 0):
+        missing = np.flatnonzero(~known.all(axis=axis))
+        first, last = (int(missing[0]), int(missing[-1])) if len(missing) else (0, len(known))
+        reach = max(AROUND, (last - first) // 2)
+        ends.append(slice(max(first - reach, 0), last + 1 + reach))
+    return ends[0], ends[1]
 
 
 def fill(channel: Floats, known: Bools, rounds: int = ROUNDS, widest: float | None = None) -> Floats:

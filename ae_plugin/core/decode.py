@@ -161,13 +161,23 @@ def _times(spec: TimeSpec, features: Floats, kind: pa.DataType, reference: float
     if lost or not (spec.relative or pa.types.is_time(kind)) or pa.types.is_null(kind):
         # An absolute moment does not follow from a row's other cells, and who sorts by it would sort by a guess.
         return pa.nulls(len(features), kind)
-    start = (reference or 0.0) if spec.relative else 0.0
+    return ticks_of(seconds_of(spec, features, (reference or 0.0) if spec.relative else 0.0), kind)
+
+
+def seconds_of(spec: TimeSpec, features: Floats, start: float = 0.0) -> Doubles:
+    """Seconds since what a time column counts from, float64 [n], from its features float32 [n, width].
+
+    Args:
+        spec: of the column.
+        features: its reconstruction.
+        start: seconds since 1970 of what its age counts from.
+    """
     low, high = _whole_steps(spec.low + start, spec.high + start, spec.step)
     seconds = np.clip(unsquash(features[:, 0]).astype(np.float64) * spec.std + spec.mean + start, low, high)
     if "day" in spec.cycles:
         seconds = _nearest_phase(seconds, features, 1 + 2 * spec.cycles.index("day"), SECONDS["day"])
         seconds = _inside(seconds, low, high, SECONDS["day"])
-    return _ticks(np.clip(np.round(seconds / spec.step) * spec.step, low, high), kind)
+    return np.asarray(np.clip(np.round(seconds / spec.step) * spec.step, low, high), np.float64)
 
 
 def _whole_steps(low: float, high: float, step: float) -> tuple[float, float]:
@@ -189,7 +199,8 @@ def _inside(seconds: Doubles, low: float, high: float, period: float) -> Doubles
     return np.where((seconds < low - little) & (seconds + period <= high), seconds + period, seconds)
 
 
-def _ticks(seconds: Doubles, kind: pa.DataType) -> pa.Array:
+def ticks_of(seconds: Doubles, kind: pa.DataType) -> pa.Array:
+    """Seconds since 1970 (of a time of day: since midnight) in a column's type."""
     if pa.types.is_date32(kind):
         return pa.array(np.round(seconds / 86_400).astype(np.int32)).cast(kind)
     if pa.types.is_time(kind):

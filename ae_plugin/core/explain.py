@@ -101,11 +101,11 @@ def score_batch(batch: pa.RecordBatch, scorer: Scorer, options: Options) -> Scor
     gone = wrong | (encoded.state == NULL)
     never = encoded.state == IMPOSSIBLE
     if never.any():
-        gone |= never & _is_null(batch, scorer)
+        gone |= never & empty_cells(batch, scorer)
     touched = np.flatnonzero(gone.any(axis=1))
     filled = fill(scorer, encoded.take(touched), wrong[touched])
-    expected = _expected(batch, scorer, options, gone, touched, filled)
-    _heed(batch, scorer, broken, expected)
+    expected = expected_of(batch, scorer, options, gone, touched, filled)
+    heed(batch, scorer, broken, expected)
     _acquit(batch, scorer, wrong, expected)
     judged = _judged(scorer, looks, broken, expected)
     cells = _cells(batch, scorer, judged, wrong, expected)
@@ -120,34 +120,45 @@ Expected = dict[int, tuple[npt.NDArray[np.intp], pa.Array]]
 """Column index -> (rows of the batch, their expected values in the column's type, its dictionary spelt out)."""
 
 
-def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+def column_of(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """A column of a record batch, its dictionary spelt out."""
     return decoded(batch.column(batch.schema.get_field_index(name)))
 
 
-def _is_null(batch: pa.RecordBatch, scorer: Scorer) -> Bools:
+def empty_cells(batch: pa.RecordBatch, scorer: Scorer) -> Bools:
     """Which cells hold nothing (null or NaN), bool [n, C]; asked for columns that never had nulls in training."""
     out = np.zeros((batch.num_rows, len(scorer.encoder.names)), bool)
     for index, name in enumerate(scorer.encoder.names):
-        column = _column(batch, name)
+        column = column_of(batch, name)
         if column.null_count or pa.types.is_floating(column.type):
             out[:, index] = pc.is_null(column, nan_is_null=True).to_numpy(zero_copy_only=False)
     return out
 
 
-def _expected(
+def expected_of(
     batch: pa.RecordBatch, scorer: Scorer, options: Options, gone: Bools, touched: npt.NDArray[np.intp], filled: Floats
 ) -> Expected:
+    """Decode what some cells should hold.
+
+    Args:
+        batch: n rows.
+        scorer: of the version.
+        options: the partition's date.
+        gone: bool [n, C], the cells.
+        touched: the rows that have any, increasing.
+        filled: float32 [len(touched), F], what these should hold.
+    """
     out: Expected = {}
     for index, (spec, where) in enumerate(zip(scorer.encoder.specs, scorer.encoder.slices, strict=True)):
         rows = np.flatnonzero(gone[touched, index])
         if len(rows):
-            observed = _column(batch, spec.name).take(pa.array(touched[rows]))
+            observed = column_of(batch, spec.name).take(pa.array(touched[rows]))
             values = expected_values(spec, filled[rows][:, where], observed, options.reference)
             out[index] = (touched[rows], values)
     return out
 
 
-def _heed(batch: pa.RecordBatch, scorer: Scorer, broken: dict[int, Broken], expected: Expected) -> None:
+def heed(batch: pa.RecordBatch, scorer: Scorer, broken: dict[int, Broken], expected: Expected) -> None:
     """Put what the rules expect, in place, before what the network does; a broken cell is never as expected."""
     for index, (rows, values) in expected.items():
         name = scorer.encoder.names[index]
@@ -155,7 +166,7 @@ def _heed(batch: pa.RecordBatch, scorer: Scorer, broken: dict[int, Broken], expe
         found = broken.get(index)
         if found is None and told.null_count == len(told):
             continue
-        observed = _column(batch, name).take(pa.array(rows))
+        observed = column_of(batch, name).take(pa.array(rows))
         if found is None:
             values = pc.coalesce(as_type(told, values.type), values)
         else:
@@ -172,7 +183,7 @@ def _heed(batch: pa.RecordBatch, scorer: Scorer, broken: dict[int, Broken], expe
 def _acquit(batch: pa.RecordBatch, scorer: Scorer, wrong: Bools, expected: Expected) -> None:
     """Take back, in place, the verdict on cells that hold what is expected: odd they may be, but nothing is better."""
     for index, (rows, values) in expected.items():
-        observed = _column(batch, scorer.encoder.names[index]).take(pa.array(rows))
+        observed = column_of(batch, scorer.encoder.names[index]).take(pa.array(rows))
         if pa.types.is_float16(observed.type):
             observed, values = observed.cast(pa.float32()), values.cast(pa.float32())
         if pa.types.is_null(observed.type):
@@ -219,7 +230,7 @@ def _cells(batch: pa.RecordBatch, scorer: Scorer, judged: Judged, wrong: Bools, 
         own = np.flatnonzero(wrong[rows, index])
         if not len(own):
             continue
-        observed = _column(batch, name).take(pa.array(rows[own]))
+        observed = column_of(batch, name).take(pa.array(rows[own]))
         figures = (part[own] for part in judged[index])
         texts = as_text(observed), as_text(values.take(pa.array(own)))
         parts.append([pa.array(rows[own]), pa.repeat(name, len(own)), *texts, *figures])
@@ -246,14 +257,14 @@ def _denoise(
         place = batch.schema.get_field_index(name)
         if index not in whole and index not in expected:
             continue
-        given, column = columns[place], _column(batch, name)
+        given, column = columns[place], column_of(batch, name)
         rows, values = expected.get(index, (np.zeros(0, np.intp), pa.nulls(0, column.type)))
         told = values.is_valid().to_numpy(zero_copy_only=False)
         if index in whole:
             values_all = whole[index]
             column = pc.if_else(values_all.is_valid(), values_all, column) if values_all.null_count else values_all
         if told.any():
-            column = _put(column, rows[told], values.filter(pa.array(told)))
+            column = put(column, rows[told], values.filter(pa.array(told)))
         if pa.types.is_dictionary(given.type):
             try:
                 column = coded(column, given)
@@ -266,7 +277,8 @@ def _denoise(
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema), repaired, imputed
 
 
-def _put(column: pa.Array, rows: npt.NDArray[np.intp], values: pa.Array) -> pa.Array:
+def put(column: pa.Array, rows: npt.NDArray[np.intp], values: pa.Array) -> pa.Array:
+    """A column with other values in some rows, increasing."""
     if not (pa.types.is_duration(column.type) or pa.types.is_float16(column.type) or pa.types.is_null(column.type)):
         mask = np.zeros(len(column), bool)
         mask[rows] = True

@@ -13,6 +13,7 @@ from ae_plugin.core.cells import hidden_cell_errors
 from ae_plugin.core.encoding import UNJUDGED, VALUE
 from ae_plugin.core.features import Encoded, TableEncoder
 from ae_plugin.core.guard import count_bins
+from ae_plugin.core.intervals import fit_intervals
 from ae_plugin.core.neighbours import Indices, Neighbours
 from ae_plugin.core.scoring import Network, Reference, Scorer, embed, hidden_errors, reconstruct
 from ae_plugin.core.surprise import ColumnTails
@@ -82,7 +83,8 @@ def fit_reference(
     if not cells:
         return reference
     scorer.reference = reference = replace(reference, blend=_fit_blend(scorer, some, held_out))
-    return _calibrate_cells(scorer, kept)
+    scorer.reference = reference = _calibrate_cells(scorer, kept)
+    return replace(reference, intervals=fit_intervals(scorer, some, held_out, kept))
 
 
 def _uncalibrated(

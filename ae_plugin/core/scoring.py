@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,9 @@ from ae_plugin.core.neighbours import Indices, Neighbours
 from ae_plugin.core.rules import Rules
 from ae_plugin.core.surprise import ColumnTails
 from ae_plugin.core.values import Bools, Floats
+
+if TYPE_CHECKING:
+    from ae_plugin.core.intervals import Intervals
 
 BLOCKS = (64, 256, 1024)
 """Rows the network sees at a time: whole blocks of few sizes, so that a runtime sets itself up once for each."""
@@ -68,6 +71,7 @@ class Reference:
         cells: float32 [k, C], hidden-cell errors of calibration cells, each column increasing; NaN last.
         rarity: float32 [C], what a nat of a word's rarity adds to its hidden cell's error, scaled units²; numbers: 0.
         blend: what hidden cells hold, by the filling network and by regressions together.
+        intervals: how far filled cells may be off; None where the version is older than those are.
     """
 
     near: Neighbours
@@ -82,6 +86,7 @@ class Reference:
     cells: Floats
     rarity: Floats
     blend: Blend
+    intervals: Intervals | None = None
 
     @cached_property
     def cell_p_values(self) -> ColumnPValues:

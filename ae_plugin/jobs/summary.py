@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timezone
 
 from ae_plugin.config import Pipeline
-from ae_plugin.latent_schemas import EmbedRecord
+from ae_plugin.latent_schemas import CompleteRecord, EmbedRecord
 from ae_plugin.schemas import DecisionRecord, FeedbackMark, FeedbackUse, ModelEntry, RunRecord, TrainReport
 
 
@@ -128,6 +128,16 @@ def embed_line(record: EmbedRecord) -> str:
     lost = f", {many(record.unreadable_rows, 'picture')} not readable" if record.unreadable_rows else ""
     made = f"{many(record.rows, 'embedding')} of {many(record.latent_dim, 'number')}"
     return f"{where}: {made}{lost}, {record.model_version}, {record.seconds:.2f} s"
+
+
+def complete_lines(record: CompleteRecord, unit: str) -> list[str]:
+    """How a partition was completed, for people; `unit`: `cell` or `pixel`."""
+    lost = f", {many(record.unreadable_rows, 'picture')} not readable" if record.unreadable_rows else ""
+    left = f", {record.left:,} left as they are" if record.left else ""
+    of = many(record.rows, "row" if unit == "cell" else "picture")
+    made = f"{many(record.filled, unit)} filled in {record.rows_completed:,} of {of}{left}{lost}"
+    line = f"{record.partition or 'the source'}: {made}, {record.model_version}, {record.seconds:.2f} s"
+    return [line, *(f"note: {note}" for note in record.notes)]
 
 
 def mark_line(mark: FeedbackMark) -> str:

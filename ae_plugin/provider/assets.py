@@ -9,7 +9,7 @@ from airflow.sdk import Asset
 from ae_plugin.sections import check_name
 
 SCHEME = "ae"
-WHAT = ("source", "model", "scores", "denoised", "embeddings", "alerts")
+WHAT = ("source", "model", "scores", "denoised", "embeddings", "completed", "alerts")
 
 
 def source_asset(name: str) -> Asset:
@@ -35,6 +35,11 @@ def denoised_asset(name: str) -> Asset:
 def embeddings_asset(name: str) -> Asset:
     """`embeddings/`; whoever writes them names this as an outlet."""
     return _asset(name, "embeddings")
+
+
+def completed_asset(name: str) -> Asset:
+    """`completed/` and `completions/`; whoever writes them names this as an outlet."""
+    return _asset(name, "completed")
 
 
 def alerts_asset(name: str) -> Asset:

@@ -44,3 +44,50 @@ class EmbedPartitionOperator(PipelineOperator):
         told = {"model_version": first.model_version, "latent_dim": first.latent_dim, "partitions": partitions}
         announce(context, self, told)
         return [record.model_dump(mode="json", exclude={"outputs"}) for record in done]
+
+
+class CompletePartitionOperator(PipelineOperator):
+    """Complete one partition, several, or all that were scored and are not yet.
+
+    Returns a record each; skipped when there is nothing to do. The events of its outlets have `model_version`,
+    `coverage` and, in `partitions`, how many cells (pixels) of each were `filled` and `left`.
+
+    Args:
+        pipeline: a YAML's path, or its name in dags/pipelines/.
+        partition: hive path or value (`date=2013-01-29`), or a list; absent: all that are due.
+        mask: file (of pictures also a folder) that names what to fill beside what is empty.
+        coverage: share of cells that are to lie within their interval.
+    """
+
+    template_fields: Sequence[str] = ("pipeline", "partition", "mask", "coverage")
+
+    def __init__(
+        self,
+        *,
+        pipeline: str,
+        partition: str | list[str] | None = None,
+        mask: str | None = None,
+        coverage: float = 0.9,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pipeline=pipeline, **kwargs)
+        self.partition, self.mask, self.coverage = partition, mask, coverage
+
+    def execute(self, context: Any) -> list[dict[str, Any]]:  # noqa: D102
+        from ae_plugin.jobs.latent.complete import complete, due_completions
+        from ae_plugin.jobs.score import champion_of
+
+        with one_line():
+            pipeline, coverage = self.loaded(), float(self.coverage)
+            named = [self.partition] if isinstance(self.partition, str) else self.partition
+            named = due_completions(pipeline, self.mask, coverage) if named is None else named
+            if not named:
+                raise AirflowSkipException("all that was scored is completed")
+            version = champion_of(pipeline)
+            done = [
+                complete(pipeline, name or None, mask=self.mask, coverage=coverage, version=version) for name in named
+            ]
+        partitions = {record.partition: {"filled": record.filled, "left": record.left} for record in done}
+        told = {"model_version": version.version, "coverage": coverage, "partitions": partitions}
+        announce(context, self, told)
+        return [record.model_dump(mode="json", exclude={"outputs"}) for record in done]

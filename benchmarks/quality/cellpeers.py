@@ -38,7 +38,7 @@ def encode(table: pd.DataFrame) -> tuple[Floats, npt.NDArray[np.intp]]:
         column = table[name]
         if pd.api.types.is_numeric_dtype(column):
             values = column.to_numpy(np.float64)
-            middle, scale = _robust(values)
+            middle, scale = robust(values)
             parts.append(bent((values - middle) / scale)[:, None])
         else:
             counts = column.value_counts()
@@ -60,7 +60,8 @@ def unbent(z: Floats) -> Floats:
     return np.where(np.abs(z) > 3, np.sign(z) * (3 + np.expm1(np.clip(np.abs(z) - 3, 0, 14))), z)
 
 
-def _robust(values: Floats) -> tuple[float, float]:
+def robust(values: Floats) -> tuple[float, float]:
+    """The median, and a scale that few values rule."""
     known = values[np.isfinite(values)]
     middle = float(np.median(known))
     scale = 1.4826 * float(np.median(np.abs(known - middle)))
@@ -78,7 +79,7 @@ def middle(table: pd.DataFrame, seed: int) -> Opinion:
         column = table[name]
         if pd.api.types.is_numeric_dtype(column):
             values = column.to_numpy(np.float64)
-            at, scale = _robust(values)
+            at, scale = robust(values)
             odd[:, index] = np.abs(values - at) / scale
             expected[name] = np.full(len(table), at)
         else:
@@ -111,7 +112,7 @@ def _by_column(models: Models, *, gaps: bool) -> Peer:
                 guess = _numbers(models[True], rest, own, fold)
                 apart = np.nan_to_num(own - guess)
                 odd[:, index] = np.abs(apart) / max(float(np.sqrt((apart**2).mean())), 1e-6)
-                at, scale = _robust(column.to_numpy(np.float64))
+                at, scale = robust(column.to_numpy(np.float64))
                 expected[name] = unbent(guess) * scale + at
             else:
                 expected[name], odd[:, index] = _words(models[False], rest, column, fold)
@@ -183,7 +184,7 @@ def _from_features(table: pd.DataFrame, x: Floats, found: Floats) -> Opinion:
         own, column = owner == index, table[name]
         odd[:, index] = ((x[:, own] - found[:, own]) ** 2).sum(axis=1)
         if pd.api.types.is_numeric_dtype(column):
-            at, scale = _robust(column.to_numpy(np.float64))
+            at, scale = robust(column.to_numpy(np.float64))
             expected[name] = unbent(found[:, own][:, 0]) * scale + at
         else:
             kept = column.value_counts().index[:RARE].to_numpy(object)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ae_plugin.core.completion import complete, fill
-from ae_plugin.core.pca import Pca
+from ae_plugin.core.mixture import Mixture, best_mixture
 from tests.core.scenes import psnr, scene
 
 
@@ -29,7 +29,7 @@ def test_all_or_nothing_known_is_left_alone() -> None:
 
 def test_history_says_what_is_likely_where() -> None:
     history = np.stack([_bars(seed) for seed in range(300)])
-    whole = Pca.fit(history.reshape(300, -1), kept=32)
+    whole = Mixture.fit(history.reshape(300, -1), 1, 32)
     true = _bars(1000)
     known = np.random.default_rng(0).uniform(size=true.shape[:2]) < 0.1
     by_history, by_smoothness = complete(true, known, whole, (16, 16)), complete(true, known)
@@ -46,3 +46,20 @@ def _bars(seed: int) -> np.ndarray:
     picture = np.full((16, 16, 1), rng.uniform(0.1, 0.3), np.float32)
     picture[:, 3:6], picture[:, 9:12] = rng.uniform(0.5, 0.9, 2)
     return picture
+
+
+def test_several_clusters_are_kept_where_they_complete_better() -> None:
+    def both(count: int, first: int) -> np.ndarray:
+        lying = [np.swapaxes(_bars(seed), 0, 1) for seed in range(first, first + count // 2)]
+        return np.stack([*lying, *(_bars(seed) for seed in range(first, first + count // 2))]).reshape(count, -1)
+
+    # Wherever a bar may lie, one cloud of both kinds is no kind.
+    kinds = best_mixture(both(1_000, 0), both(40, 5_000), 4)
+    assert len(kinds.shares) == 2 and abs(kinds.shares[0] - 0.5) < 0.01
+    one = best_mixture(both(700, 0)[350:], both(40, 5_000)[20:], 4)
+    assert len(one.shares) == 1, "too few pictures to tell kinds"
+    true, seen = both(2, 9_000)[0], np.random.default_rng(0).random(256) < 0.2
+    mean, left = kinds.given(true, seen)
+    assert np.abs(mean - true)[~seen].mean() < 0.05 and left.shape == true.shape
+    nearly = np.abs(mean - true) < 3 * left
+    assert nearly.mean() > 0.9, "it knows how sure it is"

@@ -27,6 +27,7 @@ from airflow.utils.db import initdb
 settings.initialize()
 initdb()
 
+import completion
 import embeddings
 import operators
 import partitions
@@ -36,7 +37,8 @@ from airflow.sdk import DAG
 
 found = {}
 for name, dag in {
-    "taskflow": taskflow.flights_in_taskflow, "embeddings": embeddings.dag, "operators": operators.dag
+    "taskflow": taskflow.flights_in_taskflow, "embeddings": embeddings.dag, "completion": completion.dag,
+    "operators": operators.dag
 }.items():
     dag = dag() if callable(dag) else dag
     run = dag.test()
@@ -105,6 +107,14 @@ def test_what_was_scored_is_embedded(ran: tuple[dict[str, Any], Path]) -> None:
     assert states["embeddings"] == {"embed -1": "success"}
     for name in LANDED:
         assert (root / "out/flights/embeddings" / name / "part-0.parquet").is_file()
+
+
+def test_what_was_scored_is_completed(ran: tuple[dict[str, Any], Path]) -> None:
+    states, root = ran
+    assert states["completion"] == {"complete -1": "success"}
+    for name in LANDED:
+        for dataset in ("completed", "completions"):
+            assert (root / "out/flights" / dataset / name / "part-0.parquet").is_file()
 
 
 def test_every_example_is_in_the_guide() -> None:

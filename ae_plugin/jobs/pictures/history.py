@@ -12,8 +12,8 @@ import pyarrow as pa
 from ae_plugin.config import Pipeline
 from ae_plugin.core.calibration import rows_needed
 from ae_plugin.core.laid import Laid
+from ae_plugin.core.mixture import Mixture, best_mixture
 from ae_plugin.core.neighbours import Indices
-from ae_plugin.core.pca import Pca
 from ae_plugin.core.pictures import Picture, scaled
 from ae_plugin.core.tiles import side_for
 from ae_plugin.core.values import Floats, evenly_spaced
@@ -31,7 +31,7 @@ MIN_PICTURES = 20
 PIXEL_BYTES = 512 * 2**20
 TILE_BYTES = 512 * 2**20
 MOST_TILES = 20_000
-WHOLE_FEATURES, WHOLE_PICTURES, WHOLE_COMPONENTS = 2_400, 12_000, 256
+WHOLE_FEATURES, WHOLE_PICTURES, WHOLE_COMPONENTS, WHOLE_TRIED = 2_400, 12_000, 256, 100
 
 
 @dataclass(frozen=True)
@@ -198,13 +198,16 @@ def _judged(rows: dict[str, int], marks: Mapping[str, Marked]) -> tuple[set[int]
     return normal, wrong
 
 
-def whole_pictures(history: PictureHistory) -> Pca | None:
-    """Principal components of small whole pictures, to complete others by; None where those are large, or pieces."""
+def whole_pictures(history: PictureHistory) -> Mixture | None:
+    """Clusters of small whole pictures, to complete others by; None where those are large, or pieces."""
     features = history.train[0].size
     if features > WHOLE_FEATURES:
         return None
-    tiles = history.train[evenly_spaced(len(history.train), WHOLE_PICTURES)].reshape(-1, features)
-    return Pca.fit(tiles, kept=min(WHOLE_COMPONENTS, len(tiles) - 1, features - 1))
+    tiles, held_out = (
+        part[evenly_spaced(len(part), most)].reshape(-1, features)
+        for part, most in ((history.train, WHOLE_PICTURES), (history.validation, WHOLE_TRIED))
+    )
+    return best_mixture(tiles, held_out, min(WHOLE_COMPONENTS, len(tiles) - 1, features - 1))
 
 
 def _rows(reader: PictureReader) -> int:

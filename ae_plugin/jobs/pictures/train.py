@@ -19,10 +19,11 @@ import numpy.typing as npt
 from ae_plugin import __version__
 from ae_plugin.config import Pipeline
 from ae_plugin.core.calibration import rows_needed
-from ae_plugin.core.pca import Pca
+from ae_plugin.core.mixture import Mixture
 from ae_plugin.core.picture_scoring import BLOCK, PictureScorer, Repairer, fit_and_judge
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.origin import airflow_task
+from ae_plugin.jobs.pictures.completing import pixel_intervals
 from ae_plugin.jobs.pictures.denoising import TrainedDenoiser, fit_denoiser
 from ae_plugin.jobs.pictures.gallery import GALLERY, pack_gallery
 from ae_plugin.jobs.pictures.gate import run_picture_gate
@@ -82,7 +83,8 @@ def train_pictures(pipeline: Pipeline, on_progress: Callable[[int, int], None] |
             update={"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
         )
         whole = whole_pictures(history)
-        files = pack_pictures(reference, job.weights, job.flat, denoiser, whole)
+        reach = pixel_intervals(history, whole)
+        files = pack_pictures(reference, job.weights, job.flat, denoiser, whole, reach)
         files[GALLERY] = pack_gallery(history, verdicts)
         files[REPORT] = report.model_dump_json(indent=1).encode()
         card = _card(pipeline, history, job, scorer, denoiser, whole, report.created_at)
@@ -164,7 +166,7 @@ def _card(
     job: _Fitted,
     scorer: PictureScorer,
     denoiser: TrainedDenoiser | None,
-    whole: Pca | None,
+    whole: Mixture | None,
     created_at: str,
 ) -> PictureCard:
     return PictureCard(
@@ -182,7 +184,7 @@ def _card(
         upright=scorer.reference.upright,
         far=scorer.reference.far,
         axes=scorer.reference.kind.axes.shape[1],
-        whole=whole.basis.shape[1] if whole else 0,
+        whole=whole.basis.shape[2] if whole else 0,
         denoiser=card_of(denoiser),
         versions={name: package_version(name) for name in PACKAGES},
         created_at=created_at,

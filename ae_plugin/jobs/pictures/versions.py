@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -14,16 +14,19 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from ae_plugin.core.completion import complete
+from ae_plugin.core.completion import guess
 from ae_plugin.core.denoising import SEEN, Denoiser, quieted
 from ae_plugin.core.descriptors import hog
+from ae_plugin.core.intervals import LEVELS
+from ae_plugin.core.mixture import Mixture
 from ae_plugin.core.pca import Pca
 from ae_plugin.core.picture_guard import GROUPS, Kind
 from ae_plugin.core.picture_scoring import VIEWS, PictureReference, PictureScorer, ScoredPicture
 from ae_plugin.core.pictures import Picture, Pixels, from_float, to_float
+from ae_plugin.core.pixel_intervals import KINDS, PixelIntervals
 from ae_plugin.core.repair import mend
 from ae_plugin.core.tiles import LEAST, WHOLE
-from ae_plugin.core.values import Bools
+from ae_plugin.core.values import Bools, Floats
 from ae_plugin.errors import StoreError
 from ae_plugin.jobs.pictures.denoising import TrainedDenoiser
 from ae_plugin.runtime.litert import LiteDenoiser, LiteRepairer
@@ -40,6 +43,8 @@ from ae_plugin.versions import (
     view_of,
 )
 
+Ends = tuple[Pixels, Pixels]
+"""The lower and upper ends of a picture's pixels, as it has them itself."""
 Side = Annotated[int, Field(ge=LEAST, le=WHOLE)]
 
 DENOISER = "denoiser.tflite"
@@ -81,7 +86,9 @@ class PictureCard(BaseModel):
         description="Distances that 25, 50, 75 and 95% of the calibration pictures' middle tiles stay within."
     )
     axes: int = Field(ge=0, description="Directions along which it is told where pictures lie; for the guard.")
-    whole: int = Field(ge=0, description="Principal components of whole pictures, to complete others by; 0: none.")
+    whole: int = Field(
+        ge=0, description="Principal components of each cluster of whole pictures, to complete others by; 0: none."
+    )
     denoiser: DenoiserCard | None = Field(None, description="None: noise is shrunk, and nothing corrects it.")
     versions: dict[str, str] = Field(description="Package -> version it was trained with.")
     created_at: str
@@ -96,8 +103,9 @@ class PictureVersion:
     card: PictureCard
     scorer: PictureScorer
     denoiser: Denoiser
-    whole: Pca | None
+    whole: Mixture | None
     schema: pa.Schema
+    reach: PixelIntervals | None = None
 
     def mended(self, picture: Picture, scored: ScoredPicture, *, full: bool) -> Pixels:
         """A picture's pixels with wrong ones repaired; as they are where there are further frames, which would be lost.
@@ -123,10 +131,29 @@ class PictureVersion:
             picture: of any size and mode; what it holds where nothing is known does not matter.
             known: bool [H, W].
         """
+        return self.completed(picture, known)[0]
+
+    def completed(self, picture: Picture, known: Bools, coverage: float = 0.9) -> tuple[Picture, Ends | None]:
+        """The same, and both ends of an interval for each pixel; None where the version is older than those are.
+
+        Args:
+            picture: as above.
+            known: as above.
+            coverage: share of pixels that are to lie within.
+        """
         pixels, longest = to_float(picture), self.card.image_size
         whole = self.whole if longest in (None, max(known.shape)) else None  # scaled pictures tell nothing of others
-        pixels[..., :3] = complete(pixels[..., :3], known, whole, self.card.side)
-        return replace(picture, pixels=from_float(pixels, picture))
+        made, doubt = guess(pixels[..., :3], known, whole, self.card.side)
+
+        def again(colours: Floats) -> Pixels:
+            pixels[..., :3] = colours
+            return from_float(pixels, picture)
+
+        ends = None
+        if self.reach is not None:
+            low, high = self.reach.ends(made, doubt, known, coverage)
+            ends = again(low), again(high)
+        return replace(picture, pixels=again(made)), ends
 
 
 def card_of(denoiser: TrainedDenoiser | None) -> DenoiserCard | None:
@@ -139,7 +166,8 @@ def pack_pictures(
     weights: Sequence[Any],
     network: bytes,
     denoiser: TrainedDenoiser | None,
-    whole: Pca | None,
+    whole: Mixture | None,
+    reach: PixelIntervals | None = None,
 ) -> dict[str, bytes]:
     """Turn a trained version into files: name -> content."""
     arrays: dict[str, Any] = {
@@ -152,8 +180,9 @@ def pack_pictures(
         "kind.limits": np.array(reference.kind.limits),
     }
     if whole is not None:
-        arrays |= {"whole.mean": whole.mean, "whole.basis": whole.basis, "whole.variances": whole.variances}
-        arrays["whole.left"] = np.array([whole.left])
+        arrays |= {f"whole.{field.name}": getattr(whole, field.name) for field in fields(Mixture)}
+    if reach is not None:
+        arrays |= {f"pixels.{field.name}": getattr(reach, field.name) for field in fields(PixelIntervals)}
     layers = {f"{index:04d}": np.ascontiguousarray(array) for index, array in enumerate(weights)}
     kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     files = {NETWORK: network, WEIGHTS: save_arrays(layers), REFERENCE: save_arrays(kept)}
@@ -181,6 +210,7 @@ def open_picture_version(stored: Stored, alert_rate: float) -> PictureVersion:
         arrays = load_arrays(files[REFERENCE])
         schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(card.source_schema)))
         reference, whole, exported = _unpack(card, arrays), _whole(card, arrays), files[NETWORK]
+        reach = _reach(arrays)
     except (ValidationError, SafetensorError, KeyError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:160]
         raise StoreError(
@@ -188,18 +218,31 @@ def open_picture_version(stored: Stored, alert_rate: float) -> PictureVersion:
         ) from error
     network = LiteRepairer(exported, side=card.side, channels=card.channels, latent_dim=card.latent_dim)
     scorer = PictureScorer(network, reference, card.side, card.channels, alert_rate, card.contaminated, card.image_size)
-    return PictureVersion(stored.name, card, scorer, _denoiser(card, files), whole, schema)
+    return PictureVersion(stored.name, card, scorer, _denoiser(card, files), whole, schema, reach)
 
 
-def _whole(card: PictureCard, arrays: dict[str, Any]) -> Pca | None:
+def _whole(card: PictureCard, arrays: dict[str, Any]) -> Mixture | None:
     """Raise KeyError or ValueError where its arrays are missing or do not fit the card."""
     if not card.whole:
         return None
     features = card.side[0] * card.side[1] * card.channels
-    wanted = {"mean": (features,), "basis": (features, card.whole), "variances": (card.whole,), "left": (1,)}
-    check_shapes(arrays, {f"whole.{name}": shape for name, shape in wanted.items()})
-    mean, basis, variances, left = (arrays[f"whole.{name}"] for name in wanted)
-    return Pca(mean, basis, variances, float(left[0]))
+    if "whole.shares" not in arrays:  # as earlier releases wrote it: a single cluster
+        wanted = {"mean": (features,), "basis": (features, card.whole), "variances": (card.whole,), "left": (1,)}
+        check_shapes(arrays, {f"whole.{name}": shape for name, shape in wanted.items()})
+        mean, basis, variances, left = (arrays[f"whole.{name}"] for name in wanted)
+        return Mixture.of(Pca(mean, basis, variances, float(left[0])))
+    count = len(arrays["whole.shares"])
+    shapes = {"mean": (count, features), "basis": (count, features, card.whole), "left": (count,), "shares": (count,)}
+    check_shapes(arrays, {f"whole.{name}": shape for name, shape in shapes.items()})
+    return Mixture(*(arrays[f"whole.{field.name}"] for field in fields(Mixture)))
+
+
+def _reach(arrays: dict[str, Any]) -> PixelIntervals | None:
+    """None for a version of an earlier release; KeyError or ValueError where its arrays do not fit."""
+    if "pixels.off" not in arrays:
+        return None
+    check_shapes(arrays, {"pixels.weights": (5,), "pixels.off": (KINDS, len(LEVELS)), "pixels.pictures": (KINDS,)})
+    return PixelIntervals(*(arrays[f"pixels.{field.name}"] for field in fields(PixelIntervals)))
 
 
 def _denoiser(card: PictureCard, files: dict[str, bytes]) -> Denoiser:
