@@ -24,8 +24,8 @@ from ae_plugin.core.scoring import Network, reconstruct
 from ae_plugin.core.values import Doubles, Floats
 
 Indices = npt.NDArray[np.intp]
-LEAF = 5
-"""Rows of history that a cell is drawn from, at least."""
+LEAST, MOST, PER_LEAF = 5, 20, 500
+"""Rows of history that a cell is drawn from, at least: history's rows over the last, from the first to the second."""
 NARROW, SHADOW, TRAITS = 8, 8, 5
 """Columns of more features than this are seen by so many random projections, and by so many traits of their values."""
 SHRINK = 10.0
@@ -135,17 +135,17 @@ class Generator:
         for places in self.given.values():
             both = np.intersect1d(common, places)
             common = both if len(both) else common
-        base = common[rng.integers(0, len(common), rows)]
+        base = common[(_evenly(np.zeros(rows, np.intp), rng) * len(common)).astype(np.intp)]
         columns = len(self.encoder.specs)
         first, second = np.empty((rows, columns), np.intp), np.empty((rows, columns), np.intp)
         share, state = np.zeros((rows, columns)), _State(self, base)
         for index in self.order:
-            chance = rng.random(rows)
             if index in self.given:
                 places = self.given[index]
+                chance = _evenly(np.zeros(rows, np.intp), rng)
                 first[:, index] = second[:, index] = places[(chance * len(places)).astype(np.intp)]
             else:
-                found = self._leaves[index].draw(self._seen(state, index), chance)
+                found = self._leaves[index].draw(self._seen(state, index), rng)
                 first[:, index], second[:, index], share[:, index] = found
             state.reveal(index, first[:, index], second[:, index], share[:, index])
         return Drawn(base, first, second, share)
@@ -177,6 +177,16 @@ class _State:
         self.x[:, where] = _between(of._x[:, where], first, second, share) * seen[:, None]
         self.visible[:, index] = seen
         self.parts.append(_between(of._views[index].traits, first, second, share))
+
+
+def _evenly(groups: Indices, rng: np.random.Generator) -> Doubles:
+    """A number in [0, 1) for each row, float64 [m], spread evenly over those of its group: less is left to chance."""
+    order = np.lexsort((rng.random(len(groups)), groups))
+    _, starts, counts = np.unique(groups[order], return_index=True, return_counts=True)
+    out = np.empty(len(groups))
+    rank = np.arange(len(groups)) - np.repeat(starts, counts)
+    out[order] = (rank + rng.random(len(groups))) / np.repeat(counts, counts)
+    return np.minimum(out, np.nextafter(1.0, 0.0))
 
 
 def _between(values: Floats, first: Indices, second: Indices, share: Doubles) -> Floats:
@@ -263,15 +273,17 @@ class _Leaves:
     def fit(seen: Floats, target: Floats, places: Doubles | None, seed: int) -> _Leaves:
         from sklearn.tree import DecisionTreeRegressor
 
-        tree = DecisionTreeRegressor(min_samples_leaf=LEAF, random_state=seed).fit(seen, target)
+        least = min(max(len(seen) // PER_LEAF, LEAST), MOST)
+        tree = DecisionTreeRegressor(min_samples_leaf=least, random_state=seed).fit(seen, target)
         leaf = tree.apply(seen)
         rows = np.lexsort((np.arange(len(leaf)) if places is None else places, leaf))
         counts = np.bincount(leaf, minlength=tree.tree_.node_count)
         return _Leaves(tree.tree_, rows, np.cumsum(counts) - counts, counts, places)
 
-    def draw(self, seen: Floats, chance: Doubles) -> tuple[Indices, Indices, Doubles]:
+    def draw(self, seen: Floats, rng: np.random.Generator) -> tuple[Indices, Indices, Doubles]:
         """A cell for each row: two rows of history, and how far it lies from the first to the second."""
         leaf = self.tree.apply(seen)
+        chance = _evenly(leaf, rng)
         start, count = self.starts[leaf], self.counts[leaf]
         if self.places is None:
             found = self.rows[start + (chance * count).astype(np.intp)]

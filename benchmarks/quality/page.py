@@ -1,4 +1,4 @@
-"""`docs/quality.md`, and pages like it: each benchmark rewrites its own section, between two comments, and leaves the words around it."""
+"""`docs/quality.md`, and pages like it: each benchmark rewrites its own section, and leaves the words around it."""
 
 from __future__ import annotations
 
