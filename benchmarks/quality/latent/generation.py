@@ -2,8 +2,8 @@
 
 Each method learns the same real rows and makes as many new ones. Measured against real rows that no method saw: column
 shapes and pair trends by the package `sdmetrics` at its defaults, a classifier trained on the new rows and tested on
-the real ones, and how near the new rows are to those learned. What was made and measured is kept in `.bench/generation/`,
-so that a stopped run goes on.
+the real ones, and how near the new rows are to those learned. What was made and measured is kept in
+`.bench/generation/`, so that a stopped run goes on.
 
 SDV wants an older pandas than we do: run it in an environment of its own, in which ours is seen second:
 
@@ -29,8 +29,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ae_plugin.config import Pipeline
 from benchmarks.quality.latent import page
 
 KEPT = page.ROOT / ".bench/generation"
@@ -62,11 +64,11 @@ def load(data: Path, name: str, seed: int) -> Task:
     if name == "adult":
         parts = [pd.read_parquet(data / f"adult/{part}.parquet").drop(columns="label") for part in ("train", "test")]
         train, test = (part.iloc[rng.permutation(len(part))[:ROWS]].reset_index(drop=True) for part in parts)
-        features = [column for column in train if column != "income"]
+        features = [column for column in train.columns.astype(str) if column != "income"]
         return Task(train, test, lambda rows: rows["income"] == ">50K", features)
     if name == "ai4i2020":
         whole = pd.read_parquet(data / "ai4i2020/ai4i2020.parquet").drop(columns=AI4I_PASSED)
-        features = [column for column in whole if column != "machine_failure"]
+        features = [column for column in whole.columns.astype(str) if column != "machine_failure"]
         cut, label = 7_000, "machine_failure"
         order = rng.permutation(len(whole))
         train, test = (whole.iloc[part].reset_index(drop=True) for part in (order[:cut], order[cut:]))
@@ -99,10 +101,8 @@ def described(rows: pd.DataFrame) -> dict[str, Any]:
     return {"columns": kinds}
 
 
-def ours(rows: pd.DataFrame, seed: int, kind: str, *, blind: bool = False) -> pd.DataFrame:
-    """The product, through its own train and generate jobs at the defaults; blind: without its network."""
-    from ae_plugin.jobs.latent.generate import generate
-    from ae_plugin.jobs.score import load_champion
+def trained(rows: pd.DataFrame, seed: int, kind: str) -> tuple[Pipeline, pa.Table]:
+    """A pipeline with a champion that learned these rows, once; and the rows as it learned them."""
     from benchmarks.quality.product import fit, pipeline_of
 
     digest = int(pd.util.hash_pandas_object(rows, index=False).sum() % 2**32)
@@ -110,7 +110,15 @@ def ours(rows: pd.DataFrame, seed: int, kind: str, *, blind: bool = False) -> pd
     table = pa.Table.from_pandas(rows, preserve_index=False)
     if not (work / "out/_models/champion.json").exists():
         fit(table, work, model={"seed": seed, "kind": kind})
-    pipeline = pipeline_of(work, model={"seed": seed, "kind": kind})
+    return pipeline_of(work, model={"seed": seed, "kind": kind}), table
+
+
+def ours(rows: pd.DataFrame, seed: int, kind: str, *, blind: bool = False) -> pd.DataFrame:
+    """The product, through its own train and generate jobs at the defaults; blind: without its network."""
+    from ae_plugin.jobs.latent.generate import generate
+    from ae_plugin.jobs.score import load_champion
+
+    pipeline, _ = trained(rows, seed, kind)
     version = load_champion(pipeline)
     if blind:
         scorer = version.scorer
@@ -119,7 +127,42 @@ def ours(rows: pd.DataFrame, seed: int, kind: str, *, blind: bool = False) -> pd
     with tempfile.TemporaryDirectory() as folder:
         record = generate(pipeline, len(rows), seed=seed, output=folder, version=version)
         made = pq.read_table(Path(folder) / next(iter(record.outputs))).drop_columns(["synthetic"])
-    return made.to_pandas()
+    return pd.DataFrame(made.to_pandas())
+
+
+def decoded(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The variational champion's decoder alone: codes from the prior, each cell the decoder's mean or likeliest word.
+
+    Nulls are drawn at the rate that the decoder says.
+    """
+    from safetensors.numpy import load as load_arrays
+
+    from ae_plugin.core.decode import decode_all
+    from ae_plugin.jobs.score import load_champion
+    from ae_plugin.store.registry import Registry
+    from ae_plugin.versions import WEIGHTS
+
+    pipeline, table = trained(rows, seed, "variational")
+    version = load_champion(pipeline)
+    arrays = load_arrays(Registry(pipeline.output).fetch(version.version).files[WEIGHTS])
+    *_, (k1, b1), (k2, b2), (k3, b3) = zip(*[iter(arrays[name] for name in sorted(arrays))] * 2, strict=True)
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((len(rows), version.card.latent_dim)).astype(np.float32)
+    for kernel, bias in ((k1, b1), (k2, b2)):
+        x = x @ kernel + bias
+        x = x / (1 + np.exp(-x))
+    x = (x @ k3 + b3).astype(np.float32)
+    encoder, batch = version.scorer.encoder, table.combine_chunks().to_batches()[0]
+    found = decode_all(encoder, batch, x)
+    for index, (spec, where) in enumerate(zip(encoder.specs, encoder.slices, strict=True)):
+        place = batch.schema.get_field_index(spec.name)
+        values = found[index] if found[index].null_count < len(x) else batch.column(place)  # moments it cannot say
+        if spec.nullable:
+            spread = max(0.1, (spec.null_rate * (1 - spec.null_rate)) ** 0.5)
+            lost = rng.random(len(x)) < x[:, where.stop - 1] * spread + spec.null_rate
+            values = pc.if_else(pa.array(lost), pa.scalar(None, values.type), values)
+        table = table.set_column(place, spec.name, values)
+    return pd.DataFrame(table.to_pandas())
 
 
 def _silent(x: np.ndarray, visible: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -138,7 +181,7 @@ def sdv(rows: pd.DataFrame, seed: int, kind: str) -> pd.DataFrame:
     made = getattr(sdv.single_table, kind)(metadata)
     made.fit({"rows": rows})
     found = made.sample(len(rows))
-    return found["rows"] if isinstance(found, dict) else found
+    return pd.DataFrame(found["rows"] if isinstance(found, dict) else found)
 
 
 def real(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -150,6 +193,7 @@ METHODS: dict[str, Callable[[pd.DataFrame, int], pd.DataFrame]] = {
     "ae_plugin, auto": partial(ours, kind="auto"),
     "ae_plugin, variational": partial(ours, kind="variational"),
     "the same trees without a network": partial(ours, kind="auto", blind=True),
+    "a variational decoder alone": decoded,
     "SDV GaussianCopula": partial(sdv, kind="GaussianCopulaSynthesizer"),
     "SDV TVAE": partial(sdv, kind="TVAESynthesizer"),
     "real rows": real,
@@ -252,7 +296,7 @@ def measure(data: Path, table: str, method: str, seed: int) -> dict[str, Any]:
         made.to_parquet(path)
         path.with_suffix(".seconds").write_text(str(time.perf_counter() - clock))
     made = pd.read_parquet(path)
-    for column in made.select_dtypes("datetimetz"):
+    for column in made.select_dtypes("datetimetz").columns.astype(str):
         made[column] = made[column].dt.tz_localize(None)
         task = replace(task, train=_plain(task.train, column), test=_plain(task.test, column))
     row = {"table": table, "method": method, "seed": seed, **quality(task, made), "auroc": classified(task, made)}
@@ -271,11 +315,11 @@ def lines_of(found: pd.DataFrame) -> list[str]:
         "| table | method | shapes | pair trends | all pairs | classifier, AUROC | copies | near copies | seconds |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    means = found.groupby(["table", "method"]).mean(numeric_only=True)
+    means = found.groupby(["table", "method"]).mean(numeric_only=True).to_dict("index")
     for table in TABLES:
         for method in METHODS:
-            if (table, method) in means.index:
-                row = means.loc[(table, method)]
+            if (table, method) in means:
+                row = means[(table, method)]
                 cells = [f"{row[name]:.1f}" for name in ("shapes", "pairs", "all_pairs", "auroc", "copies", "near")]
                 lines.append(f"| {table} | {method} | {' | '.join(cells)} | {row['seconds']:.0f} |")
     return lines
