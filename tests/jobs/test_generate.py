@@ -137,9 +137,10 @@ def test_blocks_do_not_show(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None
         ({"product": "honey"}, lambda table: set(table.column("product").to_pylist()) == {"honey"}),
         ({"courier": ""}, lambda table: table.column("courier").null_count == 200),
         ({"quantity": "5", "store": "Celle"}, lambda table: set(table.column("quantity").to_pylist()) == {5}),
+        ({"currency": "EUR"}, lambda table: set(table.column("currency").to_pylist()) == {"EUR"}),
         ({"weight": "1.2345"}, lambda table: set(table.column("weight").to_pylist()) == {1.2345}),
     ],
-    ids=["a word", "null", "two columns", "a number that is not there"],
+    ids=["a word", "null", "two columns", "not learned, but the same everywhere", "a number that is not there"],
 )
 def test_given_a_value(shop: Shop, where: dict[str, str], holds: object) -> None:
     record = generate(shop.pipeline, 200, where=where)
@@ -159,10 +160,11 @@ def test_given_a_value(shop: Shop, where: dict[str, str], holds: object) -> None
     [
         ({"colour": "red"}, "'colour' is no column that was learned. Name one of product"),
         ({"lines": "1"}, "'lines' is no column that was learned"),
-        ({"product": "gold"}, "history holds no product='gold'. It holds apple"),
+        ({"product": "gold"}, "rows of history that are drawn from holds product='gold'. They hold apple"),
         ({"quantity": "many"}, "quantity='many' is no value of that column. The column is int32"),
-        ({"quantity": "-5"}, "history holds no quantity=-5. It holds 1 to"),
-        ({"product": ""}, "history holds no product=None. It has no nulls"),
+        ({"quantity": "-5"}, "holds quantity=-5. They hold 1 to"),
+        ({"currency": "USD"}, "holds currency='USD'. They hold EUR"),
+        ({"product": ""}, "holds product=None. They hold no nulls"),
     ],
 )
 def test_what_cannot_be_given(shop: Shop, where: dict[str, str], said: str) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ae_plugin.core.columns import CategorySpec, ColumnSpec, NumberSpec, TextSpec, TimeSpec
+from ae_plugin.core.columns import ColumnSpec, NumberSpec, TimeSpec
 from ae_plugin.core.generation import Indices
-from ae_plugin.core.synthetic import Origin
+from ae_plugin.core.synthetic import Fill, Origin
 from ae_plugin.core.values import as_floats, as_seconds, decoded
 from ae_plugin.errors import ConfigError
 
@@ -40,32 +40,43 @@ class Conditions:
         return ",".join(f"{name}={'' if text is None else text}" for name, text in sorted(self.texts.items()))
 
 
-def read_conditions(where: Mapping[str, str], origin: Origin, specs: Sequence[ColumnSpec]) -> Conditions:
+def read_conditions(
+    where: Mapping[str, str], origin: Origin, specs: Sequence[ColumnSpec], fill: Mapping[str, Fill]
+) -> Conditions:
     """Read what all rows are to hold.
 
     Args:
         where: column -> value as text; an empty text is null.
         origin: rows of history.
         specs: of the learned columns.
+        fill: where each column's cells come from.
 
     Raises:
         ConfigError: there is no such column, it was not learned, or history knows no such value.
     """
     names = [spec.name for spec in specs]
-    out = Conditions({}, {}, None, {})
+    texts: dict[str, str | None] = {}
+    given: dict[int, Indices] = {}
+    fixed: dict[str, pa.Scalar] = {}
+    base = None
     for name, text in where.items():
-        if name not in names:
-            known = ", ".join(names[:SHOWN])
-            raise ConfigError(
-                f"{name!r} is no column that was learned", where="--where", mend=f"Name one of {known} ..."
-            )
-        index = names.index(name)
+        how = fill.get(name)
+        if how not in ("learned", "partition"):
+            known = ", ".join([*names[:SHOWN], *(["..."] if len(names) > SHOWN else [])])
+            what = f"{name!r} is no column that was learned"
+            raise ConfigError(what, where="--where", mend=f"Name one of {known}")
         column = decoded(origin.column(name))
         value = _value(name, text, column)
-        out.given[index] = _rows(specs[index], value, column)
-        out.fixed[name] = value
-        out.texts[name] = text or None
-    return out
+        spec = specs[names.index(name)] if how == "learned" else None
+        rows = _rows(name, spec, value, column)
+        if how == "learned":
+            given[names.index(name)] = rows
+        else:
+            base = rows if base is None else np.intersect1d(base, rows)
+            if not len(base):
+                raise ConfigError(f"no partition of history has {name}={text} beside the rest", where="--where")
+        fixed[name], texts[name] = value, text or None
+    return Conditions(texts, given, base, fixed)
 
 
 def _value(name: str, text: str, column: pa.Array) -> pa.Scalar:
@@ -78,12 +89,13 @@ def _value(name: str, text: str, column: pa.Array) -> pa.Scalar:
         raise ConfigError(f"{name}={text!r} is no value of that column", where="--where", mend=mend) from error
 
 
-def _rows(spec: ColumnSpec, value: pa.Scalar, column: pa.Array) -> Indices:
+def _rows(name: str, spec: ColumnSpec | None, value: pa.Scalar, column: pa.Array) -> Indices:
     """Rows of history that hold a value, or, of numbers and times inside the range of history, the nearest to it."""
     same = column.is_null() if not value.is_valid else pc.equal(column, value).fill_null(False)
     found = np.flatnonzero(same.to_numpy(zero_copy_only=False))
     if len(found):
         return found
+    mend = "They hold no nulls" if not value.is_valid else f"They hold {_shown(column)}"
     if value.is_valid and isinstance(spec, (NumberSpec, TimeSpec)):
         one = pa.array([value.as_py()], column.type)
         read = as_floats if isinstance(spec, NumberSpec) else as_seconds
@@ -93,15 +105,12 @@ def _rows(spec: ColumnSpec, value: pa.Scalar, column: pa.Array) -> Indices:
         there = values[np.isfinite(apart)]
         if there.min() <= wanted[0] <= there.max():
             return np.sort(np.argsort(apart, kind="stable")[:NEAREST])
-        mend = (
-            f"It holds {there.min():g} to {there.max():g}" if isinstance(spec, NumberSpec) else "It is out of its range"
-        )
-    else:
-        mend = f"It holds {', '.join(map(str, _known(spec)))}" if value.is_valid else "It has no nulls"
-    raise ConfigError(f"history holds no {spec.name}={value.as_py()!r}", where="--where", mend=mend)
+        mend = f"They hold {there.min():g} to {there.max():g}" if isinstance(spec, NumberSpec) else "It is out of range"
+    what = f"none of the {len(column)} rows of history that are drawn from holds {name}={value.as_py()!r}"
+    raise ConfigError(what, where="--where", mend=mend)
 
 
-def _known(spec: ColumnSpec) -> list[str]:
-    if not isinstance(spec, (CategorySpec, TextSpec)):
-        return []
-    return [*spec.values[:SHOWN], *(["..."] if len(spec.values) > SHOWN else [])]
+def _shown(column: pa.Array) -> str:
+    """The most frequent values of a column, in words."""
+    counts = sorted(column.drop_null().value_counts().to_pylist(), key=lambda one: -one["counts"])
+    return ", ".join([*(str(one["values"]) for one in counts[:SHOWN]), *(["..."] if len(counts) > SHOWN else [])])

@@ -14,13 +14,13 @@ import pyarrow as pa
 from ae_plugin.config import Pipeline
 from ae_plugin.core.features import partition_time
 from ae_plugin.core.generation import Drawn, Generator
-from ae_plugin.core.synthetic import Known, Origin, Table, distances, fills
+from ae_plugin.core.synthetic import Fill, Known, Origin, Table, distances, fills
 from ae_plugin.core.values import Floats, evenly_spaced
 from ae_plugin.engines.local import Writer, schema_of, unify
 from ae_plugin.engines.sample import sample
 from ae_plugin.engines.threads import BLAS
 from ae_plugin.errors import ConfigError, DataError
-from ae_plugin.jobs.history import CELL_BUDGET, encode_sample
+from ae_plugin.jobs.history import encode_sample
 from ae_plugin.jobs.inputs import find_target
 from ae_plugin.jobs.latent.conditions import Conditions, read_conditions
 from ae_plugin.jobs.latent.output import Inputs, committed
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 HISTORY_ROWS, HELD_OUT, BLOCK = 20_000, 2_000, 8_192
+LEAST_ROWS, TREE_BUDGET = 2_000, 400_000_000
+"""Rows times features times columns that trees are fitted to: a minute or two. Of wide tables there are fewer rows."""
 TRIES = 10
 DISCRETE = 0.1
 """Share of rows held out that repeat a row of history, from which on a table is said to hold copies by nature."""
@@ -79,8 +81,9 @@ def generate(
     if not isinstance(version, ModelVersion):
         raise ConfigError("pictures cannot be generated yet", where=pipeline.name, mend="Name a pipeline of a table")
     history = _read(pipeline, version)
-    conditions = read_conditions(where or {}, history.origin, version.scorer.encoder.specs)
-    job = _Job(pipeline, version, history, conditions, seed)
+    fill = fills(history.origin, version.scorer.encoder, version.card.keys, pipeline.source.exclude)
+    conditions = read_conditions(where or {}, history.origin, version.scorer.encoder.specs, fill)
+    job = _Job(pipeline, version, history, fill, conditions, seed)
     name = "-".join([version.version, str(rows), f"seed{seed}", *([slug_of(str(conditions))] if where else [])])
     inputs = Inputs("", history.files, pipeline.source.format, find_target(pipeline, history.files, None, output), "")
     target = f"generated/{name}.parquet"
@@ -133,7 +136,8 @@ def _read(pipeline: Pipeline, version: ModelVersion) -> _History:
         what = f"none of the partitions that {version.version} was trained on is there any more"
         raise DataError(what, where=pipeline.source.uri, mend="Train anew")
     encoder = version.scorer.encoder
-    most = min(HISTORY_ROWS, max(1_000, CELL_BUDGET // encoder.features)) + HELD_OUT
+    work = encoder.features * len(encoder.specs)
+    most = min(HISTORY_ROWS, max(LEAST_ROWS, TREE_BUDGET // work)) + HELD_OUT
     found = sample(groups, pipeline.source.format, most, version.card.seed)
     for name in encoder.names:
         if name not in found.table.schema.names:
@@ -162,6 +166,7 @@ class _Job:
     pipeline: Pipeline
     version: ModelVersion
     history: _History
+    fill: dict[str, Fill]
     conditions: Conditions
     seed: int
     redrawn: int = 0
@@ -169,15 +174,14 @@ class _Job:
     held_out: Closeness = field(init=False)
 
     def __post_init__(self) -> None:
-        scorer, origin, source = self.version.scorer, self.history.origin, self.pipeline.source
+        scorer, origin = self.version.scorer, self.history.origin
         encoder, conditions = scorer.encoder, self.conditions
         past = origin.past(encoder)
         log.info("%d rows of history, %d columns", len(origin.groups), len(encoder.specs))
         self._generator = Generator(
             encoder, scorer.filler, past, conditions.given, conditions.base, self.version.card.seed
         )
-        fill = fills(origin, encoder, self.version.card.keys, source.exclude)
-        self._table = Table(origin, encoder.specs, fill, self.history.schema, conditions.fixed)
+        self._table = Table(origin, encoder.specs, self.fill, self.history.schema, conditions.fixed)
         self._known = Known(origin, encoder.names)
         others = self.history.held_out
         self.held_out = self._closeness(others.encoded.x, int(self._known.copies(others.table).sum()))
@@ -251,7 +255,7 @@ class _Job:
             )
         elif self.copies:
             notes.append(f"{self.copies} rows are alike a row of history, however often they are drawn")
-        empty = [name for name, how in self._table.fill.items() if how == "null" and name not in self._table.fixed]
+        empty = [name for name, how in self.fill.items() if how == "null"]
         if empty:
             notes.append(f"left empty, since nothing was learned of them: {', '.join(empty)}")
         return notes
