@@ -126,3 +126,34 @@ class CompleteRecord(PartitionRecord):
     filled: int = Field(description="Cells (pixels) that were filled.")
     left: int = Field(description="Cells (pixels) to fill that stay as they are: the model cannot tell.")
     notes: list[str] = Field(description="What the user should know, in words.")
+
+
+class Closeness(Record):
+    """How near rows are to the nearest row of history: Euclidean distance of encoded rows, in scaled units."""
+
+    rows: int = Field(description="Rows that were measured.")
+    quantiles: dict[str, float] = Field(description="`0.05`, `0.5`, `0.95`: the distance that so large a share has.")
+    copies: int = Field(description="Rows of these that are in history, alike in all learned columns.")
+
+
+class GenerateRecord(Record):
+    """One file of new rows; stored as `_runs/_generated/<name>.json`."""
+
+    pipeline: str
+    model_version: str
+    name: str = Field(description="Of the file in `generated/`, less `.parquet`.")
+    rows: int
+    seed: int
+    where: dict[str, str | None] = Field(description="What all rows were to hold, by column.")
+    history_rows: int = Field(description="Rows of history that the new ones were drawn from.")
+    redrawn: int = Field(description="Rows drawn again, since they were copies of a row of history.")
+    copies: int = Field(description="Rows written that are alike a row of history in all learned columns.")
+    synthetic: Closeness = Field(description="The first of the new rows, and the history that they were drawn from.")
+    held_out: Closeness = Field(description="Rows of history that nothing was drawn from, and the same history.")
+    notes: list[str] = Field(description="What you should know, in words.")
+    seconds: float
+    rows_per_second: float
+    peak_memory_mb: float
+    input_fingerprint: str = Field(description="sha256 of the listing of the files that history was read from.")
+    outputs: dict[str, str] = Field(description="The file written, and its sha256.")
+    airflow: AirflowTask | None = Field(None, description="The task that ran it; null outside Airflow.")

@@ -200,6 +200,7 @@ DATASETS = {
     "feedback": schemas.feedback_schema([]),
     "embeddings": latent_schemas.embeddings_schema([], 2),
     "completions": latent_schemas.completions_schema([]),
+    "generated": pa.schema([pa.field("synthetic", pa.bool_(), nullable=False)]),
 }
 COLUMNS = [(name, field) for name, schema in DATASETS.items() for field in schema]
 

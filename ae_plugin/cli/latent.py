@@ -55,3 +55,31 @@ def complete(
     unit = "pixel" if loaded.source.format == "images" else "cell"
     lines = [line for each in done for line in complete_lines(each, unit)]
     show(whole, as_json, lines or ["nothing to do: all that was scored is completed"])
+
+
+@app.command()
+def generate(
+    pipeline: PipelineArg,
+    rows: Annotated[int, typer.Argument(metavar="N", help="How many rows.")],
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=VALUE", help="What all rows are to hold; once for each column. Empty: null."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same rows.")] = 0,
+    output: Annotated[str | None, typer.Option("--output", help="Write there instead.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write new rows like those of history, in the source's schema, marked as synthetic."""
+    from ae_plugin import config
+    from ae_plugin.errors import ConfigError
+    from ae_plugin.jobs.latent.generate import generate as job
+    from ae_plugin.jobs.summary import generate_lines
+
+    wanted = {}
+    for one in where or []:
+        column, mark, value = one.partition("=")
+        if not mark or not column or column in wanted:
+            raise ConfigError(f"{one!r} is not COLUMN=VALUE, each column once", where="--where")
+        wanted[column] = value
+    record = job(config.load(pipeline), rows, where=wanted, seed=seed, output=output)
+    show(record, as_json, generate_lines(record))

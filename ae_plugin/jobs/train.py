@@ -236,11 +236,17 @@ def _fit_network(
         sizes = {"features": encoder.features, "columns": len(encoder.specs), "latent_dim": latent}
         return LiteNetwork(flat, threads=2, **sizes)
 
-    done = training.train(model, masking.HiddenCells(rows, validation), budget, seed, checkpoint, progress(0))
+    def lesson(second: bool) -> masking.HiddenCells:
+        if kind == "variational":
+            from ae_plugin.models.variational import DrawnCells
+
+            return DrawnCells(rows, validation, second=second, latent_dim=latent)
+        return masking.HiddenCells(rows, validation, second=second)
+
+    done = training.train(model, lesson(False), budget, seed, checkpoint, progress(0))
     weights, (flat, gap, network) = model.get_weights(), export(model, load, *shown)
     model.set_weights(untrained.get_weights())
-    fewer = masking.HiddenCells(rows, validation, second=True)
-    training.train(model, fewer, budget.second, seed, checkpoint / "second", progress(budget.steps))
+    training.train(model, lesson(True), budget.second, seed, checkpoint / "second", progress(budget.steps))
     filler_flat, filler_gap, filler = export(model, load, *shown)
     return _Fitted(
         kind=kind,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowSkipException
@@ -91,3 +91,38 @@ class CompletePartitionOperator(PipelineOperator):
         told = {"model_version": version.version, "coverage": coverage, "partitions": partitions}
         announce(context, self, told)
         return [record.model_dump(mode="json", exclude={"outputs"}) for record in done]
+
+
+class GenerateOperator(PipelineOperator):
+    """Write new rows like those of the history that the champion was trained on, marked as synthetic.
+
+    Returns the record of what was written. The events of its outlets have `model_version`, `name`, `rows` and `seed`.
+
+    Args:
+        pipeline: a YAML's path, or its name in dags/pipelines/.
+        rows: how many.
+        where: column -> the value that all rows are to hold, as text; an empty text is null.
+        seed: what chance comes from; the same one gives the same rows.
+    """
+
+    template_fields: Sequence[str] = ("pipeline", "rows", "where", "seed")
+
+    def __init__(
+        self,
+        *,
+        pipeline: str,
+        rows: int | str,
+        where: Mapping[str, str] | None = None,
+        seed: int | str = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pipeline=pipeline, **kwargs)
+        self.rows, self.where, self.seed = rows, where, seed
+
+    def execute(self, context: Any) -> dict[str, Any]:  # noqa: D102
+        from ae_plugin.jobs.latent.generate import generate
+
+        with one_line():
+            record = generate(self.loaded(), int(self.rows), where=self.where, seed=int(self.seed))
+        announce(context, self, record.model_dump(include={"model_version", "name", "rows", "seed"}))
+        return record.model_dump(mode="json", exclude={"outputs"})

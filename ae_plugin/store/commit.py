@@ -25,10 +25,12 @@ from ae_plugin.store.staging import STAGING, Stage, alone, begin, begun, discard
 
 log = logging.getLogger(__name__)
 RECORDS = "_runs"
-TARGETS = frozenset({"scores", "cells", "denoised", "embeddings", "heatmaps", "quarantine", DECISIONS, RECORDS}) | {
-    "completed",
-    "completions",
-}
+TARGETS = frozenset(
+    {
+        *("scores", "cells", "denoised", "embeddings", "heatmaps", "quarantine", DECISIONS, RECORDS),
+        *("completed", "completions", "generated"),
+    }
+)
 FOLDERS = frozenset({"denoised", "quarantine", "completed"})
 YOUNG_SECONDS = 900.0
 _STAGE = re.compile(rf"{STAGING}/[^/]*[^/.][^/]*")

@@ -5,6 +5,7 @@ _runs/_latest/<partition>.json     the newest run of each partition
 _runs/_profiles/<partition>.json   what the partition looked like then
 _runs/_embeddings/<partition>.json the newest embeddings of each partition
 _runs/_completed/<partition>.json  how each partition was completed last
+_runs/_generated/<name>.json       each file of generated rows
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ae_plugin.store.files import Folder
 from ae_plugin.store.partitions import in_order
 
 RUNS, LATEST, PROFILES, EMBEDDINGS = "_runs", "_runs/_latest", "_runs/_profiles", "_runs/_embeddings"
-COMPLETED = "_runs/_completed"
+COMPLETED, GENERATED = "_runs/_completed", "_runs/_generated"
 
 
 def slug_of(partition: str) -> str:
