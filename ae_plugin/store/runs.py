@@ -4,6 +4,7 @@ _runs/<run_id>.json                each run
 _runs/_latest/<partition>.json     the newest run of each partition
 _runs/_profiles/<partition>.json   what the partition looked like then
 _runs/_embeddings/<partition>.json the newest embeddings of each partition
+_runs/_classes/<partition>.json    the newest classes of each partition
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ae_plugin.store.files import Folder
 from ae_plugin.store.partitions import in_order
 
 RUNS, LATEST, PROFILES, EMBEDDINGS = "_runs", "_runs/_latest", "_runs/_profiles", "_runs/_embeddings"
+CLASSES = "_runs/_classes"
 
 
 def slug_of(partition: str) -> str:
