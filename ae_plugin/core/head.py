@@ -8,7 +8,7 @@ Two opinions on a row, both from its features, which the encoder makes:
     linear   logistic regression on the labelled rows alone
 
 How much each counts, and how sure the head may be, is what fits labelled rows best that are judged without
-themselves; with one label a class there are none, and a prior decides.
+themselves, drawn towards a prior; with one label a class there are none, and that decides.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ BLOCK = 256
 GRAIN = np.float32(2**-12)
 """Probabilities are whole multiples of this."""
 NEIGHBOURS, AXES = 10, 64
+STRETCH = 0.5
+"""For the linear opinion, directions of variance v get the variance v to the power of 1 + this: weak ones are noise."""
 KEPT, ROUNDS = 0.95, 100
 """What a row takes of its nearest in each round of spreading, and how many rounds there are."""
 FLOOR = 0.02
 FOLDS = 10
-PRIOR, STRENGTH = (1.0, 0.5), 4.0
-"""What the two opinions count before anything is known, and how many labelled rows that is worth."""
+STRENGTH = 10.0
+"""How firmly what the two opinions count is held to the prior."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Space:
         kept = min(AXES, int((variances > 1e-9).sum()) or 1)
         axes = axes[:, ::-1][:, :kept]
         axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(kept)])
+        axes /= np.sqrt(variances[::-1][:kept].sum())
         return Space(mean.astype(np.float32), (scale[:, None] * axes).astype(np.float32))
 
     def __call__(self, features: Floats) -> Floats:
@@ -177,21 +180,30 @@ class Graph:
         return np.where(total > 0, now / np.where(total > 0, total, 1), 1 / classes)
 
 
-def linear_weights(rows: Floats, labels: Longs, classes: int) -> Floats:
-    """Logistic regression in which all classes count alike, float32 [A + 1, C]; rows float32 [m, A], labels int64 [m].
+def stretches(points: Floats) -> Doubles:
+    """How much each axis of points float32 [N, A] is stretched for the linear opinion, float64 [A]."""
+    spans = points.astype(np.float64).var(axis=0)
+    return np.asarray(np.sqrt(len(spans) * spans**STRETCH / max(float((spans ** (1 + STRETCH)).sum()), 1e-30)))
 
-    A class without a label is one that it never says.
+
+def linear_weights(rows: Floats, labels: Longs, classes: int, scale: Doubles) -> Floats:
+    """Logistic regression in which all classes count alike, float32 [A + 1, C].
+
+    Args:
+        rows: float32 [m, A].
+        labels: int64 [m]; a class without any is one that it never says.
+        classes: C.
+        scale: float64 [A], how much each axis is stretched.
     """
     from sklearn.linear_model import LogisticRegression
 
-    scale = np.sqrt(rows.shape[1])
     model = LogisticRegression(max_iter=500, class_weight="balanced").fit(rows.astype(np.float64) * scale, labels)
     weights = np.zeros((rows.shape[1] + 1, classes), np.float32)
     weights[-1] = -30
     slopes, starts = model.coef_, model.intercept_
     if len(model.classes_) == 2:
         slopes, starts = np.concatenate([-slopes, slopes]) / 2, np.concatenate([-starts, starts]) / 2
-    weights[:-1, model.classes_], weights[-1, model.classes_] = slopes.T * scale, starts
+    weights[:-1, model.classes_], weights[-1, model.classes_] = slopes.T * scale[:, None], starts
     return weights
 
 
@@ -216,21 +228,21 @@ def fit_head(
     points = np.concatenate([space(history), known])
     at = np.arange(len(history), len(points))
     graph = Graph(points)
-    opinion = graph.spread(at, labels, classes)
+    opinion, scale = graph.spread(at, labels, classes), stretches(points)
     opinion[at] = np.eye(classes)[labels]
     prior = (np.bincount(labels, minlength=classes) + 1) / (len(labels) + classes)
-    counts, right = np.asarray(PRIOR), None
-    held = _held_out(graph, at, known, labels, classes, seed)
+    counts, right = prior_counts(len(labels) / classes), None
+    held = _held_out(graph, at, known, labels, classes, scale, seed)
     if held is not None:
-        counts = _fit_counts(*held, prior)
+        counts = fit_counts(*held, prior, counts)
         right = float((pooled(held[0], held[1], prior, counts).argmax(axis=1) == held[2]).mean())
-    weights = linear_weights(known, labels, classes)
+    weights = linear_weights(known, labels, classes, scale)
     parts = (opinion, weights, counts, prior)
     return Head(space, points, *(np.ascontiguousarray(part, np.float32) for part in parts)), right
 
 
 def _held_out(
-    graph: Graph, at: Longs, rows: Floats, labels: Longs, classes: int, seed: int
+    graph: Graph, at: Longs, rows: Floats, labels: Longs, classes: int, scale: Doubles, seed: int
 ) -> tuple[Doubles, Doubles, Longs] | None:
     """Both opinions on labelled rows whose class has others, without themselves, and their labels; None without any."""
     have = np.bincount(labels, minlength=classes)
@@ -251,18 +263,26 @@ def _held_out(
         judged |= out & (have[labels] > 1)
         opinion = graph.spread(at[~out], labels[~out], classes)
         near[out] = opinion[at[out]]
-        linear[out] = linear_opinion(linear_weights(rows[~out], labels[~out], classes), rows[out])
+        linear[out] = linear_opinion(linear_weights(rows[~out], labels[~out], classes, scale), rows[out])
     return near[judged], linear[judged], labels[judged]
 
 
-def _fit_counts(near: Doubles, linear: Doubles, labels: Longs, prior: Doubles) -> Doubles:
-    """What each opinion counts: what makes held-out labels likely, drawn towards `PRIOR`, float64 [2]."""
+def prior_counts(each: float) -> Doubles:
+    """What the two opinions count before any label is held out, float64 [2], with so many labels a class.
+
+    A line through one label a class says little, and the cluster that it lies in more; with many it is the other way.
+    """
+    return np.array([0.5 + 0.5 / each, 1 - 0.5 / each])
+
+
+def fit_counts(near: Doubles, linear: Doubles, labels: Longs, prior: Doubles, start: Doubles) -> Doubles:
+    """What each opinion counts: what makes held-out labels likely, drawn towards `start`, float64 [2]."""
     from scipy.optimize import minimize
 
     def loss(counts: Doubles) -> float:
         right = pooled(near, linear, prior, counts)[np.arange(len(labels)), labels]
-        pull = STRENGTH * np.square(counts - np.asarray(PRIOR)).sum()
+        pull = STRENGTH * np.square(counts - start).sum()
         return float(-np.log(right + 1e-12).sum() + pull)
 
-    found = minimize(loss, np.asarray(PRIOR), method="L-BFGS-B", bounds=[(0, 3), (0, 3)])
+    found = minimize(loss, start, method="L-BFGS-B", bounds=[(0, 3), (0, 3)])
     return np.round(np.asarray(found.x), 4)

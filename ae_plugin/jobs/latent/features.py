@@ -1,4 +1,4 @@
-"""What a head sees of rows: of a table's their codes and what they hold, of pictures codes and descriptors."""
+"""What a head sees of rows: codes, and what the network makes of each cell by the others; of pictures, descriptors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 from ae_plugin.config import Pipeline
 from ae_plugin.core.features import partition_time
 from ae_plugin.core.scoring import embed as codes_of
+from ae_plugin.core.scoring import guesses
 from ae_plugin.core.values import Bools, Floats, Longs, evenly_spaced
 from ae_plugin.engines.local import Reader, batch_rows
 from ae_plugin.engines.sample import sample, stretches
@@ -123,8 +124,9 @@ def row_features(version: ModelVersion, batch: pa.RecordBatch | pa.Table, at: fl
     scorer = version.scorer
     encoded = scorer.encode(batch, at)
     x, visible = scorer.encoder.inputs(encoded)
-    codes = np.rint(codes_of(scorer.network, x, visible) / GRAIN) * GRAIN
-    features = np.concatenate([codes, x], axis=1, dtype=np.float32)
+    guessed = guesses(scorer.encoder, scorer.network, scorer.reference.groups, encoded)
+    features = np.concatenate([codes_of(scorer.network, x, visible), guessed], axis=1)
+    features = np.asarray(np.rint(features / GRAIN) * GRAIN, np.float32)
     return Seen(features, scorer.score(encoded)[0].p_value, np.ones(len(features), bool))
 
 

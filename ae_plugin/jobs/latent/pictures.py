@@ -70,14 +70,15 @@ class PictureFeatures:
         features, scores = np.zeros((len(known), sum(self.blocks)), np.float32), np.zeros(len(known), np.float32)
         scored = self._scorer.score([one for one in pictures if isinstance(one, Picture)])
         for row, one in zip(np.flatnonzero(known), scored, strict=True):
-            features[row] = np.concatenate([np.rint(one.code / GRAIN) * GRAIN, one.described])
+            features[row] = np.rint(one.described / GRAIN) * GRAIN
             scores[row] = one.score
         return batch, Seen(features, self._scorer.flag(scores)[0], known)
 
 
 def _widths(version: PictureVersion) -> list[int]:
+    """Descriptors alone: codes beside them, whole or by place, told less on pictures put aside for that question."""
     side, channels = version.card.side, version.card.channels
-    return [version.card.latent_dim, hog(np.zeros((1, *side, channels), np.float32)).shape[1]]
+    return [hog(np.zeros((1, *side, channels), np.float32)).shape[1]]
 
 
 def picture_history(

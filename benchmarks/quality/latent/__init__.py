@@ -1,0 +1,1 @@
+"""What the bottleneck is good for besides detection, measured beside peers."""
