@@ -121,6 +121,20 @@ class Detector:
             parts.append(self._version.embed(encoded))
         return np.concatenate(parts)
 
+    @BLAS.single()
+    def inputs(self, table: Table, *, partition: str = "") -> list[np.ndarray[tuple[int, int], np.dtype[np.float32]]]:
+        """Return what the network sees of rows, to feed to `ae_plugin.encoder`.
+
+        Returns:
+            x float32 [n, F], the encoded rows, and visible float32 [n, C]; cells that cannot be read are 0 in both.
+
+        Raises:
+            DataError: a learned column is missing or of another type.
+        """
+        encoder, at = self._version.scorer.encoder, partition_time(partition)
+        parts = [encoder.inputs(encoder.encode(batch, at)) for batch in self._batches(table)]
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
     def _scored(
         self, table: Table, partition: str, *, full: bool = False, explain: bool = True
     ) -> Iterator[ScoredBatch]:

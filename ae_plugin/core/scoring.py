@@ -369,3 +369,14 @@ def hidden_errors(encoder: TableEncoder, network: Network, groups: Bools, encode
         reconstruction = reconstruct(network, encoder.hide(encoded.x, seen), seen)
         errors[:, group] = encoder.column_errors(encoded, reconstruction)[:, group]
     return errors
+
+
+def guesses(encoder: TableEncoder, network: Network, groups: Bools, encoded: Encoded) -> Floats:
+    """What the network takes each cell to be from the row's other columns, float32 [n, F]: its group is hidden."""
+    visible = encoder.visible(encoded)
+    out = np.zeros_like(encoded.x)
+    for group in groups:
+        seen = visible * ~group
+        features = group[encoder.column_of]
+        out[:, features] = reconstruct(network, encoder.hide(encoded.x, seen), seen)[:, features]
+    return out

@@ -6,6 +6,7 @@ _runs/_profiles/<partition>.json   what the partition looked like then
 _runs/_embeddings/<partition>.json the newest embeddings of each partition
 _runs/_completed/<partition>.json  how each partition was completed last
 _runs/_generated/<name>.json       each file of generated rows
+_runs/_classes/<partition>.json    the newest classes of each partition
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ae_plugin.store.files import Folder
 from ae_plugin.store.partitions import in_order
 
 RUNS, LATEST, PROFILES, EMBEDDINGS = "_runs", "_runs/_latest", "_runs/_profiles", "_runs/_embeddings"
-COMPLETED, GENERATED = "_runs/_completed", "_runs/_generated"
+COMPLETED, GENERATED, CLASSES = "_runs/_completed", "_runs/_generated", "_runs/_classes"
 
 
 def slug_of(partition: str) -> str:
