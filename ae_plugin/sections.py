@@ -79,7 +79,11 @@ class Source(Section):
 class Model(Section):
     """Which network learns the table."""
 
-    kind: Literal["auto", "dense"] = Field("auto", description="`auto` picks the network and its size from the data.")
+    kind: Literal["auto", "dense", "variational"] = Field(
+        "auto",
+        description="`auto` picks the network and its size from the data. `variational`, of pictures: beside it, a "
+        "model of whole pictures, to embed, traverse and generate with.",
+    )
     image_size: Literal["auto"] | int = Field(
         "auto",
         description="Of pictures. `auto`: at their own resolution, in tiles. A number: scaled to so many pixels on the "

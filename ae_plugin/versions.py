@@ -27,12 +27,12 @@ from ae_plugin.core.rules import Rules
 from ae_plugin.core.scoring import Method, Reference, Scorer
 from ae_plugin.core.surprise import ColumnTails
 from ae_plugin.errors import ConfigError, StoreError
-from ae_plugin.runtime.litert import LiteNetwork
+from ae_plugin.runtime.litert import LiteHalf, LiteNetwork
 from ae_plugin.schemas import TrainReport
 from ae_plugin.store.registry import MODELS, Registry, Stored
 
 NETWORK, FILLER, WEIGHTS = "network.tflite", "filler.tflite", "weights.safetensors"
-REFERENCE, REPORT = "reference.safetensors", "report.json"
+REFERENCE, REPORT, DECODER = "reference.safetensors", "report.json", "decoder.tflite"
 SCORING = NETWORK, FILLER, REFERENCE
 """The files that scoring needs."""
 Shapes = dict[str, tuple[int | None, ...]]
@@ -71,6 +71,19 @@ class ModelVersion:
     scorer: Scorer
     guard: GuardReference
     schema: pa.Schema
+    exported_decoder: bytes | None = None
+
+    def decoder(self) -> LiteHalf:
+        """The network's second half: latent codes float32 [n, L] -> reconstruction [n, F].
+
+        Raises:
+            StoreError: an older release trained this version, and kept none.
+        """
+        if self.exported_decoder is None:
+            raise StoreError(
+                "keeps no decoder of latent codes: an older release trained it", where=self.version, mend="Train anew"
+            )
+        return LiteHalf(self.exported_decoder, given=(self.card.latent_dim,), found=(self.scorer.encoder.features,))
 
     def unjudged(self, partition: str) -> list[str]:
         """The columns that cannot be judged in a partition: their age counts from its date, and there is none."""
@@ -195,7 +208,7 @@ def open_version(stored: Stored, alert_rate: float, method: Method = "combined")
         for flat in exported
     )
     scorer = Scorer(encoder, network, filler, reference, alert_rate, card.contaminated, method, card.rules)
-    return ModelVersion(stored.name, card, scorer, guard, schema)
+    return ModelVersion(stored.name, card, scorer, guard, schema, files.get(DECODER))
 
 
 def _check_arrays(arrays: dict[str, Any], card: ModelCard, encoder: TableEncoder) -> None:

@@ -219,6 +219,15 @@ def _look_up(reader: Reader | PictureReader, fields: Sequence[pa.Field], rows: s
     return found
 
 
+def place_of(
+    pipeline: Pipeline, reader: Reader | PictureReader, where: str, row: int | None, keys: Mapping[str, str | None]
+) -> int:
+    """The place of a row that is meant by its place or its keys; ConfigError when there is none, or several."""
+    one = Said("", row=row, keys=dict(keys), origin="--row" if row is not None else "--key")
+    fields = _key_fields(pipeline, reader.schema)
+    return _place(one, fields, where, _look_up(reader, fields, _rows([one]), _keys([one], fields)))
+
+
 def key_texts(values: pa.Array | pa.ChunkedArray) -> list[str | None]:
     """A key column as texts, two of them the same where two keys are; null stays null."""
     plain = decoded(values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timezone
 
 from ae_plugin.config import Pipeline
-from ae_plugin.latent_schemas import EmbedRecord
+from ae_plugin.latent_schemas import EmbedRecord, TraverseRecord
 from ae_plugin.schemas import DecisionRecord, FeedbackMark, FeedbackUse, ModelEntry, RunRecord, TrainReport
 
 
@@ -128,6 +128,16 @@ def embed_line(record: EmbedRecord) -> str:
     lost = f", {many(record.unreadable_rows, 'picture')} not readable" if record.unreadable_rows else ""
     made = f"{many(record.rows, 'embedding')} of {many(record.latent_dim, 'number')}"
     return f"{where}: {made}{lost}, {record.model_version}, {record.seconds:.2f} s"
+
+
+def traverse_lines(record: TraverseRecord) -> list[str]:
+    """What was traversed: a line for each latent variable, for people."""
+    where = record.partition or "the source"
+    lines = [f"{where}, row {record.row}: {many(record.rows, 'frame')}, {record.model_version}, {record.seconds:.2f} s"]
+    for note in record.latents:
+        much = f"{note.carries:.2f} nats" if record.carried_by == "kl" else f"{note.carries:.1%} of the variance"
+        lines.append(f"latent {note.latent}: {note.title} ({much})")
+    return lines
 
 
 def mark_line(mark: FeedbackMark) -> str:

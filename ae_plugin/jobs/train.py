@@ -41,7 +41,7 @@ from ae_plugin.models.checkpoint import held
 from ae_plugin.schemas import Gate, TrainReport
 from ae_plugin.store.files import fingerprint
 from ae_plugin.store.registry import MODELS, Registry
-from ae_plugin.versions import REPORT, ModelCard, pack, pack_schema
+from ae_plugin.versions import DECODER, REPORT, ModelCard, pack, pack_schema
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
         )
         report = _report(pipeline, history, job, scorer, held_out.p_value, gate, started)
         files = pack(scorer.reference, _fit_guard(history, held_out), job.weights, job.flat, job.filler_flat)
+        files[DECODER] = job.decoder_flat
         files[REPORT] = report.model_dump_json(indent=1).encode()
         card = _card(pipeline, history, job, scorer, report.created_at)
         version = registry.register(files, card.model_dump(mode="json", exclude={"files"}))
@@ -185,6 +186,7 @@ class _Fitted:
     weights: list[npt.NDArray[np.float32]]
     flat: bytes
     filler_flat: bytes
+    decoder_flat: bytes
     export_difference: float
     width: int
     latent_dim: int
@@ -203,8 +205,8 @@ def _fit_network(
     from ae_plugin.models.budget import Budget
     from ae_plugin.models.catalog import resolve, size_of
     from ae_plugin.models.export import export
-    from ae_plugin.models.network import KerasNetwork, build_pair
-    from ae_plugin.runtime.litert import LiteNetwork
+    from ae_plugin.models.network import KerasNetwork, build_pair, decoder_of
+    from ae_plugin.runtime.litert import LiteHalf, LiteNetwork
 
     encoder, encoded, split = history.encoder, history.encoded, history.split
     kind, (width, latent) = resolve(pipeline.model.kind), size_of(encoder.features)
@@ -229,8 +231,12 @@ def _fit_network(
         sizes = {"features": encoder.features, "columns": len(encoder.specs), "latent_dim": latent}
         return LiteNetwork(flat, threads=2, **sizes)
 
+    def load_decoder(flat: bytes) -> LiteHalf:
+        return LiteHalf(flat, given=(latent,), found=(encoder.features,), threads=2)
+
     done = training.train(model, masking.HiddenCells(rows, validation), budget, seed, checkpoint, progress(0))
     weights, (flat, gap, network) = model.get_weights(), export(model, load, *shown)
+    decoder_flat, decoder_gap, _ = export(decoder_of(model), load_decoder, network(*shown)[1])
     model.set_weights(untrained.get_weights())
     fewer = masking.HiddenCells(rows, validation, second=True)
     training.train(model, fewer, budget.second, seed, checkpoint / "second", progress(budget.steps))
@@ -243,7 +249,8 @@ def _fit_network(
         weights=weights,
         flat=flat,
         filler_flat=filler_flat,
-        export_difference=max(gap, filler_gap),
+        decoder_flat=decoder_flat,
+        export_difference=max(gap, filler_gap, decoder_gap),
         width=width,
         latent_dim=latent,
         steps=done.steps,

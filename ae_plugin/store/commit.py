@@ -25,7 +25,9 @@ from ae_plugin.store.staging import STAGING, Stage, alone, begin, begun, discard
 
 log = logging.getLogger(__name__)
 RECORDS = "_runs"
-TARGETS = frozenset({"scores", "cells", "denoised", "embeddings", "heatmaps", "quarantine", DECISIONS, RECORDS})
+TARGETS = frozenset(
+    {"scores", "cells", "denoised", "embeddings", "heatmaps", "quarantine", "traversal", DECISIONS, RECORDS}
+)
 FOLDERS = frozenset({"denoised", "quarantine"})
 YOUNG_SECONDS = 900.0
 _STAGE = re.compile(rf"{STAGING}/[^/]*[^/.][^/]*")

@@ -4,6 +4,7 @@ _runs/<run_id>.json                each run
 _runs/_latest/<partition>.json     the newest run of each partition
 _runs/_profiles/<partition>.json   what the partition looked like then
 _runs/_embeddings/<partition>.json the newest embeddings of each partition
+_runs/_traversal/newest.json       the newest traversal
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ae_plugin.schemas import Profile, RunRecord
 from ae_plugin.store.files import Folder
 from ae_plugin.store.partitions import in_order
 
+TRAVERSAL = "_runs/_traversal/newest.json"
 RUNS, LATEST, PROFILES, EMBEDDINGS = "_runs", "_runs/_latest", "_runs/_profiles", "_runs/_embeddings"
 
 

@@ -23,9 +23,11 @@ from ae_plugin.core.picture_scoring import VIEWS, PictureReference, PictureScore
 from ae_plugin.core.pictures import Picture, Pixels, from_float, to_float
 from ae_plugin.core.repair import mend
 from ae_plugin.core.tiles import LEAST, WHOLE
-from ae_plugin.core.values import Bools
+from ae_plugin.core.values import Bools, Floats
+from ae_plugin.core.variational import Variational
 from ae_plugin.errors import StoreError
 from ae_plugin.jobs.pictures.denoising import TrainedDenoiser
+from ae_plugin.jobs.pictures.variational import VariationalCard, open_variational
 from ae_plugin.runtime.litert import LiteDenoiser, LiteRepairer
 from ae_plugin.store.registry import Registry, Stored
 from ae_plugin.versions import (
@@ -83,6 +85,7 @@ class PictureCard(BaseModel):
     axes: int = Field(ge=0, description="Directions along which it is told where pictures lie; for the guard.")
     whole: int = Field(ge=0, description="Principal components of whole pictures, to complete others by; 0: none.")
     denoiser: DenoiserCard | None = Field(None, description="None: noise is shrunk, and nothing corrects it.")
+    variational: VariationalCard | None = Field(None, description="None: there is no model of whole pictures.")
     versions: dict[str, str] = Field(description="Package -> version it was trained with.")
     created_at: str
     files: dict[str, str] = Field(default_factory=dict, description="File -> sha256.")
@@ -98,6 +101,19 @@ class PictureVersion:
     denoiser: Denoiser
     whole: Pca | None
     schema: pa.Schema
+    variational: Variational | None = None
+
+    @property
+    def latent_dim(self) -> int:
+        """Length of an embedding: the code of the whole picture, or else the mean of its tiles' codes."""
+        return self.card.variational.latent_dim if self.card.variational else self.card.latent_dim
+
+    def embed(self, pictures: Sequence[Picture]) -> Floats:
+        """Embeddings of pictures, float32 [n, latent_dim]."""
+        if self.variational is not None:
+            return self.variational.encode(self.variational.see(pictures))
+        codes = [one.code for one in self.scorer.score(pictures)]
+        return np.stack(codes) if codes else np.zeros((0, self.latent_dim), np.float32)
 
     def mended(self, picture: Picture, scored: ScoredPicture, *, full: bool) -> Pixels:
         """A picture's pixels with wrong ones repaired; as they are where there are further frames, which would be lost.
@@ -188,7 +204,10 @@ def open_picture_version(stored: Stored, alert_rate: float) -> PictureVersion:
         ) from error
     network = LiteRepairer(exported, side=card.side, channels=card.channels, latent_dim=card.latent_dim)
     scorer = PictureScorer(network, reference, card.side, card.channels, alert_rate, card.contaminated, card.image_size)
-    return PictureVersion(stored.name, card, scorer, _denoiser(card, files), whole, schema)
+    variational = None
+    if card.variational is not None:
+        variational = open_variational(card.variational, card.channels, card.image_size, files)
+    return PictureVersion(stored.name, card, scorer, _denoiser(card, files), whole, schema, variational)
 
 
 def _whole(card: PictureCard, arrays: dict[str, Any]) -> Pca | None:
