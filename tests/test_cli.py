@@ -26,7 +26,7 @@ from tests.running import ROOT, ae_process, run_ae, tree
 from tests.shop import FRESH, LAST_TRAINED, Shop, day, make_orders, write_day
 
 VERBS = ["init", "check", "train", "score", "evaluate", "models", "promote", "rollback", "report"]
-VERBS += ["feedback", "release", "discard", "embed"]
+VERBS += ["feedback", "release", "discard", "embed", "traverse"]
 
 
 def labelled(shop: Shop) -> Shop:
@@ -94,6 +94,7 @@ CASES: dict[str, tuple[Callable[[Shop], Shop], list[Any], type | None]] = {
     "release": (refused, [day(FRESH), "--note", "new lorries"], schemas.DecisionRecord),
     "discard": (refused, [day(FRESH)], schemas.DecisionRecord),
     "embed": (lambda shop: shop, ["--partition", day(FRESH)], latent_schemas.EmbedRecord),
+    "traverse": (lambda shop: shop, ["--latents", "3"], latent_schemas.TraverseRecord),
 }
 
 
