@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from ae_plugin.core.values import Floats
 from ae_plugin.core.variational import BLOCK, closest
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.latent.traverse_pictures import whole_pictures_of
