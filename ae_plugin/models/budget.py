@@ -36,7 +36,7 @@ class Budget:
     @staticmethod
     def of_whole_pictures(pictures: int, steps: int | None = None) -> Budget:
         """A budget for whole, small pictures: thirty times through history; what is independent shows late."""
-        return Budget(steps or min(max(1_500, 30 * pictures // 128), 4_000), 128, patience=1_000, fall=FALL)
+        return Budget(steps or min(max(600, 30 * pictures // 128), 4_000), 128, patience=1_000, fall=FALL)
 
     @property
     def second(self) -> Budget:

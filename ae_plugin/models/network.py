@@ -24,7 +24,8 @@ class KerasNetwork:
 
 def decoder_of(model: keras.Model) -> keras.Model:
     """The second half of a table's model, with its weights: latent code float32 [n, L] -> reconstruction [n, F]."""
-    return keras.Model(model.get_layer("code").output, model.outputs[0], name="decoder")
+    own = model.layers[-1] if isinstance(model.layers[-1], keras.Model) else None
+    return own or keras.Model(model.get_layer("code").output, model.outputs[0], name="decoder")
 
 
 def build_pair(

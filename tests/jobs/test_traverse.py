@@ -139,6 +139,20 @@ def test_what_the_guard_refused_is_not_traversed(shop: Shop) -> None:
         traverse(shop.pipeline, day(FRESH))
 
 
+def test_the_report_shows_the_sheet(shop: Shop) -> None:
+    from ae_plugin.jobs.report import report
+
+    page = shop.output / "report.html"
+    report(shop.pipeline)
+    assert 'id="traversal"' not in page.read_text()
+    record = traverse(shop.pipeline)
+    report(shop.pipeline)
+    assert record.latents[0].title in page.read_text() and "data:image/png;base64," in page.read_text()
+    (shop.output / "traversal/sheet.png").write_bytes(b"x")
+    report(shop.pipeline)
+    assert 'id="traversal"' not in page.read_text(), "what does not fit its record is not shown"
+
+
 def test_it_needs_no_tensorflow(shop: Shop) -> None:
     code = (
         "import sys; from ae_plugin import config; from ae_plugin.jobs.latent.traverse import traverse; "
