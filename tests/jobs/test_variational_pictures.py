@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +22,27 @@ from ae_plugin.jobs.pictures.variational import known_pictures
 from ae_plugin.jobs.pictures.versions import PictureVersion, load_picture_version
 from ae_plugin.jobs.score import champion_of, score
 from ae_plugin.store.registry import Registry
-from tests.boards import as_table, board, good, png, write_boards
+from tests.boards import board, png, write_boards
 from tests.conftest import Trained
 from tests.running import run_ae
 from tests.shop import FRESH, LAST_TRAINED, Shop, day, train_and_promote
+
+STEPS = 60
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Boards, and a model of whole ones, trained on a little; copy it before it is changed."""
-    shop = write_boards(tmp_path_factory.mktemp("whole"), history=24, steps=120).set(model={"kind": "variational"})
+    shop = write_boards(tmp_path_factory.mktemp("whole"), history=24, steps=STEPS).set(model={"kind": "variational"})
     return Trained(shop, train_and_promote(shop), "variational")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """The same without."""
+    shop = write_boards(tmp_path_factory.mktemp("plain"), history=24, steps=STEPS)
+    train_and_promote(shop)
+    return shop
 
 
 @pytest.fixture
@@ -45,10 +56,8 @@ def version_of(shop: Shop) -> PictureVersion:
     return found
 
 
-def test_scores_are_those_of_auto(shop: Shop, tmp_path: Path) -> None:
+def test_scores_are_those_of_auto(shop: Shop, plain: Shop) -> None:
     """The network that scores is the same to the bit."""
-    plain = write_boards(tmp_path / "plain", history=24, steps=120)
-    train_and_promote(plain)
     theirs, ours = (load_picture_version(Registry(str(one.output)), "v0001", 0.05) for one in (plain, shop))
     assert theirs.variational is None and ours.variational is not None
     pictures = [ae_plugin.core.pictures.decode(png(board(seed))) for seed in range(3)]
@@ -109,32 +118,22 @@ def test_the_distance_is_to_the_closest_of_all_it_was_trained_on(shop: Shop) -> 
     assert min(distances) > 0 and card.held_out[0] <= card.held_out[1] <= card.held_out[2]
 
 
-def test_of_parquet_the_schema_is_kept(shop: Shop, tmp_path: Path) -> None:
-    root = tmp_path / "parquet"
-    own = write_boards(root, steps=20).set(model={"kind": "variational"})
-    for folder in own.source.iterdir():
-        for path in folder.iterdir():
-            path.unlink()
-        table = as_table(good(24, int(folder.name[-2:])))
-        structs = pa.StructArray.from_arrays(
-            [table["image"].combine_chunks(), table["file"].combine_chunks()], ["bytes", "path"]
-        )
-        pq.write_table(pa.table({"number": range(24), "image": structs}), folder / "part-0.parquet")
-    train_and_promote(own)
-    version = version_of(own)
-    table = pa.Table.from_batches(generate_pictures(Registry(str(own.output)), version, 3, seed=0))
-    assert table.column_names == ["number", "image", "synthetic", "closest_distance"]
-    assert table.schema.field("image").type == version.schema.field("image").type
-    assert table.column("number").null_count == 3
-    assert Image.open(io.BytesIO(table.column("image")[0].as_py()["bytes"])).size == (24, 24)
-    assert traverse(own.pipeline, row=5).row == 5
+def test_of_parquet_the_schema_is_kept(shop: Shop) -> None:
+    """Whatever type the pictures have there, and what else there is."""
+    version, registry = version_of(shop), Registry(str(shop.output))
+    struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema([pa.field("number", pa.int64(), nullable=False), ("scan", struct)])
+    other = replace(version, schema=schema, card=version.card.model_copy(update={"image": "scan"}))
+    table = pa.Table.from_batches(generate_pictures(registry, other, 3, seed=0))
+    assert table.column_names == ["number", "scan", "synthetic", "closest_distance"]
+    assert table.schema.field("scan").type == struct and table.column("number").null_count == 3
+    assert Image.open(io.BytesIO(table.column("scan")[0].as_py()["bytes"])).size == (24, 24)
 
 
-def test_without_it_one_line_says_what_to_do(boards: Trained, tmp_path: Path) -> None:
-    shop = boards.shop.copy(tmp_path / "boards")
-    with pytest.raises(ConfigError, match="tiles of pictures, not whole ones.*variational"):
-        traverse(shop.pipeline)
-    done = run_ae("traverse", shop.yaml)
+def test_without_it_one_line_says_what_to_do(plain: Shop) -> None:
+    with pytest.raises(ConfigError, match=r"tiles of pictures, not whole ones.*variational"):
+        traverse(plain.pipeline)
+    done = run_ae("traverse", plain.yaml)
     assert done.code == 2 and "train anew" in done.err and len(done.err.strip().splitlines()) == 1
 
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ae_plugin.core.traversal import Move, named
 from ae_plugin.latent_schemas import LatentNote
 
-CELL, GAP, TITLE = 72, 4, 20
+CELL, GAP, TITLE = 64, 4, 20
 INK, PAPER, FAINT = (34, 34, 34), (255, 255, 255), (130, 130, 130)
 WIDE, TALL, RIGHT = 260, 96, 330
 COLOURS = ((0, 90, 181), (213, 94, 0), (0, 140, 100), (150, 60, 150))
@@ -73,5 +73,5 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def _png(sheet: Image.Image) -> bytes:
     stream = io.BytesIO()
-    sheet.quantize(128).save(stream, "PNG", optimize=True)
+    sheet.quantize(64).save(stream, "PNG", optimize=True)
     return stream.getvalue()
