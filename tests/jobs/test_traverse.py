@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from ae_plugin.errors import ConfigError, StoreError, UnfamiliarError
-from ae_plugin.jobs.latent.traverse import read_traversal, traverse
+from ae_plugin.jobs.latent.traverse import traverse
+from ae_plugin.jobs.latent.traversed import read_traversal
 from ae_plugin.jobs.score import score
 from ae_plugin.store.commit import Commit
 from ae_plugin.store.files import Folder

@@ -18,11 +18,12 @@ from ae_plugin.core.values import Floats
 from ae_plugin.engines.local import Writer
 from ae_plugin.errors import ConfigError
 from ae_plugin.jobs.latent.output import Inputs, committed, find_inputs
+from ae_plugin.jobs.latent.traversed import FRAMES, SHEET
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.jobs.score import champion_of
 from ae_plugin.latent_schemas import LatentMove, LatentNote, TraverseRecord, frames_schema
-from ae_plugin.store.files import Folder, list_source, partitions_of
+from ae_plugin.store.files import list_source, partitions_of
 from ae_plugin.store.runs import TRAVERSAL
 from ae_plugin.versions import ModelVersion
 
@@ -34,7 +35,6 @@ LATENTS, STEPS = 8, 7
 MOST_STEPS = 101
 SAMPLE = 2_048
 """Rows that say where codes lie, evenly from the partition."""
-FRAMES, SHEET = "traversal/frames.parquet", "traversal/sheet.png"
 
 
 @dataclass(frozen=True)
@@ -207,16 +207,3 @@ def _rows(note: LatentNote, frame: Frame, schema: pa.Schema) -> pa.RecordBatch:
         pa.array(np.linspace(note.low, note.high, steps).astype(np.float32)),
     ]
     return pa.RecordBatch.from_arrays([*own, *frame.rows.columns], schema=schema)
-
-
-def thinned(places: list[int], most: int = SAMPLE) -> list[int]:
-    """Every second of some places, if there are more than so many: those of a stream whose length is not known."""
-    return places[::2] if len(places) > most else places
-
-
-def read_traversal(folder: Folder) -> TraverseRecord | None:
-    """The newest traversal's record; None where there is none that can be read."""
-    try:
-        return TraverseRecord.model_validate_json(folder.read(TRAVERSAL))
-    except (FileNotFoundError, ValueError):
-        return None

@@ -19,7 +19,7 @@ import jinja2
 from ae_plugin.config import Pipeline
 from ae_plugin.core.calibration import rows_needed, threshold
 from ae_plugin.core.values import Floats
-from ae_plugin.jobs.latent.traverse import SHEET, read_traversal
+from ae_plugin.jobs.latent.traversed import SHEET, read_traversal
 from ae_plugin.jobs.report import charts, words
 from ae_plugin.jobs.report.rows import Explainer
 from ae_plugin.jobs.report.stored import (
