@@ -25,6 +25,8 @@ NOISE = 0.02
 """Share of the pixels' variance that is noise to the model: what is smaller is not worth a latent variable."""
 GRID, WIDTHS, DENSE = 8, (32, 64), 128
 """The network sees a picture as so many blocks a side, of 4 or 8 pixels: many times faster than single pixels."""
+PLACES = 16
+"""Blocks a side that it draws."""
 _HELD_OUT = 512
 _SCALE = 100.0
 """Nats are divided by it, so that gradients are seldom clipped."""
@@ -46,6 +48,30 @@ class Unfold(layers.Layer):
         """Its shape."""
         n, height, width, channels = input_shape
         return n, height * self.fold, width * self.fold, channels // self.fold**2
+
+
+@keras.saving.register_keras_serializable("ae_plugin")
+class Broadcast(layers.Layer):
+    """The same numbers at each place of a grid, and to each what its place adds: [n, k] -> [n, places, places, k]."""
+
+    def __init__(self, places: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.places = places
+
+    def build(self, input_shape: Any) -> None:
+        """Weights of the two coordinates."""
+        start = keras.initializers.RandomNormal(stddev=1.0, seed=7)
+        self.where = self.add_weight(shape=(2, input_shape[-1]), initializer=start, name="where")
+
+    def call(self, inputs: Any) -> Any:
+        """Broadcast."""
+        at = tf.linspace(-1.5, 1.5, self.places)
+        down, across = at[:, None, None] * self.where[0], at[None, :, None] * self.where[1]
+        return inputs[:, None, None, :] + (down + across)[None]
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Its shape."""
+        return input_shape[0], self.places, self.places, input_shape[1]
 
 
 def build(side: int, channels: int, seed: int, latent_dim: int = LATENT) -> keras.Model:
@@ -72,19 +98,36 @@ def build(side: int, channels: int, seed: int, latent_dim: int = LATENT) -> kera
     told = layers.Dense(2 * latent_dim, name="told")(x)
     mean, spread = told[:, :latent_dim], layers.Activation("exponential")(0.5 * told[:, latent_dim:])
     code = layers.Add(name="code")([mean, layers.Multiply()([spread, noise])])
-    x = layers.Dense(DENSE, activation="silu")(code)
-    x = layers.Dense(GRID**2 * wide, activation="silu")(x)
-    x = layers.Reshape((GRID, GRID, wide))(x)
-    x = layers.Conv2D(wide, 3, padding="same", activation="silu")(x)
-    x = layers.Conv2D(fold**2 * channels, 3, padding="same")(x)
-    reconstruction = Unfold(fold, name="reconstruction")(x)
+    # Each place of the picture is told the code and where it is, so that "further left" is one number's business.
+    x = Broadcast(PLACES)(layers.Dense(wide * 2, name="said")(code))
+    x = layers.Activation("silu")(x)
+    x = layers.Conv2D(2 * wide, 1, activation="silu")(x)
+    x = layers.Conv2D(2 * wide, 1, activation="silu")(x)
+    x = layers.Conv2D((side // PLACES) ** 2 * channels, 3, padding="same")(x)
+    reconstruction = Unfold(side // PLACES, name="reconstruction")(x)
     return keras.Model([pictures, noise], [reconstruction, told], name="whole")
 
 
-def halves(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """The two halves of a network: pictures -> [mean, log variance] [n, 2 L], and code [n, L] -> pictures."""
-    encoder = keras.Model(model.inputs[0], model.outputs[1])
-    return encoder, keras.Model(model.get_layer("code").output, model.outputs[0])
+def halves(model: keras.Model, turn: Floats | None = None) -> tuple[keras.Model, keras.Model]:
+    """The two halves of a network: pictures -> [mean, log variance] [n, 2 L], and code [n, L] -> pictures.
+
+    Args:
+        model: from `build`.
+        turn: float32 [L, L], orthogonal: the halves' codes are the network's times this. None: they are the network's.
+    """
+    told, code = model.outputs[1], model.get_layer("code").output
+    if turn is None:
+        return keras.Model(model.inputs[0], told), keras.Model(code, model.outputs[0])
+    dims = len(turn)
+
+    def times(weights: Floats) -> layers.Dense:
+        return layers.Dense(dims, use_bias=False, kernel_initializer=keras.initializers.Constant(weights))
+
+    variance = times(np.square(turn))(keras.ops.exp(told[:, dims:]))
+    both = layers.Concatenate()([times(turn)(told[:, :dims]), keras.ops.log(variance)])
+    turned = keras.Input((dims,), name="turned")
+    decoder = keras.Model(code, model.outputs[0])
+    return keras.Model(model.inputs[0], both), keras.Model(turned, decoder(times(turn.T)(turned)))
 
 
 class Causes:
