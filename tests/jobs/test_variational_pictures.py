@@ -18,7 +18,7 @@ from ae_plugin.errors import ConfigError
 from ae_plugin.jobs.latent.embed import embed
 from ae_plugin.jobs.latent.generated_pictures import generate_pictures, generated_schema
 from ae_plugin.jobs.latent.traverse import traverse
-from ae_plugin.jobs.pictures.variational import known_pictures
+from ae_plugin.jobs.pictures.variational import independent, known_pictures
 from ae_plugin.jobs.pictures.versions import PictureVersion, load_picture_version
 from ae_plugin.jobs.score import champion_of, score
 from ae_plugin.store.registry import Registry
@@ -149,3 +149,16 @@ def test_sides_and_shapes() -> None:
     assert side_and_shape([(28, 28)]) == (32, (28, 28))
     assert side_and_shape([(24, 40)] * 3) == (32, (19, 32))
     assert side_and_shape([(600, 1200), (600, 1200), (10, 10)]) == (64, (32, 64))
+
+
+def test_codes_are_turned_towards_independent_ones() -> None:
+    """Two causes, mixed as training leaves them, and a latent variable that carries nothing."""
+    rng = np.random.default_rng(0)
+    causes = rng.uniform(-1.7, 1.7, (3_000, 2))
+    mixed = causes @ np.array([[0.8, 0.6], [-0.6, 0.8]])
+    means = np.c_[mixed[:, 0], np.zeros(3_000), mixed[:, 1]]
+    told = np.c_[means, np.tile([-4.0, 0.0, -4.0], (3_000, 1))].astype(np.float32)
+    turn = independent(told, 0)
+    assert np.allclose(turn @ turn.T, np.eye(3), atol=1e-5) and turn[1, 1] == 1
+    apart = np.abs(np.corrcoef((means @ turn)[:, [0, 2]].T, causes.T)[:2, 2:])
+    assert apart.max(axis=1).min() > 0.99 and apart.min(axis=1).max() < 0.1
