@@ -179,10 +179,12 @@ class PictureDetector:
         Raises:
             DataError: there is no column of pictures, or something is no picture at all.
         """
-        codes = np.full((_count(pictures), self._version.card.latent_dim), np.nan, np.float32)
-        for row, _, scored in self._scored(pictures):
-            if scored is not None:
-                codes[row] = scored.code
+        codes = np.full((_count(pictures), self._version.latent_dim), np.nan, np.float32)
+        row = 0
+        for group in self._of_table(pictures) if _is_table(pictures) else _groups(pictures):
+            known = [row + place for place, one in enumerate(group) if isinstance(one, Picture)]
+            codes[known] = self._version.embed([one for one in group if isinstance(one, Picture)])
+            row += len(group)
         return codes
 
     def inputs(self, pictures: Pictures) -> tuple[Floats, Longs]:

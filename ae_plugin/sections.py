@@ -81,7 +81,8 @@ class Model(Section):
 
     kind: Literal["auto", "dense", "variational"] = Field(
         "auto",
-        description="`auto` picks the network and its size from the data. `variational`: one whose codes are clouds.",
+        description="`auto` picks the network and its size from the data. `variational`: codes are clouds; of pictures "
+        "a model of whole ones, beside the network that scores.",
     )
     image_size: Literal["auto"] | int = Field(
         "auto",

@@ -31,12 +31,12 @@ from ae_plugin.core.surprise import ColumnTails
 from ae_plugin.core.values import Floats
 from ae_plugin.errors import ConfigError, StoreError, UserError
 from ae_plugin.latent_schemas import Reduction
-from ae_plugin.runtime.litert import LiteNetwork
+from ae_plugin.runtime.litert import LiteHalf, LiteNetwork
 from ae_plugin.schemas import TrainReport
 from ae_plugin.store.registry import MODELS, Registry, Stored
 
 NETWORK, FILLER, WEIGHTS = "network.tflite", "filler.tflite", "weights.safetensors"
-REFERENCE, REPORT = "reference.safetensors", "report.json"
+REFERENCE, REPORT, DECODER = "reference.safetensors", "report.json", "decoder.tflite"
 REDUCER, REDUCTION = "reducer.safetensors", "reduction.json"
 SCORING = NETWORK, FILLER, REFERENCE
 """The files that scoring needs."""
@@ -77,6 +77,7 @@ class ModelVersion:
     guard: GuardReference
     schema: pa.Schema
     reducer: Reducer | None = None
+    exported_decoder: bytes | None = None
 
     @property
     def embedding_dim(self) -> int:
@@ -89,6 +90,18 @@ class ModelVersion:
         if self.reducer is None:
             return embed(self.scorer.network, *inputs)
         return np.ascontiguousarray(self.reducer.encode(inputs[0])[:, : self.reducer.kept])
+
+    def decoder(self) -> LiteHalf:
+        """The network's second half: latent codes float32 [n, L] -> reconstruction [n, F].
+
+        Raises:
+            StoreError: an older release trained this version, and kept none.
+        """
+        if self.exported_decoder is None:
+            raise StoreError(
+                "keeps no decoder of latent codes: an older release trained it", where=self.version, mend="Train anew"
+            )
+        return LiteHalf(self.exported_decoder, given=(self.card.latent_dim,), found=(self.scorer.encoder.features,))
 
     def unjudged(self, partition: str) -> list[str]:
         """The columns that cannot be judged in a partition: their age counts from its date, and there is none."""
@@ -220,7 +233,7 @@ def open_version(stored: Stored, alert_rate: float, method: Method = "combined")
         for flat in exported
     )
     scorer = Scorer(encoder, network, filler, reference, alert_rate, card.contaminated, method, card.rules)
-    return ModelVersion(stored.name, card, scorer, guard, schema, reducer)
+    return ModelVersion(stored.name, card, scorer, guard, schema, reducer, files.get(DECODER))
 
 
 def _check_arrays(arrays: dict[str, Any], card: ModelCard, encoder: TableEncoder) -> None:

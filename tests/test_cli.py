@@ -26,7 +26,7 @@ from tests.running import ROOT, ae_process, run_ae, tree
 from tests.shop import FRESH, LAST_TRAINED, Shop, day, make_orders, write_day
 
 VERBS = ["init", "check", "train", "score", "evaluate", "models", "promote", "rollback", "report"]
-VERBS += ["feedback", "release", "discard", "embed", "complete", "generate"]
+VERBS += ["feedback", "release", "discard", "embed", "complete", "generate", "traverse"]
 
 
 def labelled(shop: Shop) -> Shop:
@@ -96,6 +96,7 @@ CASES: dict[str, tuple[Callable[[Shop], Shop], list[Any], type | None]] = {
     "embed": (lambda shop: shop, ["--partition", day(FRESH)], latent_schemas.EmbedRecord),
     "complete": (lambda shop: shop, ["--partition", day(FRESH)], latent_schemas.CompleteRecord),
     "generate": (lambda shop: shop, ["20", "--where", "product=eggs"], latent_schemas.GenerateRecord),
+    "traverse": (lambda shop: shop, ["--latents", "3"], latent_schemas.TraverseRecord),
 }
 
 

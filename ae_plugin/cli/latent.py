@@ -121,3 +121,25 @@ def classify(
     done = [job(loaded, name or None, source=source, output=output) for name in named]
     whole = done[0] if one else {"pipeline": loaded.name, "classified": [each.model_dump(mode="json") for each in done]}
     show(whole, as_json, [classify_line(each) for each in done] or ["nothing to do: all that was scored has classes"])
+
+
+@app.command()
+def traverse(
+    pipeline: PipelineArg,
+    latents: Annotated[int, typer.Option(help="How many latent variables, those that carry most first.")] = 8,
+    steps: Annotated[int, typer.Option(help="Values that each takes.")] = 7,
+    partition: Annotated[str | None, typer.Option(help="That the row is in; absent: the newest trained on.")] = None,
+    row: Annotated[int | None, typer.Option(help="Place of the row that is held; absent: the most usual one.")] = None,
+    key: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Its keys instead.")] = None,
+    output: Annotated[str | None, typer.Option("--output", help="Write there instead.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Change one latent variable, hold the others: decoded rows or pictures, and a contact sheet."""
+    from ae_plugin import config
+    from ae_plugin.jobs.feedback import keys_of
+    from ae_plugin.jobs.latent.traverse import traverse as job
+    from ae_plugin.jobs.summary import traverse_lines
+
+    loaded = config.load(pipeline)
+    done = job(loaded, partition, latents=latents, steps=steps, row=row, keys=keys_of(key or []), output=output)
+    show(done, as_json, traverse_lines(done))

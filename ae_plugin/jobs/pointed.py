@@ -158,3 +158,25 @@ def place_of(one: Pointed, fields: Sequence[pa.Field], where: str, found: Found)
     if wanted is not None and found.keys[one.row] != wanted:
         raise ConfigError(f"row {one.row} of {where} has other keys", where=one.origin, mend="Leave one of the two out")
     return one.row
+
+
+@dataclass(frozen=True)
+class One:
+    """One row that somebody points at; see `Pointed`."""
+
+    row: int | None
+    keys: Mapping[str, str | None]
+    partition: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """The option that named it."""
+        return "--row" if self.row is not None else "--key"
+
+
+def place_in(
+    pipeline: Pipeline, reader: Reader | PictureReader, where: str, row: int | None, keys: Mapping[str, str | None]
+) -> int:
+    """The place of a row that is meant by its place or its keys; ConfigError when there is none, or several."""
+    one, fields = One(row, dict(keys)), key_fields(pipeline, reader.schema)
+    return place_of(one, fields, where, look_up(reader, fields, rows_of([one]), keys_named([one], fields)))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timezone
 
 from ae_plugin.config import Pipeline
-from ae_plugin.latent_schemas import CompleteRecord, EmbedRecord, GenerateRecord
+from ae_plugin.latent_schemas import CompleteRecord, EmbedRecord, GenerateRecord, TraverseRecord
 from ae_plugin.schemas import DecisionRecord, FeedbackMark, FeedbackUse, ModelEntry, RunRecord, TrainReport
 
 
@@ -157,6 +157,16 @@ def generate_lines(record: GenerateRecord) -> list[str]:
         f"copies of a row of history: {record.copies:,}; {many(record.redrawn, 'row was', 'rows were')} redrawn"
     )
     return [*lines, *(f"note: {note}" for note in record.notes), *(f"wrote {name}" for name in record.outputs)]
+
+
+def traverse_lines(record: TraverseRecord) -> list[str]:
+    """What was traversed: a line for each latent variable, for people."""
+    where = record.partition or "the source"
+    lines = [f"{where}, row {record.row}: {many(record.rows, 'frame')}, {record.model_version}, {record.seconds:.2f} s"]
+    for note in record.latents:
+        much = f"{note.carries:.2f} nats" if record.carried_by == "kl" else f"{note.carries:.1%} of the variance"
+        lines.append(f"latent {note.latent}: {note.title} ({much})")
+    return lines
 
 
 def mark_line(mark: FeedbackMark) -> str:

@@ -43,7 +43,7 @@ from ae_plugin.models.checkpoint import held
 from ae_plugin.schemas import Gate, TrainReport
 from ae_plugin.store.files import fingerprint
 from ae_plugin.store.registry import MODELS, Registry
-from ae_plugin.versions import REDUCER, REDUCTION, REPORT, ModelCard, pack, pack_schema
+from ae_plugin.versions import DECODER, REDUCER, REDUCTION, REPORT, ModelCard, pack, pack_schema
 
 log = logging.getLogger(__name__)
 
@@ -80,10 +80,10 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
             scorer, job.untrained, history, registry, seed=pipeline.model.seed, reported=job.validation_loss
         )
         report = _report(pipeline, history, job, scorer, held_out.p_value, gate, started)
-        extra = {}
+        extra = {DECODER: job.decoder_flat}
         if pipeline.model.latent_dim is not None:
             reducer, found = reduce(pipeline, history, checkpoint / "reducer", on_progress)
-            extra = {REDUCER: save_arrays(reducer.arrays()), REDUCTION: found.model_dump_json(indent=1).encode()}
+            extra |= {REDUCER: save_arrays(reducer.arrays()), REDUCTION: found.model_dump_json(indent=1).encode()}
         files = pack(scorer.reference, _fit_guard(history, held_out), job.weights, job.flat, job.filler_flat) | extra
         files[REPORT] = report.model_dump_json(indent=1).encode()
         card = _card(pipeline, history, job, scorer, report.created_at)
@@ -192,6 +192,7 @@ class _Fitted:
     weights: list[npt.NDArray[np.float32]]
     flat: bytes
     filler_flat: bytes
+    decoder_flat: bytes
     export_difference: float
     width: int
     latent_dim: int
@@ -210,8 +211,8 @@ def _fit_network(
     from ae_plugin.models.budget import Budget
     from ae_plugin.models.catalog import resolve, size_of
     from ae_plugin.models.export import export
-    from ae_plugin.models.network import KerasNetwork, build_pair
-    from ae_plugin.runtime.litert import LiteNetwork
+    from ae_plugin.models.network import KerasNetwork, build_pair, decoder_of
+    from ae_plugin.runtime.litert import LiteHalf, LiteNetwork
 
     encoder, encoded, split = history.encoder, history.encoded, history.split
     kind, (width, latent) = resolve(pipeline.model.kind), size_of(encoder.features)
@@ -243,8 +244,12 @@ def _fit_network(
             return DrawnCells(rows, validation, second=second, latent_dim=latent)
         return masking.HiddenCells(rows, validation, second=second)
 
+    def load_decoder(flat: bytes) -> LiteHalf:
+        return LiteHalf(flat, given=(latent,), found=(encoder.features,), threads=2)
+
     done = training.train(model, lesson(False), budget, seed, checkpoint, progress(0))
     weights, (flat, gap, network) = model.get_weights(), export(model, load, *shown)
+    decoder_flat, decoder_gap, _ = export(decoder_of(model), load_decoder, network(*shown)[1])
     model.set_weights(untrained.get_weights())
     training.train(model, lesson(True), budget.second, seed, checkpoint / "second", progress(budget.steps))
     filler_flat, filler_gap, filler = export(model, load, *shown)
@@ -256,7 +261,8 @@ def _fit_network(
         weights=weights,
         flat=flat,
         filler_flat=filler_flat,
-        export_difference=max(gap, filler_gap),
+        decoder_flat=decoder_flat,
+        export_difference=max(gap, filler_gap, decoder_gap),
         width=width,
         latent_dim=latent,
         steps=done.steps,

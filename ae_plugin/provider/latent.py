@@ -184,3 +184,33 @@ class ClassifyPartitionOperator(PipelineOperator):
         partitions = {record.partition: {"rows": record.rows, "classes": record.classes} for record in done}
         announce(context, self, {"model_version": done[0].model_version, "partitions": partitions})
         return [record.model_dump(mode="json", exclude={"outputs"}) for record in done]
+
+
+class TraverseOperator(PipelineOperator):
+    """Write the traversal of the champion's latent variables: decoded rows or pictures, and a contact sheet.
+
+    Returns the record. The events of its outlets have `model_version` and `latents`, the titles of each.
+
+    Args:
+        pipeline: a YAML's path, or its name in dags/pipelines/.
+        partition: hive path or value that the held row is in; absent: the newest that the champion was trained on.
+        latents: how many, those that carry most first.
+        steps: values that each takes.
+    """
+
+    template_fields: Sequence[str] = ("pipeline", "partition")
+
+    def __init__(
+        self, *, pipeline: str, partition: str | None = None, latents: int = 8, steps: int = 7, **kwargs: Any
+    ) -> None:
+        super().__init__(pipeline=pipeline, **kwargs)
+        self.partition, self.latents, self.steps = partition, latents, steps
+
+    def execute(self, context: Any) -> dict[str, Any]:  # noqa: D102
+        from ae_plugin.jobs.latent.traverse import traverse
+
+        with one_line():
+            record = traverse(self.loaded(), self.partition or None, latents=self.latents, steps=self.steps)
+        titles = [note.title for note in record.latents]
+        announce(context, self, {"model_version": record.model_version, "latents": titles})
+        return record.model_dump(mode="json", exclude={"outputs"})

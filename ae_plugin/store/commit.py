@@ -25,7 +25,7 @@ from ae_plugin.store.staging import STAGING, Stage, alone, begin, begun, discard
 
 log = logging.getLogger(__name__)
 RECORDS, HEADS = "_runs", "_heads"
-LATENT = frozenset({"embeddings", "classes", "completed", "completions", "generated", HEADS})
+LATENT = frozenset({"embeddings", "classes", "completed", "completions", "generated", "traversal", HEADS})
 TARGETS = LATENT | {"scores", "cells", "denoised", "heatmaps", "quarantine", DECISIONS, RECORDS}
 FOLDERS = frozenset({"denoised", "quarantine", "completed"})
 YOUNG_SECONDS = 900.0

@@ -7,6 +7,7 @@ _runs/_embeddings/<partition>.json the newest embeddings of each partition
 _runs/_completed/<partition>.json  how each partition was completed last
 _runs/_generated/<name>.json       each file of generated rows
 _runs/_classes/<partition>.json    the newest classes of each partition
+_runs/_traversal/newest.json       the newest traversal
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ae_plugin.schemas import Profile, RunRecord
 from ae_plugin.store.files import Folder
 from ae_plugin.store.partitions import in_order
 
+TRAVERSAL = "_runs/_traversal/newest.json"
 RUNS, LATEST, PROFILES, EMBEDDINGS = "_runs", "_runs/_latest", "_runs/_profiles", "_runs/_embeddings"
 COMPLETED, GENERATED, CLASSES = "_runs/_completed", "_runs/_generated", "_runs/_classes"
 

@@ -1,4 +1,4 @@
-"""Latent codes and features of a partition of pictures: of each the mean of its tiles'."""
+"""Codes and features of a partition of pictures: each picture's own code, or else the mean of its tiles'."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class PictureCodes:
     """A partition's pictures with their codes; see `jobs.latent.embed.Coded`."""
 
     def __init__(self, version: PictureVersion, files: list[SourceFile]) -> None:
-        self._scorer, self._reader = version.scorer, PictureReader(files, image=version.card.image)
+        self._version, self._reader = version, PictureReader(files, image=version.card.image)
         names = version.card.keys or [name for name in ("file",) if name in self._reader.schema.names]
         self.keys = [self._reader.schema.field(name) for name in names]
-        self.latent_dim = version.card.latent_dim
+        self.latent_dim = version.latent_dim
 
     def batches(self) -> Iterator[tuple[pa.RecordBatch, np.ndarray, np.ndarray]]:
         """All pictures, in order; of those that cannot be read there is no code."""
@@ -40,9 +40,7 @@ class PictureCodes:
         batch, pictures = unit
         known = np.array([isinstance(one, Picture) for one in pictures], bool)
         codes = np.zeros((batch.num_rows, self.latent_dim), np.float32)
-        scored = self._scorer.score([one for one in pictures if isinstance(one, Picture)])
-        for row, one in zip(np.flatnonzero(known), scored, strict=True):
-            codes[row] = one.code
+        codes[known] = self._version.embed([one for one in pictures if isinstance(one, Picture)])
         return batch, codes, known
 
 
