@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -27,6 +28,7 @@ from airflow.utils.db import initdb
 settings.initialize()
 initdb()
 
+import bottleneck
 import completion
 import embeddings
 import operators
@@ -38,7 +40,7 @@ from airflow.sdk import DAG
 found = {}
 for name, dag in {
     "taskflow": taskflow.flights_in_taskflow, "embeddings": embeddings.dag, "completion": completion.dag,
-    "operators": operators.dag
+    "bottleneck": bottleneck.dag, "operators": operators.dag
 }.items():
     dag = dag() if callable(dag) else dag
     run = dag.test()
@@ -107,6 +109,14 @@ def test_what_was_scored_is_embedded(ran: tuple[dict[str, Any], Path]) -> None:
     assert states["embeddings"] == {"embed -1": "success"}
     for name in LANDED:
         assert (root / "out/flights/embeddings" / name / "part-0.parquet").is_file()
+
+
+def test_a_night_s_work_skips_what_is_done_and_generates(ran: tuple[dict[str, Any], Path]) -> None:
+    states, root = ran
+    assert states["bottleneck"] == {"embed -1": "skipped", "complete -1": "skipped", "generate -1": "success"}
+    rows = pq.read_table(root / "out/flights/generated/v0001-1000-seed0-carrier=UA.parquet")
+    assert rows.num_rows == 1_000 and set(rows.column("carrier").to_pylist()) == {"UA"}
+    assert set(rows.column("synthetic").to_pylist()) == {True}
 
 
 def test_what_was_scored_is_completed(ran: tuple[dict[str, Any], Path]) -> None:
