@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ae_plugin.api import promote, score, train
+    from ae_plugin.api import encoder, promote, score, train
     from ae_plugin.config import Pipeline
     from ae_plugin.detector import Detector, load
     from ae_plugin.errors import AeError
@@ -25,12 +25,24 @@ _HOMES = {
     "Detector": "ae_plugin.detector",
     "PictureDetector": "ae_plugin.picture_detector",
     "Pipeline": "ae_plugin.config",
+    "encoder": "ae_plugin.api",
     "load": "ae_plugin.detector",
     "promote": "ae_plugin.api",
     "score": "ae_plugin.api",
     "train": "ae_plugin.api",
 }
-__all__ = ["AeError", "Detector", "PictureDetector", "Pipeline", "__version__", "load", "promote", "score", "train"]
+__all__ = [
+    "AeError",
+    "Detector",
+    "PictureDetector",
+    "Pipeline",
+    "__version__",
+    "encoder",
+    "load",
+    "promote",
+    "score",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

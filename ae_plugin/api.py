@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ae_plugin import config
 from ae_plugin.config import Pipeline
 from ae_plugin.schemas import PromoteRecord, RunRecord, TrainReport
+
+if TYPE_CHECKING:
+    import keras
 
 
 def _pipeline(pipeline: Pipeline | str | Path) -> Pipeline:
@@ -56,3 +61,24 @@ def score(
     from ae_plugin.jobs.score import score as job
 
     return job(_pipeline(pipeline), partition, source=source, output=output)
+
+
+def encoder(uri: str | os.PathLike[str]) -> keras.Model:
+    """Build a model's encoder, trainable, to go on from in a larger network; `inputs` of what `load` gives feeds it.
+
+    Args:
+        uri: a pipeline's output (its champion is taken), or one version's folder in its `_models/`.
+
+    Returns:
+        Of a table's model (x float32 [n, F], visible float32 [n, C]) -> latent code float32 [n, latent_dim]; of a
+        pictures' model tiles float32 [n, h, w, C] -> latent code.
+
+    Raises:
+        NoChampionError: the output holds no champion.
+        StoreError: the model was tampered with.
+        ConfigError: there is no such version.
+        UserError: this environment has no Keras.
+    """
+    from ae_plugin.jobs.latent.encoder import encoder as job
+
+    return job(uri)

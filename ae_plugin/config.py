@@ -90,9 +90,11 @@ class Pipeline(Section):
             if self.model.image_size != "auto":
                 raise ValueError(f"model.image_size: {self.model.image_size} is for pictures; leave it out")
             return self
+        if self.model.kind == "dense":
+            raise ValueError("model.kind: 'dense' is for tables; pictures know auto and variational")
         for place, chosen, wanted in (
             ("source.exclude", self.source.exclude, []),
-            ("model.kind", self.model.kind, "auto"),
+            ("model.latent_dim", self.model.latent_dim, None),
             ("score.method", self.score.method, "combined"),
             ("score.alert_rate_of", self.score.alert_rate_of, "rows"),
             ("score.cells", self.score.cells, "flagged"),

@@ -12,7 +12,6 @@ import pyarrow as pa
 from ae_plugin.core.alarms import flag_limit
 from ae_plugin.core.explain import Options, ScoredBatch, score_batches
 from ae_plugin.core.features import partition_time
-from ae_plugin.core.scoring import embed
 from ae_plugin.engines.local import batch_rows
 from ae_plugin.engines.threads import BLAS
 from ae_plugin.errors import ConfigError, DataError
@@ -110,7 +109,7 @@ class Detector:
 
     @BLAS.single()
     def embed(self, table: Table, *, partition: str = "") -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-        """Return each row's latent code, float32 [n, latent_dim].
+        """Return each row's latent code, float32 [n, latent_dim]: the same numbers as in `embeddings/`.
 
         Raises:
             DataError: a learned column is missing or of another type.
@@ -119,8 +118,22 @@ class Detector:
         parts = []
         for batch in self._batches(table):
             encoded = scorer.encode(batch, partition_time(partition))
-            parts.append(embed(scorer.network, *scorer.encoder.inputs(encoded)))
+            parts.append(self._version.embed(encoded))
         return np.concatenate(parts)
+
+    @BLAS.single()
+    def inputs(self, table: Table, *, partition: str = "") -> list[np.ndarray[tuple[int, int], np.dtype[np.float32]]]:
+        """Return what the network sees of rows, to feed to `ae_plugin.encoder`.
+
+        Returns:
+            x float32 [n, F], the encoded rows, and visible float32 [n, C]; cells that cannot be read are 0 in both.
+
+        Raises:
+            DataError: a learned column is missing or of another type.
+        """
+        encoder, at = self._version.scorer.encoder, partition_time(partition)
+        parts = [encoder.inputs(encoder.encode(batch, at)) for batch in self._batches(table)]
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
     def _scored(
         self, table: Table, partition: str, *, full: bool = False, explain: bool = True

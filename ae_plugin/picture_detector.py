@@ -13,10 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
+from ae_plugin.core.laid import Laid
 from ae_plugin.core.picture_scoring import ScoredPicture
-from ae_plugin.core.pictures import Picture, PictureError, Pixels, as_image, decode, encode, of_image
+from ae_plugin.core.pictures import Picture, PictureError, Pixels, as_image, decode, encode, of_image, scaled
 from ae_plugin.core.regions import Region, regions
-from ae_plugin.core.values import Bools, Floats
+from ae_plugin.core.values import Bools, Floats, Longs
 from ae_plugin.detector import as_arrow, as_given
 from ae_plugin.engines.pictures import BATCH_PICTURES, decoded, image_column
 from ae_plugin.engines.threads import BLAS
@@ -178,11 +179,37 @@ class PictureDetector:
         Raises:
             DataError: there is no column of pictures, or something is no picture at all.
         """
-        codes = np.full((_count(pictures), self._version.card.latent_dim), np.nan, np.float32)
-        for row, _, scored in self._scored(pictures):
-            if scored is not None:
-                codes[row] = scored.code
+        codes = np.full((_count(pictures), self._version.latent_dim), np.nan, np.float32)
+        row = 0
+        for group in self._of_table(pictures) if _is_table(pictures) else _groups(pictures):
+            known = [row + place for place, one in enumerate(group) if isinstance(one, Picture)]
+            codes[known] = self._version.embed([one for one in group if isinstance(one, Picture)])
+            row += len(group)
         return codes
+
+    def inputs(self, pictures: Pictures) -> tuple[Floats, Longs]:
+        """Return what the network sees of pictures, to feed to `ae_plugin.encoder`.
+
+        Returns:
+            Tiles float32 [m, h, w, C] in 0..1, and of which picture each is, int64 [m]: a picture of that size is
+            one tile, a larger one several, one that cannot be read none.
+
+        Raises:
+            DataError: there is no column of pictures, or something is no picture at all.
+        """
+        card = self._version.card
+        parts, rows = [np.zeros((0, *card.side, card.channels), np.float32)], list[int]()
+        for row, picture in enumerate(self._pictures(pictures)):
+            if isinstance(picture, Picture):
+                laid = Laid.of(scaled(picture, card.image_size) if card.image_size else picture, card.side)
+                parts.append(laid.tiles(card.channels, np.arange(len(laid.where.corners))))
+                rows += [row] * len(parts[-1])
+        return np.concatenate(parts), np.array(rows, np.int64)
+
+    def _pictures(self, pictures: Any) -> Iterator[Picture | PictureError]:
+        _count(pictures)
+        groups = self._of_table(pictures) if _is_table(pictures) else _groups(pictures)
+        return (picture for group in groups for picture in group)
 
     def _scored(self, pictures: Any) -> Iterator[tuple[int, Picture | PictureError, ScoredPicture | None]]:
         """Each picture's row, the picture or why there is none, and what is said of it."""

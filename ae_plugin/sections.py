@@ -79,13 +79,29 @@ class Source(Section):
 class Model(Section):
     """Which network learns the table."""
 
-    kind: Literal["auto", "dense"] = Field("auto", description="`auto` picks the network and its size from the data.")
+    kind: Literal["auto", "dense", "variational"] = Field(
+        "auto",
+        description="`auto` picks the network and its size from the data. `variational`: codes are clouds; of pictures "
+        "a model of whole ones, beside the network that scores.",
+    )
     image_size: Literal["auto"] | int = Field(
         "auto",
         description="Of pictures. `auto`: at their own resolution, in tiles. A number: scaled to so many pixels on the "
         "longer side before the network sees them.",
     )
+    latent_dim: Literal["auto"] | int | None = Field(
+        None,
+        description="Numbers that `ae embed` puts a row of a table in. `auto`: as many as are worth it, by the knee of "
+        "the reconstruction error. Absent: what the network that scores has, 64.",
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of everything random; same data and seed, same weights.")
+
+    @field_validator("latent_dim")
+    @classmethod
+    def _dimensions(cls, value: Any) -> Any:
+        if value not in ("auto", None) and not 1 <= value <= 1_024:
+            raise ValueError("must be auto, or a number from 1 to 1024")
+        return value
 
     @field_validator("image_size")
     @classmethod

@@ -20,20 +20,24 @@ from safetensors.numpy import save as save_arrays
 from ae_plugin.core.blend import Blend
 from ae_plugin.core.calibration import Tail
 from ae_plugin.core.columns import ColumnSpec
-from ae_plugin.core.features import TableEncoder, partition_time
+from ae_plugin.core.features import Encoded, TableEncoder, partition_time
 from ae_plugin.core.guard import GuardReference
 from ae_plugin.core.intervals import BANDS, LEVELS, Intervals
 from ae_plugin.core.neighbours import Neighbours
+from ae_plugin.core.reduction import Reducer
 from ae_plugin.core.rules import Rules
-from ae_plugin.core.scoring import Method, Reference, Scorer
+from ae_plugin.core.scoring import Method, Reference, Scorer, embed
 from ae_plugin.core.surprise import ColumnTails
-from ae_plugin.errors import ConfigError, StoreError
-from ae_plugin.runtime.litert import LiteNetwork
+from ae_plugin.core.values import Floats
+from ae_plugin.errors import ConfigError, StoreError, UserError
+from ae_plugin.latent_schemas import Reduction
+from ae_plugin.runtime.litert import LiteHalf, LiteNetwork
 from ae_plugin.schemas import TrainReport
 from ae_plugin.store.registry import MODELS, Registry, Stored
 
 NETWORK, FILLER, WEIGHTS = "network.tflite", "filler.tflite", "weights.safetensors"
-REFERENCE, REPORT = "reference.safetensors", "report.json"
+REFERENCE, REPORT, DECODER = "reference.safetensors", "report.json", "decoder.tflite"
+REDUCER, REDUCTION = "reducer.safetensors", "reduction.json"
 SCORING = NETWORK, FILLER, REFERENCE
 """The files that scoring needs."""
 Shapes = dict[str, tuple[int | None, ...]]
@@ -72,6 +76,32 @@ class ModelVersion:
     scorer: Scorer
     guard: GuardReference
     schema: pa.Schema
+    reducer: Reducer | None = None
+    exported_decoder: bytes | None = None
+
+    @property
+    def embedding_dim(self) -> int:
+        """Numbers of an embedding."""
+        return self.card.latent_dim if self.reducer is None else self.reducer.kept
+
+    def embed(self, encoded: Encoded) -> Floats:
+        """Embeddings of encoded rows, float32 [n, embedding_dim]."""
+        inputs = self.scorer.encoder.inputs(encoded)
+        if self.reducer is None:
+            return embed(self.scorer.network, *inputs)
+        return np.ascontiguousarray(self.reducer.encode(inputs[0])[:, : self.reducer.kept])
+
+    def decoder(self) -> LiteHalf:
+        """The network's second half: latent codes float32 [n, L] -> reconstruction [n, F].
+
+        Raises:
+            StoreError: an older release trained this version, and kept none.
+        """
+        if self.exported_decoder is None:
+            raise StoreError(
+                "keeps no decoder of latent codes: an older release trained it", where=self.version, mend="Train anew"
+            )
+        return LiteHalf(self.exported_decoder, given=(self.card.latent_dim,), found=(self.scorer.encoder.features,))
 
     def unjudged(self, partition: str) -> list[str]:
         """The columns that cannot be judged in a partition: their age counts from its date, and there is none."""
@@ -97,6 +127,7 @@ def pack(
         "calibration": reference.calibration,
         "calibration_errors": reference.calibration_errors,
         "cells": reference.cells,
+        "rarity": reference.rarity,
         "blend.mean": reference.blend.mean,
         "blend.linear": reference.blend.linear,
         "blend.shares": reference.blend.shares,
@@ -185,11 +216,15 @@ def open_version(stored: Stored, alert_rate: float, method: Method = "combined")
         card = ModelCard.model_validate(stored.card)
         encoder = TableEncoder(card.columns)
         arrays = load_arrays(files[REFERENCE])
+        arrays.setdefault("rarity", np.zeros(len(encoder.specs), np.float32))  # versions of before it counted
         _check_arrays(arrays, card, encoder)
         schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(card.source_schema)))
         reference = _unpack(card, arrays)
         guard = GuardReference(arrays["guard.counts"], arrays["guard.spread"], arrays["guard.odd"])
         exported = files[NETWORK], files[FILLER]
+        reducer = Reducer.of(load_arrays(files[REDUCER])) if REDUCER in files else None
+        if reducer is not None and len(reducer.mean) != encoder.features:
+            raise ValueError(f"{REDUCER} is of {len(reducer.mean)} features")
     except (ValidationError, SafetensorError, KeyError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:160]
         raise StoreError(f"is not a model this release can read ({reason})", where=where, mend="Train anew") from error
@@ -198,7 +233,7 @@ def open_version(stored: Stored, alert_rate: float, method: Method = "combined")
         for flat in exported
     )
     scorer = Scorer(encoder, network, filler, reference, alert_rate, card.contaminated, method, card.rules)
-    return ModelVersion(stored.name, card, scorer, guard, schema)
+    return ModelVersion(stored.name, card, scorer, guard, schema, reducer, files.get(DECODER))
 
 
 def _check_arrays(arrays: dict[str, Any], card: ModelCard, encoder: TableEncoder) -> None:
@@ -212,6 +247,7 @@ def _check_arrays(arrays: dict[str, Any], card: ModelCard, encoder: TableEncoder
         "calibration": (rows,),
         "calibration_errors": (rows,),
         "cells": (None, columns),
+        "rarity": (columns,),
         "blend.mean": (features,),
         "blend.linear": (linked, linked),
         "blend.shares": (2, features),
@@ -264,9 +300,18 @@ def _unpack(card: ModelCard, arrays: dict[str, Any]) -> Reference:
         calibration=arrays["calibration"],
         calibration_errors=arrays["calibration_errors"],
         cells=arrays["cells"],
+        rarity=arrays["rarity"],
         blend=Blend(*(arrays[f"blend.{part}"] for part in ("mean", "linear", "shares"))),
         intervals=_intervals(arrays),
     )
+
+
+def read_reduction(registry: Registry, version: str) -> Reduction | None:
+    """Read how a version puts rows in a few numbers; None where it does not, or it cannot be read."""
+    try:
+        return Reduction.model_validate_json(registry.read_file(version, REDUCTION))
+    except (UserError, OSError, ValueError):
+        return None
 
 
 def _intervals(arrays: dict[str, Any]) -> Intervals | None:

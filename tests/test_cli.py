@@ -26,7 +26,7 @@ from tests.running import ROOT, ae_process, run_ae, tree
 from tests.shop import FRESH, LAST_TRAINED, Shop, day, make_orders, write_day
 
 VERBS = ["init", "check", "train", "score", "evaluate", "models", "promote", "rollback", "report"]
-VERBS += ["feedback", "release", "discard", "embed", "complete"]
+VERBS += ["feedback", "release", "discard", "embed", "complete", "generate", "traverse"]
 
 
 def labelled(shop: Shop) -> Shop:
@@ -95,6 +95,8 @@ CASES: dict[str, tuple[Callable[[Shop], Shop], list[Any], type | None]] = {
     "discard": (refused, [day(FRESH)], schemas.DecisionRecord),
     "embed": (lambda shop: shop, ["--partition", day(FRESH)], latent_schemas.EmbedRecord),
     "complete": (lambda shop: shop, ["--partition", day(FRESH)], latent_schemas.CompleteRecord),
+    "generate": (lambda shop: shop, ["20", "--where", "product=eggs"], latent_schemas.GenerateRecord),
+    "traverse": (lambda shop: shop, ["--latents", "3"], latent_schemas.TraverseRecord),
 }
 
 
@@ -285,7 +287,7 @@ def test_a_command_that_is_none(words: list[str]) -> None:
 @pytest.mark.parametrize("verb", CASES)
 @pytest.mark.parametrize("as_json", [False, True])
 def test_no_such_pipeline(tmp_path: Path, verb: str, as_json: bool) -> None:
-    words = ["--label", "x"] if verb == "evaluate" else []
+    words = {"evaluate": ["--label", "x"], "generate": ["5"]}.get(verb, [])
     done = run_ae(verb, tmp_path / "nothing.yaml", *words, *(["--json"] if as_json else []))
     assert done.code == 2
     assert done.complaint.startswith("ae: ") and "no such pipeline" in done.complaint

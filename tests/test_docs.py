@@ -200,6 +200,8 @@ DATASETS = {
     "feedback": schemas.feedback_schema([]),
     "embeddings": latent_schemas.embeddings_schema([], 2),
     "completions": latent_schemas.completions_schema([]),
+    "generated": pa.schema([pa.field("synthetic", pa.bool_(), nullable=False)]),
+    "traversal": latent_schemas.frames_schema(pa.schema([])),
 }
 COLUMNS = [(name, field) for name, schema in DATASETS.items() for field in schema]
 

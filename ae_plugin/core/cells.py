@@ -1,8 +1,9 @@
 """Which cells of an anomalous row are wrong, and what they should have been.
 
 A cell is judged by its hidden-cell residual: hide it, predict it from the rest of its row, compare. The residual's
-p-value is conformal, by column, against calibration rows. The worst cell is taken first and stays hidden while the
-others are judged again, so that one wrong cell does not blame its neighbours.
+p-value is conformal, by column, against calibration rows. A rare word's residual is larger by its rarity: of two words
+that do not follow from the row, least squares says the same, and the rarer one is more likely a slip. The worst cell is
+taken first and stays hidden while the others are judged again, so that one wrong cell does not blame its neighbours.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ def find_suspects(scorer: Scorer, encoded: Encoded) -> Bools:
     if len(known.groups) >= len(scorer.encoder.specs):
         return np.asarray(judged)
     nats = known.hidden.surprise(hidden_errors(scorer.encoder, scorer.network, known.groups, encoded))
+    nats = np.maximum(nats, scorer.rarity(encoded))
     nats[~judged] = -1
     suspects = nats >= SUSPECT
     suspects[np.arange(len(nats)), nats.argmax(axis=1)] = True
@@ -108,11 +110,11 @@ def hidden_cell_errors(scorer: Scorer, encoded: Encoded, also_hidden: Bools, ask
         asked: bool [m, C], the cells to judge.
 
     Returns:
-        float32 [m, C], scaled units²; 0 for cells that were not asked for.
+        float32 [m, C], scaled units²; 0 for cells that were not asked for. Words' rarity counts in it.
     """
     encoder = scorer.encoder
     visible = encoder.visible(encoded) * ~also_hidden
-    out = np.zeros(asked.shape, np.float32)
+    out, rarity = np.zeros(asked.shape, np.float32), scorer.rarity(encoded) * scorer.reference.rarity
     rows, turns = np.nonzero(asked)
     chunk = min(_CHUNK_ROWS, max(1024, _CHUNK_CELLS // encoder.features // 1024 * 1024))
     for start in range(0, len(rows), chunk):
@@ -120,7 +122,8 @@ def hidden_cell_errors(scorer: Scorer, encoded: Encoded, also_hidden: Bools, ask
         seen = visible[row]
         seen[np.arange(len(row)), turn] = 0
         part = Encoded(encoded.x[row], encoded.state[row], encoded.bins[:, :0])
-        out[row, turn] = encoder.column_errors(part, scorer.expect(part.x, seen))[np.arange(len(row)), turn]
+        errors = encoder.column_errors(part, scorer.expect(part.x, seen))[np.arange(len(row)), turn]
+        out[row, turn] = errors + rarity[row, turn]
     return out
 
 

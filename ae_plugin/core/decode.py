@@ -84,7 +84,11 @@ def as_text(values: pa.Array) -> pa.Array:
 
 
 def _numbers(spec: NumberSpec, z: Floats, kind: pa.DataType) -> pa.Array:
-    values = decode_numbers(z[None], [spec], np.float32 if pa.types.is_float32(kind) else np.float64)[0]
+    return typed(decode_numbers(z[None], [spec], np.float32 if pa.types.is_float32(kind) else np.float64)[0], kind)
+
+
+def typed(values: Floats | Doubles, kind: pa.DataType) -> pa.Array:
+    """Numbers as an Arrow array of a number type, null where it cannot hold them."""
     if pa.types.is_decimal(kind):
         return pa.array([_decimal(float(v), kind) for v in values], kind)
     if pa.types.is_integer(kind) or pa.types.is_duration(kind):

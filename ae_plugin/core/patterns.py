@@ -1,10 +1,11 @@
 """How the words of a column are written: units, shapes and spellings, learned from the words and their counts.
 
-Three ways to be wrong, each judged from the word alone, so that nobody has to look at the rest of the row:
+Four ways to be wrong, each judged from the word alone, so that nobody has to look at the rest of the row:
 
     unit       `0.09%` among `0.09`, `12 OZ.` among `12 oz.`: the number is written otherwise than most are
     shape      `3593x` among zip codes: a letter where the column has digits, or the like
     spelling   `heaxt failure` among many `heart failure`: a rare word close to a frequent one
+    length     `EWRR` or `EW` among codes of three letters: too short to be compared by their letters
 
 Digits are never misspelt: `scip-inf-1` and `scip-inf-2` are two words, however close they are; nor are codes, in which
 letters touch digits.
@@ -21,7 +22,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
-from rapidfuzz.distance import Levenshtein
+from rapidfuzz.distance import OSA
 from rapidfuzz.process import cdist
 
 WORDS, FORMS = 1000, 50
@@ -29,6 +30,8 @@ WORDS, FORMS = 1000, 50
 CLOSED, TYPICAL = 0.8, 0.9
 """Share of rows with frequent words from which on a rare word is suspect; and with typical shapes, a rare shape."""
 FREQUENT = 5
+SHORT, SAME_LENGTH, CODES = 3, 0.95, 3
+"""Words of so many letters are codes where such a share of rows, and so many frequent words at least, have as many."""
 RATIO = 10.0
 """A word is at least so often there for each misspelling of it; where one slip was made n times, n times that."""
 LETTERS_PER_SLIP = 8
@@ -87,6 +90,7 @@ class Pattern(BaseModel):
     shapes: list[str] = Field(default_factory=list, description="Shapes that are not rare.")
     spellings: dict[str, int] = Field(default_factory=dict, description="Words, digits as #, and their counts.")
     common: list[str] = Field(default_factory=list, description="Words too frequent to be judged by their shape.")
+    length: int | None = Field(None, description="Letters of each code, where all are as short.")
 
     @property
     def empty(self) -> bool:
@@ -118,6 +122,10 @@ class Pattern(BaseModel):
         for place, word in enumerate(words if self.shapes else ()):
             if word not in self._common and shape_of(word, self._punctuated) not in self._shapes:
                 found[place] = Word("shape", None)
+        for place, word in enumerate(words if self.length else ()):
+            near = self._codes_near(word) if len(word) != self.length else []
+            if near:
+                found[place] = Word("length", near[0] if len(near) == 1 else None)
         if self.spellings:
             found |= self._misspelt(words)
         for place, word in enumerate(words if self.forms else ()):
@@ -125,6 +133,12 @@ class Pattern(BaseModel):
             if parts and parts[2] in self.forms:
                 found[place] = Word("unit", parts[1] + self.forms[parts[2]])
         return found
+
+    def _codes_near(self, word: str) -> list[str]:
+        """The codes that a word of another length is a letter away from, and that are there much more often."""
+        least = RATIO * self.spellings.get(word, 1)
+        codes = (code for code, count in self.spellings.items() if len(code) == self.length and count >= least)
+        return [code for code in codes if OSA.distance(word[:LONGEST], code) == 1]
 
     @cached_property
     def _vocabulary(self) -> tuple[list[str], npt.NDArray[np.int64]]:
@@ -149,7 +163,7 @@ class Pattern(BaseModel):
         """Places of words that are slips, each with the place of the known word that was meant."""
         allowed = np.array([max(1, len(word) // LETTERS_PER_SLIP) for word in bare])
         own = np.array([self.spellings.get(word, 1) for word in bare])
-        distance = cdist(bare, known, scorer=Levenshtein.distance, score_cutoff=int(allowed.max()), dtype=np.int32)
+        distance = cdist(bare, known, scorer=OSA.distance, score_cutoff=int(allowed.max()), dtype=np.int32)
         eligible = (distance <= allowed[:, None]) & (distance > 0) & (counts >= RATIO * own[:, None] ** 2)
         # Of equally near words the most frequent one: they lie in that order.
         best = np.where(eligible, distance, np.iinfo(np.int32).max).argmin(axis=1)
@@ -172,6 +186,7 @@ def learn_pattern(column: str, counts: Mapping[str, int]) -> Pattern:
         shapes=_usual_shapes(counts, rows),
         spellings=_usual_spellings(counts, rows),
         common=sorted(common),
+        length=_usual_length(counts, rows),
     )
 
 
@@ -200,6 +215,17 @@ def _unit_forms(counts: Mapping[str, int]) -> dict[str, str]:
         for form in others
         if _apart(numbers[usual], numbers[form]) <= ALIKE + sizes[form] ** -0.5
     }
+
+
+def _usual_length(counts: Mapping[str, int], rows: int) -> int | None:
+    lengths, codes = Counter[int](), Counter[int]()
+    for word, count in counts.items():
+        lengths[len(word)] += count
+        codes[len(word)] += word.isalpha() and count >= FREQUENT
+    for length, count in lengths.most_common(1):
+        if length <= SHORT and count >= SAME_LENGTH * rows and codes[length] >= CODES:
+            return length
+    return None
 
 
 def _amount(text: str) -> float | None:

@@ -83,7 +83,7 @@ def fit_reference(
     if not cells:
         return reference
     scorer.reference = reference = replace(reference, blend=_fit_blend(scorer, some, held_out))
-    scorer.reference = reference = replace(reference, cells=_calibrate_cells(scorer, kept))
+    scorer.reference = reference = _calibrate_cells(scorer, kept)
     return replace(reference, intervals=fit_intervals(scorer, some, held_out, kept))
 
 
@@ -102,6 +102,7 @@ def _uncalibrated(
         calibration=np.zeros(0, np.float32),
         calibration_errors=np.zeros(0, np.float32),
         cells=np.zeros((0, len(encoder.specs)), np.float32),
+        rarity=np.zeros(len(encoder.specs), np.float32),
         blend=Blend.of_network(encoder.features),
     )
 
@@ -156,14 +157,20 @@ def _fit_blend(scorer: Scorer, train: Encoded, held_out: Encoded) -> Blend:
     return replace(blend, shares=shares)
 
 
-def _calibrate_cells(scorer: Scorer, calibration: Encoded) -> Floats:
-    """Hidden-cell errors of calibration cells, each column increasing, NaN (cells not judged) last: [k, C]."""
+def _calibrate_cells(scorer: Scorer, calibration: Encoded) -> Reference:
+    """Add the hidden-cell errors of calibration cells, and what a word's rarity adds to them: a nat, the mean error."""
     columns = len(scorer.encoder.specs)
     part = calibration.thinned(max(200, CELL_EVALUATIONS // columns))
     nothing = np.zeros((len(part), columns), bool)
     errors = hidden_cell_errors(scorer, part, nothing, ~nothing)
-    errors[part.state == UNJUDGED] = np.nan
-    return np.sort(errors, axis=0)
+    known = part.state != UNJUDGED
+    means = np.where(known, errors, 0).sum(axis=0, dtype=np.float64) / np.maximum(known.sum(axis=0), 1)
+    words = np.array([spec.kind == "category" and spec.type != "bool" for spec in scorer.encoder.specs])
+    rarity = np.where(words, means, 0).astype(np.float32)
+    scorer.reference = replace(scorer.reference, rarity=rarity)
+    errors += scorer.rarity(part) * rarity
+    errors[~known] = np.nan
+    return replace(scorer.reference, cells=np.sort(errors, axis=0))
 
 
 def column_groups(encoder: TableEncoder, x: Floats) -> Bools:

@@ -69,6 +69,7 @@ class Reference:
         calibration: float32 [m], row scores of the calibration set, increasing.
         calibration_errors: float32 [m], mean cell errors of the same rows, increasing.
         cells: float32 [k, C], hidden-cell errors of calibration cells, each column increasing; NaN last.
+        rarity: float32 [C], what a nat of a word's rarity adds to its hidden cell's error, scaled units²; numbers: 0.
         blend: what hidden cells hold, by the filling network and by regressions together.
         intervals: how far filled cells may be off; None where the version is older than those are.
     """
@@ -83,6 +84,7 @@ class Reference:
     calibration: Floats
     calibration_errors: Floats
     cells: Floats
+    rarity: Floats
     blend: Blend
     intervals: Intervals | None = None
 
@@ -182,6 +184,15 @@ class Scorer:
     def _seldom_empty(self) -> Bools:
         """The columns in which a gap is odd by itself, bool [C]: where many cells are empty, it says nothing."""
         return np.array([spec.null_rate < BEYOND for spec in self.encoder.specs])
+
+    def rarity(self, encoded: Encoded) -> Floats:
+        """How rare each cell's word is, float32 [n, C], in nats; 0 for gaps, numbers and the most frequent word."""
+        out = np.zeros(encoded.state.shape, np.float32, order="F")
+        tables = np.split(self.reference.tails, self.encoder.bin_offsets[1:])
+        for index in np.flatnonzero(self.reference.rarity):
+            told = (encoded.state[:, index] != NULL) & (encoded.state[:, index] != UNJUDGED)
+            out[:, index] = tables[index].take(encoded.bins[index], mode="clip") * told
+        return out
 
     def encode(self, batch: pa.RecordBatch | pa.Table, reference: float | None = None) -> Encoded:
         """Encode a record batch; see `TableEncoder.encode`."""
@@ -358,3 +369,14 @@ def hidden_errors(encoder: TableEncoder, network: Network, groups: Bools, encode
         reconstruction = reconstruct(network, encoder.hide(encoded.x, seen), seen)
         errors[:, group] = encoder.column_errors(encoded, reconstruction)[:, group]
     return errors
+
+
+def guesses(encoder: TableEncoder, network: Network, groups: Bools, encoded: Encoded) -> Floats:
+    """What the network takes each cell to be from the row's other columns, float32 [n, F]: its group is hidden."""
+    visible = encoder.visible(encoded)
+    out = np.zeros_like(encoded.x)
+    for group in groups:
+        seen = visible * ~group
+        features = group[encoder.column_of]
+        out[:, features] = reconstruct(network, encoder.hide(encoded.x, seen), seen)[:, features]
+    return out

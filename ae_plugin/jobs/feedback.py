@@ -8,31 +8,35 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import Any, cast, get_args
 
 import pyarrow as pa
 from pydantic import ValidationError
 
 from ae_plugin.config import Pipeline
-from ae_plugin.core.values import decoded
-from ae_plugin.engines.local import Reader
 from ae_plugin.engines.sample import Marked
 from ae_plugin.errors import ConfigError, DataError, StoreError
 from ae_plugin.jobs.inputs import open_file, open_partition
 from ae_plugin.jobs.people import check_words, this_user
+from ae_plugin.jobs.pointed import (
+    Found,
+    check_key,
+    key_fields,
+    key_texts,
+    keys_named,
+    look_up,
+    place_of,
+    rows_of,
+    values_of,
+)
 from ae_plugin.schemas import FeedbackMark, FeedbackRecord, FeedbackUse, RowVerdict, feedback_schema
 from ae_plugin.store import feedback as store
 from ae_plugin.store.files import Folder, SourceFile, fingerprint, list_source, partitions_of
 from ae_plugin.store.partitions import partition_id
 
-if TYPE_CHECKING:
-    from ae_plugin.engines.pictures import PictureReader
-
 VERDICTS = get_args(RowVerdict)
-Keys = tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,9 @@ def feedback(pipeline: Pipeline, said: Sequence[Said], *, seen: str | None = Non
             raise DataError(what, where=partition or "the source", mend=mend)
         reader = open_partition(pipeline.source, groups[partition])
         for key in pipeline.source.keys:
-            _check_known(key, reader.schema)
-        keys = _key_fields(pipeline, reader.schema)
-        found = _look_up(reader, keys, _rows(own), _keys(own, keys))
+            check_key(key, reader.schema)
+        keys = key_fields(pipeline, reader.schema)
+        found = look_up(reader, keys, rows_of(own), keys_named(own, keys))
         for one in own:
             mark = _mark(one, keys, partition, found, reader.schema, now)
             marks.append(mark)
@@ -156,11 +160,11 @@ def honoured(pipeline: Pipeline, groups: Mapping[str, list[SourceFile]]) -> Hono
     marks, lost = {}, 0
     for partition, own in by_partition.items():
         reader = open_partition(pipeline.source, groups[partition])
-        fields = _key_fields(pipeline, reader.schema)
-        found = _look_up(reader, fields, {mark.row for mark in own}, {_of(mark.keys, fields) for mark in own})
+        fields = key_fields(pipeline, reader.schema)
+        found = look_up(reader, fields, {mark.row for mark in own}, {values_of(mark.keys, fields) for mark in own})
         last: dict[int, str] = {}
         for mark in own:
-            row = found.row_of(mark.row, _of(mark.keys, fields) if mark.keys else None)
+            row = found.row_of(mark.row, values_of(mark.keys, fields) if mark.keys else None)
             if row is None:
                 lost += 1
             else:
@@ -171,74 +175,6 @@ def honoured(pipeline: Pipeline, groups: Mapping[str, list[SourceFile]]) -> Hono
     elsewhere = len(marked) - sum(map(len, by_partition.values()))
     use = FeedbackUse(confirmed=confirmed, false_alarms=false_alarms, not_found=lost, elsewhere=elsewhere)
     return Honoured(marks, use)
-
-
-@dataclass
-class _Found:
-    """What a partition holds of the rows and keys that were asked for.
-
-    Attributes:
-        rows: rows of the partition.
-        kept: row -> its keys, a table of one row.
-        keys: row -> its keys as text.
-        places: keys as text -> the rows that have them.
-    """
-
-    rows: int = 0
-    kept: dict[int, pa.Table] = field(default_factory=dict)
-    keys: dict[int, Keys] = field(default_factory=dict)
-    places: dict[Keys, list[int]] = field(default_factory=lambda: defaultdict(list))
-
-    def row_of(self, row: int, keys: Keys | None) -> int | None:
-        """The row at a place, if it has (still) these keys, or else the one row that has them; None: there is none."""
-        if not keys:
-            return row if 0 <= row < self.rows else None
-        if self.keys.get(row) == keys:
-            return row
-        places = self.places.get(keys, [])
-        return places[0] if len(places) == 1 else None
-
-
-def _look_up(reader: Reader | PictureReader, fields: Sequence[pa.Field], rows: set[int], keys: set[Keys]) -> _Found:
-    """Stream a partition's key columns, and keep what was asked for."""
-    found, wanted, names = _Found(), {key for key in keys if key}, [key.name for key in fields]
-    for batch in reader.batches(names or reader.schema.names[:1]):
-        own = batch.select(names)
-        here = {row - found.rows for row in rows if 0 <= row - found.rows < batch.num_rows}
-        texts: list[Keys] = []
-        if names and (wanted or here):
-            texts = list(zip(*map(key_texts, own.columns), strict=True))
-        for index, key in enumerate(texts):
-            if key in wanted:
-                found.places[key].append(found.rows + index)
-                here.add(index)
-        for index in sorted(here):
-            found.kept[found.rows + index] = pa.Table.from_batches([own.slice(index, 1)])
-            found.keys[found.rows + index] = texts[index] if names else ()
-        found.rows += batch.num_rows
-    return found
-
-
-def key_texts(values: pa.Array | pa.ChunkedArray) -> list[str | None]:
-    """A key column as texts, two of them the same where two keys are; null stays null."""
-    plain = decoded(values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values)
-    if pa.types.is_duration(plain.type):
-        plain = plain.cast(pa.int64())
-    if not (pa.types.is_nested(plain.type) or any(is_bytes(plain.type) for is_bytes in _BYTES)):
-        return list(plain.cast(pa.string()).to_pylist())
-    written = (v.decode(errors="backslashreplace") if isinstance(v, bytes) else v for v in plain.to_pylist())
-    return [None if v is None else str(v) for v in written]
-
-
-_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
-
-
-def _as_key(text: str | None, kind: pa.DataType) -> str | None:
-    """A key as somebody wrote it, written as `key_texts` does; as it is when it is none of that type."""
-    with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeError):
-        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-        return key_texts(pa.array([text], pa.string()).cast(plain))[0]
-    return text
 
 
 def _partition(pipeline: Pipeline, one: Said, groups: Mapping[str, object]) -> str:
@@ -254,42 +190,13 @@ def _partition(pipeline: Pipeline, one: Said, groups: Mapping[str, object]) -> s
     return partition
 
 
-def _check_known(name: str, schema: pa.Schema) -> None:
-    if name not in schema.names:
-        raise ConfigError(f"no column {name!r} in the source", where="source.keys", mend="Check the spelling")
-
-
-def _key_fields(pipeline: Pipeline, schema: pa.Schema) -> list[pa.Field]:
-    return [schema.field(name) for name in pipeline.source.row_keys if name in schema.names]
-
-
-def _rows(said: Iterable[Said]) -> set[int]:
-    return {one.row for one in said if one.row is not None}
-
-
-def _keys(said: Iterable[Said], fields: Sequence[pa.Field]) -> set[Keys]:
-    names = [key.name for key in fields]
-    for one in said:
-        if one.keys and set(one.keys) != set(names):
-            wanted = ", ".join(names) or "none: the source has no keys"
-            raise ConfigError(f"keys are {', '.join(one.keys)}", where=one.origin, mend=f"Wanted: {wanted}")
-    return {_of(one.keys, fields) for one in said if one.keys}
-
-
-def _of(keys: Mapping[str, str | None], fields: Sequence[pa.Field]) -> Keys:
-    """The keys' values in the source's order; () when they are others than the source's."""
-    if set(keys) != {key.name for key in fields}:
-        return ()
-    return tuple(_as_key(keys[key.name], key.type) for key in fields)
-
-
 def _mark(
-    one: Said, fields: Sequence[pa.Field], partition: str, found: _Found, schema: pa.Schema, now: datetime
+    one: Said, fields: Sequence[pa.Field], partition: str, found: Found, schema: pa.Schema, now: datetime
 ) -> FeedbackMark:
     check_words(one.note, one.who, where=one.origin)
     if one.column is not None and one.column not in schema.names:
         raise ConfigError(f"no column {one.column!r} in the source", where=one.origin, mend="Check the spelling")
-    row = _place(one, fields, partition or "the source", found)
+    row = place_of(one, fields, partition or "the source", found)
     return FeedbackMark(
         partition=partition,
         row=row,
@@ -300,24 +207,6 @@ def _mark(
         when=one.when or now,
         who=one.who or this_user(),
     )
-
-
-def _place(one: Said, fields: Sequence[pa.Field], where: str, found: _Found) -> int:
-    """The place of the row that is meant."""
-    wanted = _of(one.keys, fields) if one.keys else None
-    if one.row is None:
-        if wanted is None:
-            raise ConfigError("no row given", where=one.origin, mend="Give its place in the partition, or its keys")
-        places = found.places.get(wanted, [])
-        if len(places) != 1:
-            have, mend = ("several rows", "Give the row's place too") if places else ("no row", "Check the keys")
-            raise ConfigError(f"{have} of {where} with these keys", where=one.origin, mend=mend)
-        return places[0]
-    if not 0 <= one.row < found.rows:
-        raise ConfigError(f"no row {one.row} in {where}", where=one.origin, mend=f"It holds {found.rows} rows, from 0")
-    if wanted is not None and found.keys[one.row] != wanted:
-        raise ConfigError(f"row {one.row} of {where} has other keys", where=one.origin, mend="Leave one of the two out")
-    return one.row
 
 
 def _table(mark: FeedbackMark, keys: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timezone
 
 from ae_plugin.config import Pipeline
-from ae_plugin.latent_schemas import CompleteRecord, EmbedRecord
+from ae_plugin.latent_schemas import CompleteRecord, EmbedRecord, GenerateRecord, TraverseRecord
 from ae_plugin.schemas import DecisionRecord, FeedbackMark, FeedbackUse, ModelEntry, RunRecord, TrainReport
 
 
@@ -138,6 +138,35 @@ def complete_lines(record: CompleteRecord, unit: str) -> list[str]:
     made = f"{many(record.filled, unit)} filled in {record.rows_completed:,} of {of}{left}{lost}"
     line = f"{record.partition or 'the source'}: {made}, {record.model_version}, {record.seconds:.2f} s"
     return [line, *(f"note: {note}" for note in record.notes)]
+
+
+def generate_lines(record: GenerateRecord) -> list[str]:
+    """What was generated, and how near it is to history, for people."""
+    given = ", ".join(f"{name}={'' if text is None else text}" for name, text in record.where.items())
+    lines = [
+        f"{record.pipeline}: {many(record.rows, 'synthetic row')}{f' with {given}' if given else ''}, "
+        f"{record.model_version}, seed {record.seed}, {record.seconds:.2f} s"
+    ]
+    if record.synthetic.quantiles and record.held_out.quantiles:
+        ours, theirs = record.synthetic.quantiles, record.held_out.quantiles
+        lines.append(
+            f"distance to the nearest row of history: {ours['0.5']:g} in the middle, {ours['0.05']:g} for the nearest "
+            f"5%; of real rows held out: {theirs['0.5']:g} and {theirs['0.05']:g}"
+        )
+    lines.append(
+        f"copies of a row of history: {record.copies:,}; {many(record.redrawn, 'row was', 'rows were')} redrawn"
+    )
+    return [*lines, *(f"note: {note}" for note in record.notes), *(f"wrote {name}" for name in record.outputs)]
+
+
+def traverse_lines(record: TraverseRecord) -> list[str]:
+    """What was traversed: a line for each latent variable, for people."""
+    where = record.partition or "the source"
+    lines = [f"{where}, row {record.row}: {many(record.rows, 'frame')}, {record.model_version}, {record.seconds:.2f} s"]
+    for note in record.latents:
+        much = f"{note.carries:.2f} nats" if record.carried_by == "kl" else f"{note.carries:.1%} of the variance"
+        lines.append(f"latent {note.latent}: {note.title} ({much})")
+    return lines
 
 
 def mark_line(mark: FeedbackMark) -> str:

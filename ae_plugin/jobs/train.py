@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from safetensors.numpy import save as save_arrays
 
 from ae_plugin import __version__
 from ae_plugin.config import Pipeline
@@ -32,6 +33,7 @@ from ae_plugin.engines.threads import BLAS
 from ae_plugin.jobs.compare import compare
 from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.history import NAMED, History, learn_history
+from ae_plugin.jobs.latent.reduce import most_numbers, reduce
 from ae_plugin.jobs.machine import check_can_train, peak_memory_mb
 from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.jobs.progress import training_folder
@@ -41,7 +43,7 @@ from ae_plugin.models.checkpoint import held
 from ae_plugin.schemas import Gate, TrainReport
 from ae_plugin.store.files import fingerprint
 from ae_plugin.store.registry import MODELS, Registry
-from ae_plugin.versions import REPORT, ModelCard, pack, pack_schema
+from ae_plugin.versions import DECODER, REDUCER, REDUCTION, REPORT, ModelCard, pack, pack_schema
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
     started = time.perf_counter()
     registry = Registry(pipeline.output)
     history = learn_history(pipeline)
+    most_numbers(history.encoder.features, pipeline.model.latent_dim)
     registry.folder.makedirs(MODELS)
     with held(checkpoint_folder(pipeline, history)) as checkpoint:
         job = _fit_network(pipeline, history, checkpoint, on_progress)
@@ -77,7 +80,11 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
             scorer, job.untrained, history, registry, seed=pipeline.model.seed, reported=job.validation_loss
         )
         report = _report(pipeline, history, job, scorer, held_out.p_value, gate, started)
-        files = pack(scorer.reference, _fit_guard(history, held_out), job.weights, job.flat, job.filler_flat)
+        extra = {DECODER: job.decoder_flat}
+        if pipeline.model.latent_dim is not None:
+            reducer, found = reduce(pipeline, history, checkpoint / "reducer", on_progress)
+            extra |= {REDUCER: save_arrays(reducer.arrays()), REDUCTION: found.model_dump_json(indent=1).encode()}
+        files = pack(scorer.reference, _fit_guard(history, held_out), job.weights, job.flat, job.filler_flat) | extra
         files[REPORT] = report.model_dump_json(indent=1).encode()
         card = _card(pipeline, history, job, scorer, report.created_at)
         version = registry.register(files, card.model_dump(mode="json", exclude={"files"}))
@@ -185,6 +192,7 @@ class _Fitted:
     weights: list[npt.NDArray[np.float32]]
     flat: bytes
     filler_flat: bytes
+    decoder_flat: bytes
     export_difference: float
     width: int
     latent_dim: int
@@ -203,8 +211,8 @@ def _fit_network(
     from ae_plugin.models.budget import Budget
     from ae_plugin.models.catalog import resolve, size_of
     from ae_plugin.models.export import export
-    from ae_plugin.models.network import KerasNetwork, build_pair
-    from ae_plugin.runtime.litert import LiteNetwork
+    from ae_plugin.models.network import KerasNetwork, build_pair, decoder_of
+    from ae_plugin.runtime.litert import LiteHalf, LiteNetwork
 
     encoder, encoded, split = history.encoder, history.encoded, history.split
     kind, (width, latent) = resolve(pipeline.model.kind), size_of(encoder.features)
@@ -229,11 +237,21 @@ def _fit_network(
         sizes = {"features": encoder.features, "columns": len(encoder.specs), "latent_dim": latent}
         return LiteNetwork(flat, threads=2, **sizes)
 
-    done = training.train(model, masking.HiddenCells(rows, validation), budget, seed, checkpoint, progress(0))
+    def lesson(second: bool) -> masking.HiddenCells:
+        if kind == "variational":
+            from ae_plugin.models.variational import DrawnCells
+
+            return DrawnCells(rows, validation, second=second, latent_dim=latent)
+        return masking.HiddenCells(rows, validation, second=second)
+
+    def load_decoder(flat: bytes) -> LiteHalf:
+        return LiteHalf(flat, given=(latent,), found=(encoder.features,), threads=2)
+
+    done = training.train(model, lesson(False), budget, seed, checkpoint, progress(0))
     weights, (flat, gap, network) = model.get_weights(), export(model, load, *shown)
+    decoder_flat, decoder_gap, _ = export(decoder_of(model), load_decoder, network(*shown)[1])
     model.set_weights(untrained.get_weights())
-    fewer = masking.HiddenCells(rows, validation, second=True)
-    training.train(model, fewer, budget.second, seed, checkpoint / "second", progress(budget.steps))
+    training.train(model, lesson(True), budget.second, seed, checkpoint / "second", progress(budget.steps))
     filler_flat, filler_gap, filler = export(model, load, *shown)
     return _Fitted(
         kind=kind,
@@ -243,7 +261,8 @@ def _fit_network(
         weights=weights,
         flat=flat,
         filler_flat=filler_flat,
-        export_difference=max(gap, filler_gap),
+        decoder_flat=decoder_flat,
+        export_difference=max(gap, filler_gap, decoder_gap),
         width=width,
         latent_dim=latent,
         steps=done.steps,

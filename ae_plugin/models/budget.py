@@ -33,6 +33,11 @@ class Budget:
         # No patience: what is learned last, when steps are small, is what tells a faint defect from none.
         return Budget(min(max(least, 20 * tiles // 32), most), 32, patience=1_000, fall=FALL)
 
+    @staticmethod
+    def of_whole_pictures(pictures: int, steps: int | None = None) -> Budget:
+        """A budget for whole, small pictures: thirty times through history; what is independent shows late."""
+        return Budget(steps or min(max(600, 30 * pictures // 128), 4_000), 128, patience=1_000, fall=FALL)
+
     @property
     def second(self) -> Budget:
         """The budget of the second lesson: long tables need fewer steps a row."""

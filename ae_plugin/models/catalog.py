@@ -7,6 +7,7 @@ from typing import Any
 
 KINDS = {
     "dense": "ae_plugin.models.dense:build",
+    "variational": "ae_plugin.models.variational:build",
 }
 
 

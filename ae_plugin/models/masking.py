@@ -68,7 +68,7 @@ class HiddenCells:
         self.name = "filler " if second else ""
         self.number = int(second)
 
-    def draw(self, rng: np.random.Generator, count: int) -> Masked:
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[Floats, ...]:
         """A mini-batch of training rows."""
         return self.rows.masked(rng.integers(0, len(self.rows), count), rng, second=self.second)
 
@@ -80,6 +80,10 @@ class HiddenCells:
         """Mean squared error; in the second lesson errors beyond 1 count by their size (Huber, 1964)."""
         x, visible, target, weights = arrays
         reconstruction, _ = model([x, visible], training=training)
+        return self.error(reconstruction, target, weights)
+
+    def error(self, reconstruction: Any, target: Any, weights: Any) -> Any:
+        """What a reconstruction costs, a scalar tensor; see `loss`."""
         apart = reconstruction - target
         near = tf.clip_by_value(apart, -1.0, 1.0)
         errors = near * (2 * apart - near) if self.second else tf.square(apart)

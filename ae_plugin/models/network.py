@@ -22,6 +22,12 @@ class KerasNetwork:
         return np.asarray(reconstruction), np.asarray(code)
 
 
+def decoder_of(model: keras.Model) -> keras.Model:
+    """The second half of a table's model, with its weights: latent code float32 [n, L] -> reconstruction [n, F]."""
+    own = model.layers[-1] if isinstance(model.layers[-1], keras.Model) else None
+    return own or keras.Model(model.get_layer("code").output, model.outputs[0], name="decoder")
+
+
 def build_pair(
     kind: str, features: int, columns: int, width: int, latent_dim: int, seed: int
 ) -> tuple[keras.Model, keras.Model]:

@@ -9,7 +9,7 @@ from airflow.sdk import Asset
 from ae_plugin.sections import check_name
 
 SCHEME = "ae"
-WHAT = ("source", "model", "scores", "denoised", "embeddings", "completed", "alerts")
+WHAT = ("source", "model", "scores", "denoised", "embeddings", "classes", "completed", "alerts")
 
 
 def source_asset(name: str) -> Asset:
@@ -35,6 +35,11 @@ def denoised_asset(name: str) -> Asset:
 def embeddings_asset(name: str) -> Asset:
     """`embeddings/`; whoever writes them names this as an outlet."""
     return _asset(name, "embeddings")
+
+
+def classes_asset(name: str) -> Asset:
+    """`classes/`; whoever writes them names this as an outlet."""
+    return _asset(name, "classes")
 
 
 def completed_asset(name: str) -> Asset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowSkipException
@@ -91,3 +91,126 @@ class CompletePartitionOperator(PipelineOperator):
         told = {"model_version": version.version, "coverage": coverage, "partitions": partitions}
         announce(context, self, told)
         return [record.model_dump(mode="json", exclude={"outputs"}) for record in done]
+
+
+class GenerateOperator(PipelineOperator):
+    """Write new rows like those of the history that the champion was trained on, marked as synthetic.
+
+    Returns the record of what was written. The events of its outlets have `model_version`, `name`, `rows` and `seed`.
+
+    Args:
+        pipeline: a YAML's path, or its name in dags/pipelines/.
+        rows: how many.
+        where: column -> the value that all rows are to hold, as text; an empty text is null.
+        seed: what chance comes from; the same one gives the same rows.
+    """
+
+    template_fields: Sequence[str] = ("pipeline", "rows", "where", "seed")
+
+    def __init__(
+        self,
+        *,
+        pipeline: str,
+        rows: int | str,
+        where: Mapping[str, str] | None = None,
+        seed: int | str = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pipeline=pipeline, **kwargs)
+        self.rows, self.where, self.seed = rows, where, seed
+
+    def execute(self, context: Any) -> dict[str, Any]:  # noqa: D102
+        from ae_plugin.jobs.latent.generate import generate
+
+        with one_line():
+            record = generate(self.loaded(), int(self.rows), where=self.where, seed=int(self.seed))
+        announce(context, self, record.model_dump(include={"model_version", "name", "rows", "seed"}))
+        return record.model_dump(mode="json", exclude={"outputs"})
+
+
+class LabelFitOperator(PipelineOperator):
+    """Fit the champion's head to the labels of a file, which are kept for the champions to come.
+
+    Returns the head's record.
+
+    Args:
+        pipeline: a YAML's path, or its name in dags/pipelines/.
+        labels: path or URI of a Parquet or CSV file that names rows and says what they are.
+        column: its column of labels; absent: `label`, or the only one that names no row.
+    """
+
+    template_fields: Sequence[str] = ("pipeline", "labels", "column")
+
+    def __init__(self, *, pipeline: str, labels: str, column: str | None = None, **kwargs: Any) -> None:
+        super().__init__(pipeline=pipeline, **kwargs)
+        self.labels, self.column = labels, column
+
+    def execute(self, context: Any) -> dict[str, Any]:  # noqa: ARG002, D102
+        from ae_plugin.jobs.latent.heads import label_fit
+
+        with one_line():
+            return label_fit(self.loaded(), self.labels, self.column).model_dump(mode="json")
+
+
+class ClassifyPartitionOperator(PipelineOperator):
+    """Write the classes of one partition, of several, or of all that were scored and have none yet.
+
+    Returns what was written, a record each; skipped when there is nothing to do. The events of its outlets have
+    `model_version` and, in `partitions`, the `rows` of each partition and how many are of each of the `classes`.
+
+    Args:
+        pipeline: a YAML's path, or its name in dags/pipelines/.
+        partition: hive path or value (`date=2013-01-29`), or a list; absent: all that are due.
+    """
+
+    template_fields: Sequence[str] = ("pipeline", "partition")
+
+    def __init__(self, *, pipeline: str, partition: str | list[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(pipeline=pipeline, **kwargs)
+        self.partition = partition
+
+    def execute(self, context: Any) -> list[dict[str, Any]]:  # noqa: D102
+        from ae_plugin.jobs.latent.classify import classify, due_classes
+        from ae_plugin.jobs.score import champion_of
+
+        with one_line():
+            pipeline = self.loaded()
+            named = [self.partition] if isinstance(self.partition, str) else self.partition
+            named = due_classes(pipeline) if named is None else named
+            if not named:
+                raise AirflowSkipException("all that was scored has classes")
+            version = champion_of(pipeline)
+            done = [classify(pipeline, name or None, version=version) for name in named]
+        partitions = {record.partition: {"rows": record.rows, "classes": record.classes} for record in done}
+        announce(context, self, {"model_version": done[0].model_version, "partitions": partitions})
+        return [record.model_dump(mode="json", exclude={"outputs"}) for record in done]
+
+
+class TraverseOperator(PipelineOperator):
+    """Write the traversal of the champion's latent variables: decoded rows or pictures, and a contact sheet.
+
+    Returns the record. The events of its outlets have `model_version` and `latents`, the titles of each.
+
+    Args:
+        pipeline: a YAML's path, or its name in dags/pipelines/.
+        partition: hive path or value that the held row is in; absent: the newest that the champion was trained on.
+        latents: how many, those that carry most first.
+        steps: values that each takes.
+    """
+
+    template_fields: Sequence[str] = ("pipeline", "partition")
+
+    def __init__(
+        self, *, pipeline: str, partition: str | None = None, latents: int = 8, steps: int = 7, **kwargs: Any
+    ) -> None:
+        super().__init__(pipeline=pipeline, **kwargs)
+        self.partition, self.latents, self.steps = partition, latents, steps
+
+    def execute(self, context: Any) -> dict[str, Any]:  # noqa: D102
+        from ae_plugin.jobs.latent.traverse import traverse
+
+        with one_line():
+            record = traverse(self.loaded(), self.partition or None, latents=self.latents, steps=self.steps)
+        titles = [note.title for note in record.latents]
+        announce(context, self, {"model_version": record.model_version, "latents": titles})
+        return record.model_dump(mode="json", exclude={"outputs"})

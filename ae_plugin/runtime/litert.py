@@ -139,6 +139,28 @@ class LiteDenoiser(_Runner):
         return (residual,)
 
 
+class LiteHalf(_Runner):
+    """Half of an autoencoder, called as `network(array) -> (array,)`.
+
+    Args:
+        model: the exported flatbuffer.
+        given: shape of a row of what goes in.
+        found: the same of what comes out.
+        threads: threads LiteRT may use.
+
+    Raises:
+        StoreError: the bytes are not such a network.
+    """
+
+    def __init__(self, model: bytes, *, given: Shape, found: Shape, threads: int = 1) -> None:
+        super().__init__(model, [given], [found], threads)
+
+    def __call__(self, array: Floats) -> tuple[Floats]:
+        """Run rows through the network; the result is a copy, float32."""
+        (out,) = self._run(array)
+        return (out,)
+
+
 class _Session:
     """An interpreter set up for one number of rows."""
 

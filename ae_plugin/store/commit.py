@@ -24,11 +24,9 @@ from ae_plugin.store.files import Folder
 from ae_plugin.store.staging import STAGING, Stage, alone, begin, begun, discard, journal_of, journalled
 
 log = logging.getLogger(__name__)
-RECORDS = "_runs"
-TARGETS = frozenset({"scores", "cells", "denoised", "embeddings", "heatmaps", "quarantine", DECISIONS, RECORDS}) | {
-    "completed",
-    "completions",
-}
+RECORDS, HEADS = "_runs", "_heads"
+LATENT = frozenset({"embeddings", "classes", "completed", "completions", "generated", "traversal", HEADS})
+TARGETS = LATENT | {"scores", "cells", "denoised", "heatmaps", "quarantine", DECISIONS, RECORDS}
 FOLDERS = frozenset({"denoised", "quarantine", "completed"})
 YOUNG_SECONDS = 900.0
 _STAGE = re.compile(rf"{STAGING}/[^/]*[^/.][^/]*")

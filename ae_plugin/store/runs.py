@@ -5,6 +5,9 @@ _runs/_latest/<partition>.json     the newest run of each partition
 _runs/_profiles/<partition>.json   what the partition looked like then
 _runs/_embeddings/<partition>.json the newest embeddings of each partition
 _runs/_completed/<partition>.json  how each partition was completed last
+_runs/_generated/<name>.json       each file of generated rows
+_runs/_classes/<partition>.json    the newest classes of each partition
+_runs/_traversal/newest.json       the newest traversal
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ from ae_plugin.schemas import Profile, RunRecord
 from ae_plugin.store.files import Folder
 from ae_plugin.store.partitions import in_order
 
+TRAVERSAL = "_runs/_traversal/newest.json"
 RUNS, LATEST, PROFILES, EMBEDDINGS = "_runs", "_runs/_latest", "_runs/_profiles", "_runs/_embeddings"
-COMPLETED = "_runs/_completed"
+COMPLETED, GENERATED, CLASSES = "_runs/_completed", "_runs/_generated", "_runs/_classes"
 
 
 def slug_of(partition: str) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ae_plugin.latent_schemas import LatentNote, TraverseRecord
 from ae_plugin.schemas import (
     Decision,
     FeedbackMark,
@@ -260,6 +261,28 @@ class Context(BaseModel):
     points: list[TimelinePoint] = Field(description="Partitions that this run, or task, scored last.")
     version: str | None = Field(None, description="The model version that this run trained.")
     problem: str | None = Field(None, description="Of the DAG of a YAML that does not load: why.")
+
+
+class TraversedColumn(BaseModel):
+    """A column at each step, as text."""
+
+    column: str
+    values: list[str | None]
+
+
+class TraversedLatent(BaseModel):
+    """One latent variable: its value at each step, and the columns that change; of pictures there are none."""
+
+    note: LatentNote
+    values: list[float]
+    columns: list[TraversedColumn]
+
+
+class TraversalView(BaseModel):
+    """The newest traversal; null and empty where there is none."""
+
+    record: TraverseRecord | None
+    latents: list[TraversedLatent]
 
 
 class _Order(BaseModel):

@@ -41,10 +41,12 @@ from ae_plugin.web.responses import (
     RunList,
     State,
     Timeline,
+    TraversalView,
     VersionComparison,
     VersionDetail,
 )
 from ae_plugin.web.rows import row_page
+from ae_plugin.web.traversal import traversal_picture, traversal_view
 from ae_plugin.web.values import picture, row_values, source_columns
 from ae_plugin.web.versions import compare_versions, trained_by, version_detail
 
@@ -210,6 +212,28 @@ def partition_picture(
     if found is None:
         raise HTTPException(404, "no such picture")
     return Response(found.content, media_type=found.kind, headers=headers)
+
+
+@router.get("/pipelines/{name}/traversal")
+def pipeline_traversal(pipeline: ReadablePipeline) -> TraversalView:
+    """What the decoder makes of a row as one latent variable changes: frames that `ae traverse` wrote."""
+    with heavy():
+        return traversal_view(pipeline)
+
+
+@router.get("/pipelines/{name}/traversal/picture", response_class=Response)
+def pipeline_traversal_picture(
+    pipeline: ReadablePipeline,
+    latent: Annotated[int, Query(ge=0, lt=2**31)],
+    step: Annotated[int, Query(ge=0, lt=2**31)],
+) -> Response:
+    """One decoded picture of it, a PNG."""
+    with heavy():
+        content = traversal_picture(pipeline, latent, step)
+    if content is None:
+        raise HTTPException(404, "no such picture")
+    headers = {"Cache-Control": "private, max-age=60", "X-Content-Type-Options": "nosniff"}
+    return Response(content, media_type="image/png", headers=headers)
 
 
 @router.get("/pipelines/{name}/models")

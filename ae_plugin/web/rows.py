@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from ae_plugin.config import Pipeline
 from ae_plugin.core.values import take
 from ae_plugin.engines.local import open_input, reading
-from ae_plugin.jobs.feedback import key_texts, standing
+from ae_plugin.jobs.feedback import standing
+from ae_plugin.jobs.pointed import key_texts
 from ae_plugin.schemas import FeedbackMark, RunRecord, scores_schema
 from ae_plugin.store.feedback import FEEDBACK
 from ae_plugin.store.files import Folder

@@ -64,6 +64,14 @@ def _opinion(case: Case, scorer: Scorer, table: pa.Table) -> Opinion:
         place = case.true.columns.get_loc(name)
         odd[:, place] = errors[:, index]
         expected[name] = _expected(scorer, encoded, wrong, index, table.column(name).combine_chunks())
+    for name, broken in scorer.rules.find(table).items():  # named whatever the network says of them, so first
+        place = case.true.columns.get_loc(name)
+        odd[broken.rows, place] += odd.max()
+        told = broken.expected.to_pylist()
+        column = list(expected[name])
+        for row, word in zip(broken.rows, told, strict=True):
+            column[row] = word if word is not None else column[row]
+        expected[name] = column
     return Opinion(odd, expected)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,15 @@ Detect = Callable[[Split, Setting, int], Floats]
 """(split, setting, seed) -> anomaly scores of the test rows, float [m], higher = more anomalous."""
 
 
-def ours(split: Split, setting: Setting, seed: int) -> Floats:
+def ours(split: Split, setting: Setting, seed: int, kind: str = "auto") -> Floats:
     """Train and score through the product's jobs at the defaults; `train.contamination` alone tells the setting."""
     from benchmarks.quality.product import fit, run
 
     contamination = 0 if setting == "semi" else "auto"
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        pipeline, _ = fit(_table(split.train), work, model={"seed": seed}, train={"contamination": contamination})
+        settings = {"model": {"seed": seed, "kind": kind}, "train": {"contamination": contamination}}
+        pipeline, _ = fit(_table(split.train), work, **settings)
         return np.asarray(run(pipeline, _table(split.test), work / "test").scores["anomaly_score"], np.float64)
 
 
@@ -81,6 +83,7 @@ def _fit(model: object, split: Split) -> Floats:
 
 DETECTORS: dict[str, Detect] = {
     "ae_plugin": ours,
+    "ae_plugin, variational": partial(ours, kind="variational"),
     "kNN k=5": knn(5),
     "kNN k=10%": knn(None),
     "IForest": pyod("iforest", "IForest"),

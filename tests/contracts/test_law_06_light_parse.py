@@ -180,6 +180,16 @@ FOUND = {
     assert found["flagged"] == found["explained"] >= 4 and found["denoised"] == found["codes"] == 35
 
 
+def test_rows_are_generated_without_them(fresh: Shop) -> None:
+    code = """
+from ae_plugin import config
+from ae_plugin.jobs.latent.generate import generate
+FOUND = generate(config.load(sys.argv[1]), 50).rows
+"""
+    found, modules = python(code, fresh.yaml, blocked=NOT_THERE)
+    assert found == 50 and not modules & set(NOT_THERE)
+
+
 @pytest.fixture(params=["orders", "boards"])
 def either(request: pytest.FixtureRequest, trained: Trained, boards: Trained) -> Shop:
     """A pipeline of a table, or of pictures."""

@@ -125,7 +125,8 @@ def test_a_signed_model_scores(shop: Shop) -> None:
     assert score(shop).code == 0
 
 
-FILES = ["weights.safetensors", "reference.safetensors", "network.tflite", "filler.tflite", "report.json"]
+FILES = ["weights.safetensors", "reference.safetensors", "network.tflite", "filler.tflite", "decoder.tflite"]
+FILES += ["report.json"]
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])

@@ -101,12 +101,27 @@ def test_a_hidden_cell_s_error_is_that_of_predicting_it_from_the_rest(scorer: Sc
     also = ~asked & (np.random.default_rng(1).random((6, columns)) < 0.3)
     found = hidden_cell_errors(scorer, some, also, asked)
     assert (found[~asked] == 0).all()
+    rarity = scorer.rarity(some) * scorer.reference.rarity
+    assert rarity.any()
     for row, column in zip(*np.nonzero(asked), strict=True):
         visible = scorer.encoder.visible(some)
         visible[also] = 0
         visible[row, column] = 0
-        wanted = scorer.encoder.column_errors(some, scorer.expect(some.x, visible))[row, column]
+        wanted = scorer.encoder.column_errors(some, scorer.expect(some.x, visible))[row, column] + rarity[row, column]
         assert found[row, column] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_rare_word_is_odder_than_a_frequent_one(scorer: Scorer, encoded: Encoded) -> None:
+    nats, words = scorer.rarity(encoded), [spec.kind == "category" for spec in scorer.encoder.specs]
+    assert not nats[:, ~np.array(words)].any() and not nats[encoded.state == NULL].any()
+    for column in np.flatnonzero(words):
+        spec = scorer.encoder.specs[column]
+        told = np.array(
+            [nats[encoded.bins[column] == place, column].max(initial=0) for place in range(spec.value_bins)]
+        )
+        seen = np.isin(np.arange(spec.value_bins), encoded.bins[column])
+        rates = np.array(spec.rates)
+        assert (np.diff(told[seen][np.argsort(rates[seen])]) <= 1e-6).all()
 
 
 def test_what_the_hidden_cell_holds_does_not_help_to_predict_it(scorer: Scorer, table: pa.Table) -> None:
@@ -312,7 +327,8 @@ def test_cells_of_wide_rows_are_judged_in_bounded_memory() -> None:
     encoder = TableEncoder(
         [NumberSpec(name=f"c{i}", type="double", null_rate=0, mean=0, std=1, low=-9, high=9) for i in range(columns)]
     )
-    blank: Any = SimpleNamespace(blend=Blend.of_network(columns))
+    nothing = {"tails": np.zeros(encoder.total_bins, np.float32), "rarity": np.zeros(columns, np.float32)}
+    blank: Any = SimpleNamespace(blend=Blend.of_network(columns), **nothing)
     half = lambda x, _: (x * np.float32(0.5), x[:, :4])  # noqa: E731
     scorer = Scorer(encoder, half, half, blank, 0.01, False)
     x = np.random.default_rng(0).normal(size=(rows, columns)).astype(np.float32)

@@ -48,6 +48,33 @@ def test_a_rare_word_near_a_frequent_one_is_misspelt() -> None:
     }
 
 
+def test_two_letters_exchanged_are_one_slip() -> None:
+    assert judged({"Male": 600, "Female": 400, "Mael": 3}, "Mael") == {"Mael": Word("spelling", "Male")}
+
+
+def test_a_code_of_another_length_is_no_code() -> None:
+    airports = {"EWR": 400, "JFK": 300, "LGA": 290, "EWRR": 2, "GA": 1}
+    found = judged(airports, "EWRR", "GA", "LAG", "ORD", "EWR", "G", "LGGAAA")
+    assert found == {
+        "EWRR": Word("spelling", "EWR"),
+        "GA": Word("length", "LGA"),
+    }
+    types = {"L": 600, "M": 300, "H": 90, "LL": 10}
+    assert judged(types, "LL", "", "X", "LLL") == {"LL": Word("length", "L"), "": Word("length", None)}
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"EWR": 400, "JFK": 300, "LGA": 200, "EW": 60},  # not rare: a code of its own
+        {"yes": 500, "two": 490, "no": 4},  # two words are no list of codes
+        {"Male": 300, "Pool": 300, "Mall": 300, "Ma": 2},  # words, not codes
+    ],
+)
+def test_words_may_have_other_lengths(counts: dict[str, int]) -> None:
+    assert "length" not in {word.why for word in judged(counts, *counts).values()}
+
+
 def test_a_frequent_neighbour_is_another_word() -> None:
     styles = {"American IPA": 424, "American IPL": 18, "Witbier": 100}
     assert not judged(styles, "American IPL")

@@ -213,6 +213,7 @@ def test_the_version_holds_all_that_scoring_needs(trained: Trained) -> None:
     assert set(files) == {
         "network.tflite",
         "filler.tflite",
+        "decoder.tflite",
         "weights.safetensors",
         "reference.safetensors",
         "report.json",

@@ -13,6 +13,7 @@ from tests.web.conftest import Served
 from tests.web.site import ORDER
 
 NEEDED = {"dag_id": "shop__score", "partition": f"date={day(FRESH)}", "row": 0, "one": "v0001", "other": "v0001"}
+NEEDED |= {"latent": 0, "step": 0}
 PAGE = {"/ae/", "/ae/assets/{name}", "/ae/api/openapi.json"}
 ODD = ["nothing", "..", "%2e%2e", "..%2f..%2fsecret", "shop.yaml", "SHOP", "shop%00", "a" * 300]
 

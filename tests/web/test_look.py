@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import shutil
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from ae_plugin.jobs.due import runs
+from ae_plugin.jobs.latent.traverse import traverse
 from ae_plugin.jobs.models import models
 from ae_plugin.schemas import AirflowTask, ModelEntry, RunRecord
 from tests.shop import FRESH, day
@@ -353,3 +356,42 @@ def test_many_flagged_rows_are_paged_from_the_worst(web: Served) -> None:
         module.MOST = before
     assert few.total == whole.total > 5 and few.rows.tolist() == whole.rows[:5].tolist()
     assert isinstance(pa.array(few.rows), pa.Array)
+
+
+def test_the_newest_traversal(web: Served) -> None:
+    assert web.site.get("pipelines/shop/traversal") == {"record": None, "latents": []}
+    record = traverse(web.shop.pipeline, latents=2, steps=3)
+    body = web.site.get("pipelines/shop/traversal")
+    assert body["record"] == record.model_dump(mode="json")
+    frames = pq.read_table(web.shop.output / "traversal/frames.parquet", partitioning=None)
+    for latent, note in zip(body["latents"], record.latents, strict=True):
+        own = frames.filter(pc.equal(frames["latent"], note.latent))
+        assert latent["values"] == pytest.approx(own["value"].to_pylist())
+        first = latent["columns"][0]
+        assert first["column"] == note.moves[0].what and len(set(first["values"])) > 1
+        assert first["values"][0] == note.moves[0].first and len(first["values"]) == 3
+    assert web.site.ask("viewer", "/ae/api/pipelines/shop/traversal/picture?latent=0&step=0").status_code == 404
+    assert web.site.ask("nobody", "/ae/api/pipelines/shop/traversal").status_code in (401, 403)
+    (web.shop.output / "traversal/frames.parquet").write_bytes(b"x")
+    assert web.site.ask("viewer", "/ae/api/pipelines/shop/traversal").status_code == 409
+
+
+def test_pictures_of_a_traversal(web: Served) -> None:
+    """Frames as a model of whole pictures leaves them; which needs none here."""
+    frames = web.boards.output / "traversal/frames.parquet"
+    frames.parent.mkdir()
+    own = {"latent": pa.array([4, 4], pa.int32()), "step": pa.array([0, 1], pa.int32()), "value": [-1.0, 1.0]}
+    pq.write_table(pa.table({**own, "image": pa.array([b"one", b"two"])}), frames)
+    made = traverse(web.shop.pipeline, latents=1, steps=2, output=str(web.root / "aside"))
+    note = made.latents[0].model_copy(update={"latent": 4})
+    outputs = {"traversal/frames.parquet": hashlib.sha256(frames.read_bytes()).hexdigest()}
+    record = made.model_copy(update={"latents": [note], "outputs": outputs})
+    path = web.boards.output / "_runs/_traversal/newest.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(record.model_dump_json())
+    assert web.site.get("pipelines/boards/traversal")["latents"][0]["columns"] == []
+    address = "/ae/api/pipelines/boards/traversal/picture"
+    found = web.site.ask("viewer", address, params={"latent": 4, "step": 1})
+    assert found.content == b"two" and found.headers["content-type"] == "image/png"
+    for wrong in ({"latent": 4, "step": 2}, {"latent": 5, "step": 0}):
+        assert web.site.ask("viewer", address, params=wrong).status_code == 404

@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from ae_plugin.config import Pipeline
 from ae_plugin.core.features import partition_time
-from ae_plugin.core.scoring import embed as codes_of
 from ae_plugin.core.values import Floats
 from ae_plugin.engines.local import Reader, Writer, batch_rows
 from ae_plugin.engines.threads import parallel, prefetch
@@ -119,7 +118,7 @@ def _coded(version: ModelVersion | PictureVersion, inputs: Inputs) -> Coded:
 
 class _Rows:
     def __init__(self, version: ModelVersion, inputs: Inputs) -> None:
-        self.scorer, self._at = version.scorer, partition_time(inputs.where)
+        self.scorer, self._version, self._at = version.scorer, version, partition_time(inputs.where)
         rows = batch_rows(self.scorer.encoder.features)
         self._reader = Reader(inputs.files, inputs.kind, version.schema, rows)
         for name in [*self.scorer.encoder.names, *version.card.keys]:
@@ -127,7 +126,7 @@ class _Rows:
                 what = f"column {name!r} is missing, but the model learned it"
                 raise DataError(what, where=inputs.files[0].uri, mend="Bring it back, or exclude it and train anew")
         self.keys = [self._reader.schema.field(name) for name in version.card.keys]
-        self.latent_dim = version.card.latent_dim
+        self.latent_dim = version.embedding_dim
 
     def batches(self) -> Iterator[Batch]:
         return parallel(self._embed, prefetch(self._reader.batches()))
@@ -137,7 +136,7 @@ class _Rows:
             encoded = self.scorer.encode(batch, self._at)
         except DataError as error:
             raise error.placed(self._reader.files[0].uri) from error
-        codes = codes_of(self.scorer.network, *self.scorer.encoder.inputs(encoded))
+        codes = self._version.embed(encoded)
         return batch, codes, np.ones(len(codes), bool)
 
 

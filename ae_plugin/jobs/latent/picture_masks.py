@@ -11,8 +11,8 @@ import pyarrow as pa
 from ae_plugin.core.pictures import Picture, PictureError, decode
 from ae_plugin.core.values import Bools
 from ae_plugin.errors import ConfigError, DataError
-from ae_plugin.jobs.feedback import key_texts
 from ae_plugin.jobs.inputs import open_file
+from ae_plugin.jobs.pointed import key_texts
 from ae_plugin.store.files import PICTURES, open_fs
 from ae_plugin.store.partitions import partition_id
 

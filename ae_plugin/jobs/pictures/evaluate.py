@@ -15,9 +15,9 @@ from ae_plugin.core.values import Bools
 from ae_plugin.engines.pictures import PictureReader, decoded
 from ae_plugin.errors import ConfigError
 from ae_plugin.jobs.evaluate import Compared, check_label, truths_of
-from ae_plugin.jobs.feedback import key_texts
 from ae_plugin.jobs.inputs import open_file
 from ae_plugin.jobs.pictures.versions import PictureVersion
+from ae_plugin.jobs.pointed import key_texts
 from ae_plugin.store.files import SourceFile
 
 Name = tuple[str | None, ...]

@@ -23,6 +23,7 @@ from ae_plugin.errors import DataError
 from ae_plugin.jobs.feedback import honoured
 from ae_plugin.jobs.history import beyond, chosen_partitions, copies_of, discard_notes
 from ae_plugin.jobs.pictures.denoising import MOST_PICTURES, Planes, learn_planes
+from ae_plugin.jobs.pictures.variational import SmallHistory, learn_small
 from ae_plugin.schemas import FeedbackUse
 from ae_plugin.store.files import SourceFile
 
@@ -64,6 +65,7 @@ class PictureHistory:
         incidents: partitions left out because they were discarded, and by whom.
         notes: what the user should know of it, in words.
         planes: to learn denoising from; None unless score.denoise is full.
+        small: whole pictures to learn from; None unless model.kind is variational.
     """
 
     groups: dict[str, list[SourceFile]]
@@ -82,6 +84,7 @@ class PictureHistory:
     incidents: dict[str, str]
     notes: list[str]
     planes: Planes | None
+    small: SmallHistory | None
 
 
 def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
@@ -140,6 +143,7 @@ def learn_picture_history(pipeline: Pipeline) -> PictureHistory:
         incidents=gone,
         notes=[*beyond(said.use, trained), *discard_notes(gone)],
         planes=_planes(pipeline, readers, found, parts, channels) if pipeline.score.denoise == "full" else None,
+        small=learn_small(train, validation, channels) if pipeline.model.kind == "variational" else None,
     )
 
 

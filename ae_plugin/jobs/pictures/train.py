@@ -28,6 +28,7 @@ from ae_plugin.jobs.pictures.denoising import TrainedDenoiser, fit_denoiser
 from ae_plugin.jobs.pictures.gallery import GALLERY, pack_gallery
 from ae_plugin.jobs.pictures.gate import run_picture_gate
 from ae_plugin.jobs.pictures.history import PictureHistory, learn_picture_history, whole_pictures
+from ae_plugin.jobs.pictures.variational import VariationalCard, train_variational
 from ae_plugin.jobs.pictures.versions import PictureCard, card_of, pack_pictures
 from ae_plugin.jobs.progress import training_folder
 from ae_plugin.jobs.summary import feedback_notes
@@ -62,6 +63,9 @@ def train_pictures(pipeline: Pipeline, on_progress: Callable[[int, int], None] |
         denoiser = None
         if history.planes is not None:
             denoiser = fit_denoiser(pipeline, history.planes, checkpoint / "denoiser", on_progress)
+        causes = None
+        if history.small is not None:
+            causes = train_variational(pipeline, history.small, checkpoint / "variational", on_progress)
         contaminated = pipeline.train.contamination != 0
         reference, verdicts = fit_and_judge(
             job.network,
@@ -85,9 +89,11 @@ def train_pictures(pipeline: Pipeline, on_progress: Callable[[int, int], None] |
         whole = whole_pictures(history)
         reach = pixel_intervals(history, whole)
         files = pack_pictures(reference, job.weights, job.flat, denoiser, whole, reach)
+        files |= causes.files if causes else {}
         files[GALLERY] = pack_gallery(history, verdicts)
         files[REPORT] = report.model_dump_json(indent=1).encode()
-        card = _card(pipeline, history, job, scorer, denoiser, whole, report.created_at)
+        known = causes.card if causes else None
+        card = _card(pipeline, history, job, scorer, denoiser, whole, report.created_at, known)
         version = registry.register(files, card.model_dump(mode="json", exclude={"files"}))
         shutil.rmtree(checkpoint, ignore_errors=True)
     log.info("registered %s as challenger; gate %s: %s", version, "passed" if gate.passed else "failed", gate.reasons)
@@ -168,6 +174,7 @@ def _card(
     denoiser: TrainedDenoiser | None,
     whole: Mixture | None,
     created_at: str,
+    variational: VariationalCard | None,
 ) -> PictureCard:
     return PictureCard(
         pipeline=pipeline.name,
@@ -186,6 +193,7 @@ def _card(
         axes=scorer.reference.kind.axes.shape[1],
         whole=whole.basis.shape[2] if whole else 0,
         denoiser=card_of(denoiser),
+        variational=variational,
         versions={name: package_version(name) for name in PACKAGES},
         created_at=created_at,
     )

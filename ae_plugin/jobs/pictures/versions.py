@@ -27,8 +27,10 @@ from ae_plugin.core.pixel_intervals import KINDS, PixelIntervals
 from ae_plugin.core.repair import mend
 from ae_plugin.core.tiles import LEAST, WHOLE
 from ae_plugin.core.values import Bools, Floats
+from ae_plugin.core.variational import Variational
 from ae_plugin.errors import StoreError
 from ae_plugin.jobs.pictures.denoising import TrainedDenoiser
+from ae_plugin.jobs.pictures.variational import VariationalCard, open_variational
 from ae_plugin.runtime.litert import LiteDenoiser, LiteRepairer
 from ae_plugin.store.registry import Registry, Stored
 from ae_plugin.versions import (
@@ -90,6 +92,7 @@ class PictureCard(BaseModel):
         ge=0, description="Principal components of each cluster of whole pictures, to complete others by; 0: none."
     )
     denoiser: DenoiserCard | None = Field(None, description="None: noise is shrunk, and nothing corrects it.")
+    variational: VariationalCard | None = Field(None, description="None: there is no model of whole pictures.")
     versions: dict[str, str] = Field(description="Package -> version it was trained with.")
     created_at: str
     files: dict[str, str] = Field(default_factory=dict, description="File -> sha256.")
@@ -106,6 +109,19 @@ class PictureVersion:
     whole: Mixture | None
     schema: pa.Schema
     reach: PixelIntervals | None = None
+    variational: Variational | None = None
+
+    @property
+    def latent_dim(self) -> int:
+        """Length of an embedding: the code of the whole picture, or else the mean of its tiles' codes."""
+        return self.card.variational.latent_dim if self.card.variational else self.card.latent_dim
+
+    def embed(self, pictures: Sequence[Picture]) -> Floats:
+        """Embeddings of pictures, float32 [n, latent_dim]."""
+        if self.variational is not None:
+            return self.variational.encode(self.variational.see(pictures))
+        codes = [one.code for one in self.scorer.score(pictures)]
+        return np.stack(codes) if codes else np.zeros((0, self.latent_dim), np.float32)
 
     def mended(self, picture: Picture, scored: ScoredPicture, *, full: bool) -> Pixels:
         """A picture's pixels with wrong ones repaired; as they are where there are further frames, which would be lost.
@@ -218,7 +234,10 @@ def open_picture_version(stored: Stored, alert_rate: float) -> PictureVersion:
         ) from error
     network = LiteRepairer(exported, side=card.side, channels=card.channels, latent_dim=card.latent_dim)
     scorer = PictureScorer(network, reference, card.side, card.channels, alert_rate, card.contaminated, card.image_size)
-    return PictureVersion(stored.name, card, scorer, _denoiser(card, files), whole, schema, reach)
+    variational = None
+    if card.variational is not None:
+        variational = open_variational(card.variational, card.channels, card.image_size, files)
+    return PictureVersion(stored.name, card, scorer, _denoiser(card, files), whole, schema, reach, variational)
 
 
 def _whole(card: PictureCard, arrays: dict[str, Any]) -> Mixture | None:

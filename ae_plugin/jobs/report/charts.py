@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ae_plugin.core.values import Floats
+from ae_plugin.latent_schemas import Reduction
 from ae_plugin.schemas import RunRecord
 
 if TYPE_CHECKING:
@@ -141,6 +142,21 @@ def loss_chart(curve: Sequence[tuple[int, float, float]]) -> str:
         axes.xaxis.set_major_formatter("{x:,.0f}")
 
     return _svg(draw, "loss")
+
+
+def reduction_chart(found: Reduction) -> str:
+    """Share of the variance left by how many numbers are kept, the network's and PCA's, as SVG."""
+
+    def draw(axes: Axes) -> None:
+        for left, colour, width in ((found.pca_left, QUIET, 1.2), (found.network_left, ACCENT, 1.8)):
+            axes.plot(np.arange(len(left)), 100 * np.array(left), color=colour, linewidth=width)
+        own = found.pca_left if found.linear else found.network_left
+        axes.plot(found.latent_dim, 100 * own[found.latent_dim], marker="o", color=ACCENT, markersize=5)
+        axes.set(xlabel="numbers a row", xlim=(0, max(1, len(own) - 1)), ylim=(0, None))
+        axes.yaxis.set_major_formatter("{x:g}%")
+        axes.xaxis.set_major_formatter("{x:g}")
+
+    return _svg(draw, "reduction")
 
 
 def _svg(draw: Callable[[Axes], None], salt: str) -> str:

@@ -6,6 +6,8 @@ the same bytes.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files as package_files
@@ -17,6 +19,7 @@ import jinja2
 from ae_plugin.config import Pipeline
 from ae_plugin.core.calibration import rows_needed, threshold
 from ae_plugin.core.values import Floats
+from ae_plugin.jobs.latent.traversed import SHEET, read_traversal
 from ae_plugin.jobs.report import charts, words
 from ae_plugin.jobs.report.rows import Explainer
 from ae_plugin.jobs.report.stored import (
@@ -30,12 +33,14 @@ from ae_plugin.jobs.report.stored import (
     worst_rows,
 )
 from ae_plugin.jobs.summary import decision_words, many
+from ae_plugin.latent_schemas import TraverseRecord
 from ae_plugin.schemas import RunRecord
 from ae_plugin.store.commit import recover
 from ae_plugin.store.decisions import decided_on_runs
 from ae_plugin.store.files import Folder
 from ae_plugin.store.registry import Move, Registry
 from ae_plugin.store.runs import latest
+from ae_plugin.versions import read_reduction
 
 if TYPE_CHECKING:
     from ae_plugin.jobs.report.sheet import Sheet
@@ -121,6 +126,7 @@ def _page(pipeline: Pipeline, folder: Folder) -> str:
     versions = read_versions(registry, names, pointer.version if pointer else None)
     champion = next((version for version in versions if "champion" in version.pointers), None)
     card = champion.report if champion else None
+    reduction = read_reduction(registry, champion.name) if champion else None
     scored = [run for run in runs if run.outcome == "scored" and run.rows]
     newest = scored[-1] if scored else None
     scores, problems = read_scores(folder, runs)
@@ -166,10 +172,34 @@ def _page(pipeline: Pipeline, folder: Folder) -> str:
         alike=ALIKE,
         named=sorted(cells.named.items(), key=lambda item: (-item[1], item[0]))[:NAMED],
         calibration=_calibration(pipeline, asked, champion, scores) if asked and champion and card else None,
+        reduction=reduction,
+        reduction_chart=charts.reduction_chart(reduction) if reduction else "",
         loss_chart=charts.loss_chart(card.loss_curve) if card and card.loss_curve else "",
+        traversal=_traversal(folder),
         versions=versions,
         versions_total=len(names),
     )
+
+
+@dataclass(frozen=True)
+class Traversal:
+    """The newest traversal: its record, and its contact sheet in base64."""
+
+    record: TraverseRecord
+    sheet: str
+
+
+def _traversal(folder: Folder) -> Traversal | None:
+    """None where there is none, or what there is does not fit its record."""
+    record = read_traversal(folder)
+    if record is None:
+        return None
+    try:
+        sheet = folder.read(SHEET)
+    except FileNotFoundError:
+        return None
+    whole = hashlib.sha256(sheet).hexdigest() == record.outputs.get(SHEET)
+    return Traversal(record, base64.b64encode(sheet).decode()) if whole else None
 
 
 def _sheet(pipeline: Pipeline, folder: Folder) -> Sheet:

@@ -1,1 +1,1 @@
-"""What the bottleneck is good for besides scoring, beside peers: each module writes its section of docs/latent.md."""
+"""What the bottleneck is good for besides scoring, measured beside peers: writes `docs/latent.md`."""

@@ -13,6 +13,7 @@ import { Pipelines } from './views/Pipelines';
 const Pipeline = lazy(() => import('./views/Pipeline'));
 const Partition = lazy(() => import('./views/Partition'));
 const Models = lazy(() => import('./views/Models'));
+const Traversal = lazy(() => import('./views/Traversal'));
 const InContext = lazy(() => import('./views/InContext'));
 
 /** Of Airflow's own things, when it opened us on one; it does not change while we are open. */
@@ -53,6 +54,7 @@ function View({ route }: { route: Route }) {
   if (kind === 'p' && name !== undefined) {
     if (view === undefined) return <Pipeline key={name} name={name} route={route} />;
     if (view === 'models') return <Models key={name} name={name} route={route} />;
+    if (view === 'traversal') return <Traversal key={name} name={name} />;
     if (view === 'partition') {
       const partition = route.query.get('partition') ?? '';
       return <Partition key={`${name} ${partition}`} name={name} partition={partition} route={route} />;
@@ -76,6 +78,7 @@ function crumbs({ path, query }: Route): Crumb[] {
   if (kind !== 'p' || name === undefined) return found.length > 1 ? found : [];
   found.push({ text: name, href: to.pipeline(name) });
   if (view === 'models') found.push({ text: 'Models' });
+  if (view === 'traversal') found.push({ text: 'Traversal' });
   if (view === 'partition') found.push({ text: partitionName(query.get('partition') ?? '') });
   return found.map((crumb, index) => (index === found.length - 1 ? { text: crumb.text } : crumb));
 }

@@ -53,5 +53,6 @@ export const to = {
   pipeline: (name: string, query?: Query) => href(['p', name], query),
   partition: (name: string, partition: string, query?: Query) =>
     href(['p', name, 'partition'], { partition, ...query }),
+  traversal: (name: string) => href(['p', name, 'traversal']),
   models: (name: string, version?: string | null) => href(['p', name, 'models'], { version }),
 };

@@ -233,3 +233,25 @@ export interface Context {
   version: string | null;
   problem: string | null;
 }
+
+export interface LatentNote {
+  latent: number;
+  carries: number;
+  low: number;
+  high: number;
+  title: string;
+  moves: { what: string; change: number; first: string; last: string }[];
+}
+
+export interface TraversalView {
+  record: {
+    model_version: string;
+    partition: string;
+    row: number;
+    steps: number;
+    latent_dim: number;
+    axes: boolean;
+    carried_by: 'kl' | 'explained';
+  } | null;
+  latents: { note: LatentNote; values: number[]; columns: { column: string; values: (string | null)[] }[] }[];
+}

@@ -6,6 +6,7 @@ export function PipelineTabs({ name, current }: { name: string; current: string 
   const tabs = [
     { id: 'timeline', text: 'Partitions', href: to.pipeline(name) },
     { id: 'models', text: 'Models', href: to.models(name) },
+    { id: 'traversal', text: 'Traversal', href: to.traversal(name) },
   ];
   return <Tabs label="Of this pipeline" tabs={tabs} current={current} />;
 }

@@ -1,1 +1,0 @@
-import{i as e}from"./theme-ClMEblHy.js";var t=e();function n({share:e,text:n,tone:r=`now`}){let i=Math.min(100,Math.max(0,e*100));return(0,t.jsxs)(`span`,{className:`bar`,children:[(0,t.jsx)(`span`,{className:`track`,"aria-hidden":`true`,children:(0,t.jsx)(`span`,{className:`fill ${r}`,style:{width:`${i}%`}})}),(0,t.jsx)(`span`,{className:`number`,children:n})]})}export{n as t};

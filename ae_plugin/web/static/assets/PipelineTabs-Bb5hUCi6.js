@@ -1,1 +1,0 @@
-import{u as e}from"./Facts-BmQ_nWJS.js";import{S as t}from"./index-CWnDbUb9.js";import{i as n}from"./theme-ClMEblHy.js";var r=n();function i({name:n,current:i}){let a=[{id:`timeline`,text:`Partitions`,href:t.pipeline(n)},{id:`models`,text:`Models`,href:t.models(n)}];return(0,r.jsx)(e,{label:`Of this pipeline`,tabs:a,current:i})}export{i as t};

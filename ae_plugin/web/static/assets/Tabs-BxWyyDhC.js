@@ -1,0 +1,1 @@
+import{t as e}from"./jsx-runtime-DHXBON9B.js";var t=e();function n({label:e,tabs:n,current:r}){return(0,t.jsx)(`nav`,{className:`tabs`,"aria-label":e,children:n.map(e=>(0,t.jsx)(`a`,{href:e.href,"aria-current":e.id===r?`page`:void 0,children:e.text},e.id))})}export{n as t};
