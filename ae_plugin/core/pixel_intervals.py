@@ -69,11 +69,14 @@ class PixelIntervals:
         return np.asarray(np.exp(np.clip(_design(whole, doubt, known) @ self.weights, -8, 2)), np.float32)
 
     def _quantiles(self, level: float, side: int) -> Floats:
-        """The level's quantile in each band, moved outwards by what so few pictures need; infinite where too few."""
+        """The level's quantile in each band, moved outwards by what so few pictures need; infinite where too few.
+
+        Pixels of a picture are no draws of their own: pictures count (Lee, Barber and Willett 2023).
+        """
         found = np.full(KINDS, side * np.inf, np.float32)
         for band, (count, off) in enumerate(zip(self.pictures, self.off, strict=True)):
             n = max(int(count), 1)
-            moved = level + side / n if n > 1 else -1.0
+            moved = level * (n + 1) / n if side > 0 else 1 - (1 - level) * (n + 1) / n
             if count > 0 and 0 <= moved <= 1:
                 found[band] = np.interp(moved, LEVELS, off)
         return found
@@ -126,32 +129,39 @@ def fit_pixel_intervals(guess: Guess, train: Iterable[Floats], calibration: Iter
     )
     found: list[list[Floats]] = [[] for _ in range(KINDS)]
     for rng, true in _seeded(calibration, 43):
-        known = some_known(true.shape[:2], rng)
-        whole, doubt = guess(np.where(known[..., None], true, np.float32(0)), known)
-        off, band = (true - whole) / blank.usual(whole, doubt, known)[..., None], kinds_of(known)
-        for place in np.unique(band[~known]):
-            found[place].append(off[(band == place) & ~known].ravel())
-    for place, parts in enumerate(found):
-        if parts:
-            blank.off[place] = np.quantile(np.concatenate(parts), LEVELS)
-            blank.pictures[place] = len(parts)
+        parts: dict[int, list[Floats]] = {}
+        for known in (scattered(true.shape[:2], rng), with_hole(true.shape[:2], rng)):
+            whole, doubt = guess(np.where(known[..., None], true, np.float32(0)), known)
+            off, kind = (true - whole) / blank.usual(whole, doubt, known)[..., None], kinds_of(known)
+            for place in np.unique(kind[~known]):
+                parts.setdefault(int(place), []).append(off[(kind == place) & ~known].ravel())
+        for place, own in parts.items():
+            found[place].append(np.concatenate(own))
+    for place, each in enumerate(found):
+        if each:
+            blank.off[place] = np.quantile(np.concatenate(each), LEVELS)
+            blank.pictures[place] = len(each)
     return blank
 
 
 def some_known(size: tuple[int, int], rng: np.random.Generator) -> Bools:
-    """Which pixels of a picture are known, bool [H, W]: some at random, or all but a hole; a few always are."""
+    """Which pixels of a picture are known, bool [H, W]: some at random, or all but a hole."""
+    return scattered(size, rng) if rng.random() < 0.5 else with_hole(size, rng)
+
+
+def scattered(size: tuple[int, int], rng: np.random.Generator) -> Bools:
+    """A share of the pixels at random, at least one of them, and not all."""
+    known = rng.random(size) < rng.uniform(FEWEST_KNOWN, MOST_KNOWN)
+    known.ravel()[0], known.ravel()[-1] = True, False
+    return np.asarray(known)
+
+
+def with_hole(size: tuple[int, int], rng: np.random.Generator) -> Bools:
+    """All but a rectangle, of a tenth to six tenths of each side."""
     known = np.ones(size, bool)
-    if rng.random() < 0.5:
-        known = rng.random(size) < rng.uniform(FEWEST_KNOWN, MOST_KNOWN)
-    else:
-        height, width = (max(int(length * rng.uniform(0.1, 0.6)), 1) for length in size)
-        top, left = (
-            int(rng.integers(0, length - part + 1)) for length, part in zip(size, (height, width), strict=True)
-        )
-        known[top : top + height, left : left + width] = False
-    if not known.any() or known.all():
-        known.ravel()[:: max(known.size // 4, 1)] = True
-        known.ravel()[known.size // 2] = False
+    height, width = (max(int(length * rng.uniform(0.1, 0.6)), 1) for length in size)
+    top, left = (int(rng.integers(0, length - part + 1)) for length, part in zip(size, (height, width), strict=True))
+    known[top : top + height, left : left + width] = False
     return known
 
 

@@ -305,6 +305,13 @@ def test_pictures_of_a_table_and_masks_of_a_table(boards: Trained, tmp_path: Pat
     assert same == [True, False, False, True, True, True]
     (tmp_path / "one.png").write_bytes(hidden)
     assert complete(shop.pipeline, mask=str(tmp_path / "one.png"), **said).rows_completed == 6, "one mask for all"
+    score(shop.pipeline, DAY)
+    pq.write_table(
+        pa.table({"row": [0, 0], "mask": [hidden] * 2, "partition": [day(1), day(FRESH)]}), tmp_path / "masks.parquet"
+    )
+    assert due_completions(shop.pipeline, str(tmp_path / "one.png")) == [DAY]
+    assert due_completions(shop.pipeline, str(tmp_path / "masks.parquet")) == [DAY]
+    assert complete(shop.pipeline, DAY, mask=str(tmp_path / "masks.parquet")).rows_completed == 1
     pq.write_table(pa.table({"mask": [hidden]}), tmp_path / "masks.parquet")
     with pytest.raises(ConfigError, match="does not say what to fill"):
         complete(shop.pipeline, mask=str(tmp_path / "masks.parquet"), **said)

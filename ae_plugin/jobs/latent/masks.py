@@ -15,7 +15,7 @@ from ae_plugin.core.values import Bools
 from ae_plugin.errors import ConfigError
 from ae_plugin.jobs.inputs import open_file
 from ae_plugin.jobs.pointed import key_texts
-from ae_plugin.store.files import open_fs
+from ae_plugin.store.files import PICTURES, open_fs
 from ae_plugin.store.partitions import partition_id
 
 Keys = tuple[str | None, ...]
@@ -92,7 +92,7 @@ def names_partitions(path: str, pipeline: Pipeline) -> bool:
     """Whether a mask says which partitions it is about, where the source has some."""
     by = pipeline.source.partition_by
     fs, place = open_fs(path)
-    if not by or fs.isdir(place):
+    if not by or fs.isdir(place) or place.lower().endswith(PICTURES):
         return True
     held = open_file(path, where="--mask").schema.names
     return "partition" in held or all(name in held for name in by)

@@ -14,6 +14,7 @@ from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.jobs.inputs import open_file
 from ae_plugin.jobs.pointed import key_texts
 from ae_plugin.store.files import PICTURES, open_fs
+from ae_plugin.store.partitions import partition_id
 
 Name = tuple[str | None, ...]
 
@@ -129,8 +130,9 @@ def _here(batch: pa.RecordBatch, by: Sequence[str], partition: str) -> list[bool
     """Which rows of a mask file are about a partition."""
     names = batch.schema.names
     if "partition" in names:
-        return [text in (None, "", partition) for text in key_texts(batch.column("partition"))]
+        texts = key_texts(batch.column("partition"))
+        return [not text or partition_id(text, list(by)) == partition for text in texts]
     if by and all(name in names for name in by):
-        texts = zip(*(key_texts(batch.column(name)) for name in by), strict=True)
-        return ["/".join(f"{k}={v}" for k, v in zip(by, row, strict=True)) == partition for row in texts]
+        values = zip(*(key_texts(batch.column(name)) for name in by), strict=True)
+        return ["/".join(f"{k}={v}" for k, v in zip(by, row, strict=True)) == partition for row in values]
     return [True] * batch.num_rows

@@ -18,7 +18,7 @@ from ae_plugin.jobs.pictures.history import PictureHistory
 log = logging.getLogger(__name__)
 PIECE = 96
 """Pixels a side of the part of a large picture that is completed."""
-MOST, PIXELS = 400, 2**20
+FEWEST, MOST, PIXELS = 40, 400, 2**18
 """Pictures to learn from, of each kind, and pixels of them all."""
 
 
@@ -43,4 +43,4 @@ def _pieces(history: PictureHistory) -> Iterator[Floats]:
 
 
 def _most(size: int) -> int:
-    return int(np.clip(PIXELS // size, 20, MOST))
+    return int(np.clip(PIXELS // size, FEWEST, MOST))

@@ -138,7 +138,7 @@ def measure_fashion(data: Path) -> dict[str, Any]:
 def measure_kodak(data: Path) -> dict[str, Any]:
     """All that is measured of Kodak's pictures."""
     photographs = middles(data)
-    reach = fit_pixel_intervals(guess, pieces(data, HISTORY[:8], 3), pieces(data, HISTORY[8:], 6))
+    reach = fit_pixel_intervals(guess, pieces(data, HISTORY[:8], 3), pieces(data, HISTORY[8:], 8))
     return {
         "quality": {
             "Kodak24, **ae**": qualities(photographs, lambda *given: guess(*given)[0]),
