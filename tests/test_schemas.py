@@ -120,7 +120,7 @@ def test_the_gate_knows_four_scorers() -> None:
     assert Gate(passed=True, reasons=[], results=[], champion=None).champion is None
 
 
-RECORDS = [kind for kind in vars(schemas).values() if isinstance(kind, type) and kind.__base__ is schemas._Record]
+RECORDS = [kind for kind in vars(schemas).values() if isinstance(kind, type) and kind.__base__ is schemas.Record]
 
 
 @pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)
