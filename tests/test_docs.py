@@ -198,6 +198,7 @@ DATASETS = {
     "cells": schemas.cells_schema([]),
     "feedback": schemas.feedback_schema([]),
     "embeddings": latent_schemas.embeddings_schema([], 2),
+    "classes": latent_schemas.classes_schema([]),
 }
 COLUMNS = [(name, field) for name, schema in DATASETS.items() for field in schema]
 
