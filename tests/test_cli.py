@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,8 @@ from tests.shop import FRESH, LAST_TRAINED, Shop, day, make_orders, write_day
 
 VERBS = ["init", "check", "train", "score", "evaluate", "models", "promote", "rollback", "report"]
 VERBS += ["feedback", "release", "discard", "embed", "complete", "generate", "traverse"]
+VERBS += ["label-fit", "classify"]
+LABELS = Path(tempfile.gettempdir()) / f"ae-labels-{os.getpid()}.csv"
 
 
 def labelled(shop: Shop) -> Shop:
@@ -38,6 +41,20 @@ def labelled(shop: Shop) -> Shop:
         table = table.set_column(table.column_names.index("weight"), "weight", weight)
         write_day(shop.source, number, table.append_column("is_fraud", pa.array(odd)))
     return shop.set(source={"exclude": ["is_fraud"]})
+
+
+def with_labels(shop: Shop) -> Shop:
+    """A file of labels: of two orders what they are."""
+    LABELS.write_text(f"date,row,label\n{day(2)},0,small\n{day(2)},1,large\n")
+    return shop
+
+
+def with_head(shop: Shop) -> Shop:
+    """A head, fitted to them."""
+    from ae_plugin.jobs.latent.heads import label_fit
+
+    label_fit(with_labels(shop).pipeline, str(LABELS))
+    return shop
 
 
 def unfamiliar(shop: Shop, number: int = FRESH) -> Shop:
@@ -97,6 +114,8 @@ CASES: dict[str, tuple[Callable[[Shop], Shop], list[Any], type | None]] = {
     "complete": (lambda shop: shop, ["--partition", day(FRESH)], latent_schemas.CompleteRecord),
     "generate": (lambda shop: shop, ["20", "--where", "product=eggs"], latent_schemas.GenerateRecord),
     "traverse": (lambda shop: shop, ["--latents", "3"], latent_schemas.TraverseRecord),
+    "label-fit": (with_labels, ["--labels", str(LABELS)], latent_schemas.LabelFitRecord),
+    "classify": (with_head, ["--partition", day(FRESH)], latent_schemas.ClassifyRecord),
 }
 
 

@@ -202,6 +202,7 @@ DATASETS = {
     "completions": latent_schemas.completions_schema([]),
     "generated": pa.schema([pa.field("synthetic", pa.bool_(), nullable=False)]),
     "traversal": latent_schemas.frames_schema(pa.schema([])),
+    "classes": latent_schemas.classes_schema([]),
 }
 COLUMNS = [(name, field) for name, schema in DATASETS.items() for field in schema]
 

@@ -32,7 +32,9 @@ KEPT, ROUNDS = 0.95, 100
 """What a row takes of its nearest in each round of spreading, and how many rounds there are."""
 FLOOR = 0.02
 FOLDS = 10
-STRENGTH = 10.0
+FEW = 4
+"""Labels in all with which opinions count half."""
+STRENGTH = 4.0
 """How firmly what the two opinions count is held to the prior."""
 
 
@@ -231,7 +233,7 @@ def fit_head(
     opinion, scale = graph.spread(at, labels, classes), stretches(points)
     opinion[at] = np.eye(classes)[labels]
     prior = (np.bincount(labels, minlength=classes) + 1) / (len(labels) + classes)
-    counts, right = prior_counts(len(labels) / classes), None
+    counts, right = prior_counts(len(labels), classes), None
     held = _held_out(graph, at, known, labels, classes, scale, seed)
     if held is not None:
         counts = fit_counts(*held, prior, counts)
@@ -267,12 +269,14 @@ def _held_out(
     return near[judged], linear[judged], labels[judged]
 
 
-def prior_counts(each: float) -> Doubles:
-    """What the two opinions count before any label is held out, float64 [2], with so many labels a class.
+def prior_counts(labels: int, classes: int) -> Doubles:
+    """What the two opinions count before any label is held out, float64 [2], with so many labels of so many classes.
 
     A line through one label a class says little, and the cluster that it lies in more; with many it is the other way.
+    From a few labels in all, nothing is sure.
     """
-    return np.array([0.5 + 0.5 / each, 1 - 0.5 / each])
+    alone = classes / labels
+    return np.array([0.5 + 0.5 * alone, 1 - 0.5 * alone]) * labels / (labels + FEW)
 
 
 def fit_counts(near: Doubles, linear: Doubles, labels: Longs, prior: Doubles, start: Doubles) -> Doubles:

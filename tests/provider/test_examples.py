@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -10,14 +11,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+import ae_plugin
 from tests.conftest import FLIGHTS, Trained
 from tests.running import ROOT
 
 LANDED = ["date=2013-01-11", "date=2013-01-12"]
+LABELS = "date,row,what\n2013-01-02,0,early\n2013-01-02,1,early\n2013-01-02,700,late\n2013-01-02,701,late\n"
 RUNNER = """
 import json
 import shutil
@@ -30,6 +35,7 @@ initdb()
 
 import bottleneck
 import completion
+import classes
 import embeddings
 import operators
 import partitions
@@ -40,7 +46,7 @@ from airflow.sdk import DAG
 found = {}
 for name, dag in {
     "taskflow": taskflow.flights_in_taskflow, "embeddings": embeddings.dag, "completion": completion.dag,
-    "bottleneck": bottleneck.dag, "operators": operators.dag
+    "label-fit": classes.labels, "classes": classes.dag, "bottleneck": bottleneck.dag, "operators": operators.dag
 }.items():
     dag = dag() if callable(dag) else dag
     run = dag.test()
@@ -67,6 +73,8 @@ def ran(flights: Trained, tmp_path_factory: pytest.TempPathFactory) -> tuple[dic
     }
     (root / "dags/pipelines").mkdir(parents=True)
     (root / "dags/pipelines/flights.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    (root / "labels").mkdir()
+    (root / "labels/flights.csv").write_text(LABELS, encoding="utf-8")
     for path in (ROOT / "docs/examples").glob("*.py"):
         shutil.copy(path, root / "dags")
     env = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW") and k != "PYTHONDONTWRITEBYTECODE"}
@@ -125,6 +133,31 @@ def test_what_was_scored_is_completed(ran: tuple[dict[str, Any], Path]) -> None:
     for name in LANDED:
         for dataset in ("completed", "completions"):
             assert (root / "out/flights" / dataset / name / "part-0.parquet").is_file()
+
+
+def test_what_was_scored_is_classified_by_labels_in_a_file(ran: tuple[dict[str, Any], Path]) -> None:
+    states, root = ran
+    assert states["label-fit"] == {"label_fit -1": "success"}
+    assert states["classes"] == {"classify -1": "success"}
+    for name in LANDED:
+        assert (root / "out/flights/classes" / name / "part-0.parquet").is_file()
+
+
+def test_an_encoder_is_fine_tuned(ran: tuple[dict[str, Any], Path]) -> None:
+    _, root = ran
+    sys.path.insert(0, str(root / "dags"))
+    try:
+        fine_tuning = importlib.import_module("fine_tuning")
+    finally:
+        sys.path.pop(0)
+    out = str(root / "out/flights")
+    flights = pd.read_parquet(FLIGHTS / "date=2013-01-09").dropna(subset=["arr_delay"])
+    minutes = flights["arr_delay"].to_numpy(np.float32)
+    found = fine_tuning.delay_network(out, flights[:200], minutes[:200], epochs=10)
+    guessed = found.predict(ae_plugin.load(out).inputs(flights[200:]), verbose=0)[:, 0]
+    assert np.abs(guessed - minutes[200:]).mean() < 0.8 * np.abs(minutes[200:] - np.median(minutes[:200])).mean()
+    before, after = ae_plugin.encoder(out).get_weights(), found.get_weights()
+    assert any(not np.array_equal(a, b) for a, b in zip(before, after, strict=False)), "the encoder is trained on"
 
 
 def test_every_example_is_in_the_guide() -> None:

@@ -122,6 +122,6 @@ print(json.dumps({"made": [[asset.name, asset.uri] for asset in made], "slips": 
 
 def test_the_scheme_of_assets_is_registered_with_airflow(tmp_path: Path) -> None:
     found = told(ASSETS, Shop(tmp_path / "shop", ORDERS).write(), tmp_path)
-    whats = ("source", "model", "scores", "denoised", "embeddings", "completed", "alerts")
+    whats = ("source", "model", "scores", "denoised", "embeddings", "classes", "completed", "alerts")
     assert found["made"] == [[f"flights.{what}", f"ae://flights/{what}"] for what in whats]
     assert len(found["slips"]) == 4, "a slip in a URI shows where it is written"

@@ -1,4 +1,4 @@
-"""What a head sees of rows: codes, and what the network makes of each cell by the others; of pictures, descriptors."""
+"""What a head sees of rows: codes, cells as the network guesses them, and as they are; of pictures, descriptors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ae_plugin.config import Pipeline
-from ae_plugin.core.features import partition_time
+from ae_plugin.core.features import Encoded, partition_time
 from ae_plugin.core.scoring import embed as codes_of
 from ae_plugin.core.scoring import guesses
 from ae_plugin.core.values import Bools, Floats, Longs, evenly_spaced
@@ -116,18 +116,23 @@ class RowFeatures:
 
 def widths(version: ModelVersion) -> list[int]:
     """Widths of a table's blocks of features."""
-    return [version.card.latent_dim, version.scorer.encoder.features]
+    features = version.scorer.encoder.features
+    return [version.card.latent_dim, features, features]
 
 
 def row_features(version: ModelVersion, batch: pa.RecordBatch | pa.Table, at: float | None) -> Seen:
     """See rows; `at`: seconds since 1970 of their partition's date."""
+    encoded = version.scorer.encode(batch, at)
+    p = version.scorer.score(encoded)[0].p_value
+    return Seen(_features(version, encoded), p, np.ones(len(p), bool))
+
+
+def _features(version: ModelVersion, encoded: Encoded) -> Floats:
     scorer = version.scorer
-    encoded = scorer.encode(batch, at)
     x, visible = scorer.encoder.inputs(encoded)
     guessed = guesses(scorer.encoder, scorer.network, scorer.reference.groups, encoded)
-    features = np.concatenate([codes_of(scorer.network, x, visible), guessed], axis=1)
-    features = np.asarray(np.rint(features / GRAIN) * GRAIN, np.float32)
-    return Seen(features, scorer.score(encoded)[0].p_value, np.ones(len(features), bool))
+    features = np.concatenate([codes_of(scorer.network, x, visible), guessed, x], axis=1)
+    return np.asarray(np.rint(features / GRAIN) * GRAIN, np.float32)
 
 
 def history_features(
@@ -147,11 +152,13 @@ def history_features(
 
         return picture_history(version, trained, most)
     found = sample(trained, pipeline.source.format, most, version.card.seed)
-    seen = (
-        row_features(version, found.table.slice(own.start, own.stop - own.start), partition_time(name))
+    parts = [
+        _features(
+            version, version.scorer.encode(found.table.slice(own.start, own.stop - own.start), partition_time(name))
+        )
         for name, own in stretches(found.partitions)
-    )
-    return joined(seen, sum(widths(version))).features, widths(version)
+    ]
+    return np.concatenate(parts), widths(version)
 
 
 def taken(batches: Iterable[pa.RecordBatch], rows: Longs) -> Iterator[pa.RecordBatch]:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from ae_plugin.core.descriptors import hog
 from ae_plugin.core.laid import Laid
+from ae_plugin.core.picture_scoring import PIECE
 from ae_plugin.core.pictures import Picture, scaled
 from ae_plugin.core.values import Floats, Longs
 from ae_plugin.engines.pictures import Decoded, PictureReader, decoded
@@ -85,13 +86,27 @@ def picture_history(
     """Features of at most so many pictures of history; of fewer, the more tiles one has. See `history_features`."""
     readers = [PictureReader(files, image=version.card.image) for files in groups.values()]
     counts = [sum(batch.num_rows for batch in reader.batches(_narrow(reader))) for reader in readers]
-    parts = [PictureFeatures(version, files) for files in groups.values()]
-    tiles = _tiles_of(version, readers[0])
-    found = [
-        part.at(rows) for part, rows in zip(parts, spaced(counts, max(most // tiles, FEWEST)), strict=True) if len(rows)
-    ]
-    seen = joined(found, sum(_widths(version)))
-    return seen.features[seen.known], _widths(version)
+    chosen = spaced(counts, max(most // _tiles_of(version, readers[0]), FEWEST))
+    found = [np.zeros((0, *_widths(version)), np.float32)]
+    for reader, rows in zip(readers, chosen, strict=True):
+        for _, pictures in decoded(taken(reader.batches(), rows), image=reader.image):
+            found += [_described(version, one)[None] for one in pictures if isinstance(one, Picture)]
+    return np.concatenate(found), _widths(version)
+
+
+def _described(version: PictureVersion, picture: Picture) -> Floats:
+    """What scoring calls `described` of a picture, float32 [F], without scoring it."""
+    laid, channels = _laid(version, picture), version.card.channels
+    total, count = np.zeros(_widths(version)[0], np.float32), len(laid.where.corners)
+    for start in range(0, count, PIECE):
+        for tile in hog(laid.tiles(channels, slice(start, start + PIECE))):
+            total += tile
+    return np.asarray(np.rint(total / np.float32(count) / GRAIN) * GRAIN, np.float32)
+
+
+def _laid(version: PictureVersion, picture: Picture) -> Laid:
+    longest = version.card.image_size
+    return Laid.of(scaled(picture, longest) if longest else picture, version.card.side)
 
 
 def _narrow(reader: PictureReader) -> list[str] | None:
@@ -105,7 +120,5 @@ def _tiles_of(version: PictureVersion, reader: PictureReader) -> int:
     for _, pictures in decoded(reader.batches(), image=reader.image):
         for one in pictures:
             if isinstance(one, Picture):
-                longest = version.card.image_size
-                laid = Laid.of(scaled(one, longest) if longest else one, version.card.side)
-                return len(laid.where.corners)
+                return len(_laid(version, one).where.corners)
     return 1
