@@ -120,6 +120,29 @@ def test_denoised_has_the_source_s_types_and_what_was_passed_through(types: tupl
         assert denoised[name].null_count == 0, name
 
 
+def test_new_rows_have_the_source_s_types_too(types: tuple[Path, Any]) -> None:
+    root, _ = types
+    given = pq.read_table(root / "src/part-0.parquet")
+
+    def made_by(*words: str) -> pa.Table:
+        done = run_ae("--quiet", "generate", root / "p.yaml", 400, *words, "--json")
+        assert done.code == 0, done.err
+        made = pq.read_table(root / "out" / next(iter(done.json["outputs"])))
+        assert made.schema.remove(len(given.schema)).equals(given.schema)
+        return made
+
+    made = made_by()
+    assert made["key"][0].as_py() == "synthetic-1"
+    for name in LEARNED:
+        assert set(made[name].to_pylist()) - {None}, name
+        assert (made[name].null_count > 0) == (given[name].null_count > 0), name
+    assert set(made_by("--where", "long text=w1")["long text"].to_pylist()) == {"w1"}
+    assert made_by("--where", "half=0.25")["half"].to_pylist() == [0.25] * 400
+    for name in PASSED.keys() - {"key"}:
+        assert made[name].null_count == 400, name
+    assert set(made["decimal256"].drop_null().to_pylist()) <= set(given["decimal256"].drop_null().to_pylist())
+
+
 def test_what_reads_the_outputs_takes_every_type_too(types: tuple[Path, Any]) -> None:
     root, _ = types
     cells = pq.read_table(root / "out/cells/part-0.parquet")

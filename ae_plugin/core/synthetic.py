@@ -230,6 +230,12 @@ def _blank(values: pa.Array) -> pa.Array:
     return values.fill_null(pa.scalar(0).cast(kind))
 
 
+def comparable(column: pa.Array) -> pa.Array:
+    """A column in a type that Arrow can compare: see `decoded`, and no half floats."""
+    column = decoded(column)
+    return column.cast(pa.float32()) if pa.types.is_float16(column.type) else column
+
+
 class Known:
     """Tells rows that are the same as one of history in all learned columns.
 
@@ -239,7 +245,7 @@ class Known:
     """
 
     def __init__(self, origin: Origin, names: Sequence[str]) -> None:
-        self._values = {name: decoded(origin.column(name)).unique() for name in names}
+        self._values = {name: comparable(origin.column(name)).unique() for name in names}
         self._rows = np.unique(self._coded(origin.table))
 
     def copies(self, rows: pa.RecordBatch | pa.Table) -> Bools:
@@ -250,7 +256,7 @@ class Known:
         codes = np.empty((rows.num_rows, len(self._values)), np.int32)
         for place, (name, values) in enumerate(self._values.items()):
             column = rows.column(name)
-            column = decoded(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
+            column = comparable(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
             found = pc.index_in(column.cast(values.type), value_set=values)
             codes[:, place] = found.fill_null(-1).to_numpy(zero_copy_only=False)
         whole = np.dtype((np.void, codes.dtype.itemsize * codes.shape[1]))

@@ -209,7 +209,7 @@ def _fit_network(
     # The one place that loads TensorFlow, and only when a training is really due.
     from ae_plugin.models import masking, training
     from ae_plugin.models.budget import Budget
-    from ae_plugin.models.catalog import resolve, size_of
+    from ae_plugin.models.catalog import lesson_of, resolve, size_of
     from ae_plugin.models.export import export
     from ae_plugin.models.network import KerasNetwork, build_pair, decoder_of
     from ae_plugin.runtime.litert import LiteHalf, LiteNetwork
@@ -237,12 +237,9 @@ def _fit_network(
         sizes = {"features": encoder.features, "columns": len(encoder.specs), "latent_dim": latent}
         return LiteNetwork(flat, threads=2, **sizes)
 
-    def lesson(second: bool) -> masking.HiddenCells:
-        if kind == "variational":
-            from ae_plugin.models.variational import DrawnCells
-
-            return DrawnCells(rows, validation, second=second, latent_dim=latent)
-        return masking.HiddenCells(rows, validation, second=second)
+    def lesson(second: bool) -> training.Lesson:
+        made: training.Lesson = lesson_of(kind)(rows, validation, second=second, latent_dim=latent)
+        return made
 
     def load_decoder(flat: bytes) -> LiteHalf:
         return LiteHalf(flat, given=(latent,), found=(encoder.features,), threads=2)

@@ -9,6 +9,11 @@ KINDS = {
     "dense": "ae_plugin.models.dense:build",
     "variational": "ae_plugin.models.variational:build",
 }
+LESSONS = {
+    "dense": "ae_plugin.models.masking:HiddenCells",
+    "variational": "ae_plugin.models.variational:DrawnCells",
+}
+"""What each kind is taught: (rows, validation, second, latent_dim) -> a lesson."""
 
 
 def resolve(kind: str) -> str:
@@ -18,8 +23,17 @@ def resolve(kind: str) -> str:
 
 def builder(kind: str) -> Any:
     """Return the function that builds a kind's Keras model."""
-    module, function = KINDS[kind].split(":")
-    return getattr(import_module(module), function)
+    return _named(KINDS[kind])
+
+
+def lesson_of(kind: str) -> Any:
+    """Return what makes a kind's lessons."""
+    return _named(LESSONS[kind])
+
+
+def _named(place: str) -> Any:
+    module, name = place.split(":")
+    return getattr(import_module(module), name)
 
 
 def size_of(features: int) -> tuple[int, int]:

@@ -61,10 +61,11 @@ class HiddenCells:
         rows: training rows.
         validation: rows for early stopping; never trained on.
         second: whether this is the second lesson, hidden cells alone.
+        latent_dim: L, of the network.
     """
 
-    def __init__(self, rows: Rows, validation: Rows, *, second: bool = False) -> None:
-        self.rows, self.validation, self.second = rows, validation, second
+    def __init__(self, rows: Rows, validation: Rows, *, second: bool = False, latent_dim: int = 0) -> None:
+        self.rows, self.validation, self.second, self.latent_dim = rows, validation, second, latent_dim
         self.name = "filler " if second else ""
         self.number = int(second)
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras import layers
 
 from ae_plugin.core.values import Floats
-from ae_plugin.models.masking import HiddenCells, Rows
+from ae_plugin.models.masking import HiddenCells
 
 WIDEST = 8.0
 """Logarithms of variances stay within this: float32's exponential knows larger ones, gradients do not."""
@@ -55,18 +55,7 @@ def build(features: int, columns: int, width: int, latent_dim: int, seed: int) -
 
 
 class DrawnCells(HiddenCells):
-    """A lesson in hidden cells, for a network whose codes are drawn: see `HiddenCells`.
-
-    Args:
-        rows: training rows.
-        validation: rows for early stopping; never trained on.
-        second: whether this is the second lesson, hidden cells alone.
-        latent_dim: L, of the network.
-    """
-
-    def __init__(self, rows: Rows, validation: Rows, *, second: bool = False, latent_dim: int) -> None:
-        super().__init__(rows, validation, second=second)
-        self.latent_dim = latent_dim
+    """A lesson in hidden cells, for a network whose codes are drawn: see `HiddenCells`."""
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Floats, ...]:
         """A mini-batch of training rows, and the noise of their codes, float32 [count, L]."""

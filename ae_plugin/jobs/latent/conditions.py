@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from ae_plugin.core.columns import ColumnSpec, NumberSpec, TimeSpec
 from ae_plugin.core.generation import Indices
-from ae_plugin.core.synthetic import Fill, Origin
-from ae_plugin.core.values import as_floats, as_seconds, decoded
+from ae_plugin.core.synthetic import Fill, Origin, comparable
+from ae_plugin.core.values import as_floats, as_seconds
 from ae_plugin.errors import ConfigError
 
 NEAREST = 50
@@ -65,7 +65,7 @@ def read_conditions(
             known = ", ".join([*names[:SHOWN], *(["..."] if len(names) > SHOWN else [])])
             what = f"{name!r} is no column that was learned"
             raise ConfigError(what, where="--where", mend=f"Name one of {known}")
-        column = decoded(origin.column(name))
+        column = comparable(origin.column(name))
         value = _value(name, text, column)
         spec = specs[names.index(name)] if how == "learned" else None
         rows = _rows(name, spec, value, column)

@@ -15,7 +15,7 @@ from ae_plugin.config import Pipeline
 from ae_plugin.core.features import partition_time
 from ae_plugin.core.generation import Drawn, Generator
 from ae_plugin.core.synthetic import Fill, Known, Origin, Table, distances, fills
-from ae_plugin.core.values import Floats, evenly_spaced
+from ae_plugin.core.values import Bools, Floats, evenly_spaced
 from ae_plugin.engines.local import Writer, schema_of, unify
 from ae_plugin.engines.sample import sample
 from ae_plugin.engines.threads import BLAS
@@ -212,15 +212,14 @@ class _Job:
     def _blocks(self, rows: int) -> Iterator[pa.RecordBatch]:
         for number, start in enumerate(range(0, rows, BLOCK)):
             wanted = min(BLOCK, rows - start)
-            drawn, batch = self._block(wanted, start, np.random.default_rng([self.seed, number]))
+            drawn, batch, copies = self._block(wanted, start, np.random.default_rng([self.seed, number]))
             if not start:
                 some = evenly_spaced(wanted, HELD_OUT)
-                copies = self._known.copies(batch.take(pa.array(some)))
-                self._first = self._generator.encoded(drawn.take(some)), int(copies.sum())
+                self._first = self._generator.encoded(drawn.take(some)), int(copies[some].sum())
             yield batch
 
-    def _block(self, rows: int, start: int, rng: np.random.Generator) -> tuple[Drawn, pa.RecordBatch]:
-        """Draw rows, and draw those again that are copies of a row of history."""
+    def _block(self, rows: int, start: int, rng: np.random.Generator) -> tuple[Drawn, pa.RecordBatch, Bools]:
+        """Draw rows, and draw those again that are copies of a row of history; say which are copies all the same."""
         drawn = self._generator.draw(rows, rng)
         batch = self._table.rows(drawn, start)
         copies = self._known.copies(batch)
@@ -233,7 +232,7 @@ class _Job:
             copies = self._known.copies(batch)
             self.redrawn += len(again)
         self.copies += int(copies.sum())
-        return drawn, batch
+        return drawn, batch, copies
 
     def synthetic(self) -> Closeness:
         """How near the first of the new rows are to history."""
