@@ -19,10 +19,10 @@ from keras import layers
 from ae_plugin.core.values import Floats, evenly_spaced
 
 LATENT = 10
-BETA = 6.0
+BETA = 4.0
 """Weight of the total correlation; chosen on squares and rings, see `benchmarks.quality.latent.traversal`."""
-NOISE = 0.02
-"""Share of the pixels' variance that is noise to the model: what is smaller is not worth a latent variable."""
+NOISE = 1.0
+"""Variance of the noise, in shares of the pixels': what tells less than that is not worth a latent variable."""
 GRID, WIDTHS, DENSE = 8, (32, 64), 128
 """The network sees a picture as so many blocks a side, of 4 or 8 pixels: many times faster than single pixels."""
 PLACES = 16

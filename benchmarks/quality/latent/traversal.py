@@ -38,9 +38,10 @@ def main() -> int:
     parser.add_argument("--develop", action="store_true", help="squares and rings, on which settings were chosen")
     parser.add_argument("--write", action="store_true", help="rewrite the section of docs/latent.md")
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     args = parser.parse_args()
     found: dict[str, Any] = json.loads(FOUND.read_text()) if FOUND.exists() else {}
-    sets: list[tuple[Shape, int]] = [("disc", seed) for seed in SEEDS]
+    sets: list[tuple[Shape, int]] = [("disc", seed) for seed in args.seeds]
     if args.develop:
         sets = [("square", DEVELOP[0]), ("ring", DEVELOP[1])]
     for shape, seed in sets:
@@ -48,8 +49,10 @@ def main() -> int:
             name = f"{shape} {seed} {method}"
             if name not in found:
                 print(name, file=sys.stderr, flush=True)
-                found[name] = measure(shape, seed, method)
+                one = measure(shape, seed, method)
                 FOUND.parent.mkdir(exist_ok=True)
+                # Another process may have measured another seed meanwhile.
+                found = {**(json.loads(FOUND.read_text()) if FOUND.exists() else {}), name: one}
                 FOUND.write_text(json.dumps(found, indent=1))
     lines = table(found, sets, args.methods)
     print("\n".join(lines))
@@ -102,7 +105,7 @@ def ica(learn: Shapes, held: Shapes, seed: int) -> tuple[np.ndarray[Any, Any], f
     """Independent components of the pixels (FastICA, Hyvärinen and Oja, 2000): the linear peer that seeks causes."""
     from sklearn.decomposition import FastICA
 
-    return _linear(FastICA(_dims(), random_state=seed, max_iter=1_000, tol=1e-3), learn, held)
+    return _linear(FastICA(_dims(), random_state=seed, max_iter=200, tol=1e-3), learn, held)
 
 
 CODES = {"variational": variational, "pca": pca, "ica": ica}
