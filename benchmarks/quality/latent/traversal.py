@@ -19,12 +19,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
+from ae_plugin.core.traversal import middle, named, reach, steps_of
+from ae_plugin.core.values import Floats
+from ae_plugin.core.variational import Variational
+from ae_plugin.jobs.latent.contact import draw_strips
+from ae_plugin.jobs.latent.traverse_pictures import PictureFrames
+from ae_plugin.latent_schemas import LatentNote
 from benchmarks.quality.latent.metrics import dci, mig, mutual_information
 from benchmarks.quality.latent.shapes import FACTORS, Shape, Shapes, draw
 
 ROOT = Path(__file__).resolve().parents[3]
 FOUND, PAGE = ROOT / ".bench/traversal.json", ROOT / "docs/latent.md"
+SHEET = ROOT / ".bench/traversal.png"
 COMMAND = "python -m benchmarks.quality.latent.traversal --write"
 TRAIN, TEST = 12_000, 10_000
 SEEDS, DEVELOP = (0, 1, 2), (10, 11)
@@ -91,7 +99,23 @@ def variational(learn: Shapes, held: Shapes, seed: int) -> tuple[np.ndarray[Any,
     model = open_variational(made.card, 1, None, made.files)
     assert model is not None
     codes = model.encode(others)
+    if seed == SEEDS[0]:
+        SHEET.parent.mkdir(exist_ok=True)
+        SHEET.write_bytes(sheet(model, codes, made.card.kl))
     return codes, _explained(others, model.decode(codes)), made.card.kl
+
+
+def sheet(model: Variational, codes: Floats, kl: list[float]) -> bytes:
+    """The contact sheet that `ae traverse --latents 5` makes of such pictures."""
+    frames, base = PictureFrames(model, codes, pa.schema([("image", pa.binary())])), codes[middle(codes)]
+    low, high = reach(codes)
+    strips = []
+    for latent in np.argsort(-np.array(kl), kind="stable")[:5].tolist():
+        frame = frames.frame(steps_of(base, latent, float(low[latent]), float(high[latent]), 9))
+        title = frames.title(named(frame.moves)) or "hardly anything"
+        note = LatentNote(latent=latent, carries=kl[latent], low=low[latent], high=high[latent], title=title, moves=[])
+        strips.append((note, frame.rows.column(0).to_pylist()))
+    return draw_strips(strips)
 
 
 def pca(learn: Shapes, held: Shapes, seed: int) -> tuple[np.ndarray[Any, Any], float, list[float]]:
