@@ -27,6 +27,7 @@ from ae_plugin.jobs.pictures.variational import (
     fit_variational,
     independent,
     known_pictures,
+    open_variational,
 )
 from ae_plugin.jobs.pictures.versions import PictureVersion, load_picture_version
 from ae_plugin.jobs.score import champion_of, score
@@ -174,8 +175,12 @@ def test_codes_are_turned_towards_independent_ones() -> None:
 
 
 def test_the_same_model_again() -> None:
-    pictures = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 1)).astype(np.uint8)
-    small = SmallHistory(pictures[10:], pictures[:10], 32, (32, 32))
+    pictures = np.random.default_rng(0).integers(0, 256, (60, 64, 64, 3)).astype(np.uint8)
+    small = SmallHistory(pictures[10:], pictures[:10], 64, (64, 48))
     one, other = (fit_variational(small, 3, steps=4) for _ in range(2))
     assert one.card == other.card
+    model = open_variational(one.card, 3, None, one.files)
+    assert model is not None
+    (seen,) = model.decode(model.encode(pictures[:1]))
+    assert seen.shape == (64, 64, 3) and model.image(seen).size == (48, 64)
     assert all(one.files[name] == other.files[name] for name in (ENCODER, DECODER, WEIGHTS, KNOWN))
