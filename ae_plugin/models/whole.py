@@ -2,8 +2,10 @@
 
 Kingma and Welling (2014), with the total correlation of the latent variables weighted (beta-TCVAE: Chen, Li, Grosse and
 Duvenaud, 2018), so that each of them stands for one cause, and with a decoder that is told where it draws (after the
-spatial broadcast decoder: Watters, Matthey, Burgess and Lerchner, 2019). What is drawn at random comes in as an input: a network with
-a sampling layer does not run in LiteRT, and a training that draws by itself cannot be resumed to the bit.
+spatial broadcast decoder: Watters, Matthey, Burgess and Lerchner, 2019).
+
+What is drawn at random comes in as an input: a network with a sampling layer does not run in LiteRT, and a training
+that draws by itself cannot be resumed to the bit.
 """
 
 from __future__ import annotations
