@@ -35,8 +35,8 @@ class Budget:
 
     @staticmethod
     def of_whole_pictures(pictures: int, steps: int | None = None) -> Budget:
-        """A budget for whole, small pictures: thirty times through history; what is independent shows late."""
-        return Budget(steps or min(max(600, 30 * pictures // 128), 4_000), 128, patience=1_000, fall=FALL)
+        """A budget for whole, small pictures: twelve times through history."""
+        return Budget(steps or min(max(800, 12 * pictures // 64), 4_000), 64, patience=1_000, fall=FALL)
 
     @property
     def second(self) -> Budget:

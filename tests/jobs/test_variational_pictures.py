@@ -18,7 +18,17 @@ from ae_plugin.errors import ConfigError
 from ae_plugin.jobs.latent.embed import embed
 from ae_plugin.jobs.latent.generated_pictures import generate_pictures, generated_schema
 from ae_plugin.jobs.latent.traverse import traverse
-from ae_plugin.jobs.pictures.variational import independent, known_pictures
+from ae_plugin.jobs.pictures.variational import (
+    DECODER,
+    ENCODER,
+    KNOWN,
+    WEIGHTS,
+    SmallHistory,
+    fit_variational,
+    independent,
+    known_pictures,
+    open_variational,
+)
 from ae_plugin.jobs.pictures.versions import PictureVersion, load_picture_version
 from ae_plugin.jobs.score import champion_of, score
 from ae_plugin.store.registry import Registry
@@ -162,3 +172,15 @@ def test_codes_are_turned_towards_independent_ones() -> None:
     assert np.allclose(turn @ turn.T, np.eye(3), atol=1e-5) and turn[1, 1] == 1
     apart = np.abs(np.corrcoef((means @ turn)[:, [0, 2]].T, causes.T)[:2, 2:])
     assert apart.max(axis=1).min() > 0.99 and apart.min(axis=1).max() < 0.1
+
+
+def test_the_same_model_again() -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (60, 64, 64, 3)).astype(np.uint8)
+    small = SmallHistory(pictures[10:], pictures[:10], 64, (64, 48))
+    one, other = (fit_variational(small, 3, steps=4) for _ in range(2))
+    assert one.card == other.card
+    model = open_variational(one.card, 3, None, one.files)
+    assert model is not None
+    (seen,) = model.decode(model.encode(pictures[:1]))
+    assert seen.shape == (64, 64, 3) and model.image(seen).size == (48, 64)
+    assert all(one.files[name] == other.files[name] for name in (ENCODER, DECODER, WEIGHTS, KNOWN))

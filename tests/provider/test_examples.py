@@ -40,13 +40,15 @@ import embeddings
 import operators
 import partitions
 import taskflow
+import traversal
 
 from airflow.sdk import DAG
 
 found = {}
 for name, dag in {
     "taskflow": taskflow.flights_in_taskflow, "embeddings": embeddings.dag, "completion": completion.dag,
-    "label-fit": classes.labels, "classes": classes.dag, "bottleneck": bottleneck.dag, "operators": operators.dag
+    "label-fit": classes.labels, "classes": classes.dag, "bottleneck": bottleneck.dag, "operators": operators.dag,
+    "traversal": traversal.dag
 }.items():
     dag = dag() if callable(dag) else dag
     run = dag.test()
@@ -110,6 +112,13 @@ def test_operators_train_promote_and_score_in_one_dag(ran: tuple[dict[str, Any],
     assert found == wanted, "all was scored by the other DAG"
     assert states["operators"]["promote -1"] in ("success", "skipped"), "the gate has the word"
     assert (root / "out/flights/_models/v0002").is_dir()
+
+
+def test_the_champion_is_traversed(ran: tuple[dict[str, Any], Path]) -> None:
+    states, root = ran
+    assert states["traversal"] == {"traverse -1": "success"}
+    record = json.loads((root / "out/flights/_runs/_traversal/newest.json").read_text())
+    assert len(record["latents"]) == 5 and record["airflow"]["task_id"] == "traverse"
 
 
 def test_what_was_scored_is_embedded(ran: tuple[dict[str, Any], Path]) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from ae_plugin.config import Pipeline
 from ae_plugin.core.pictures import Picture
 from ae_plugin.core.traversal import MEASURES, Move, measures, middle, reach
-from ae_plugin.core.values import Floats
+from ae_plugin.core.values import Floats, evenly_spaced
 from ae_plugin.core.variational import Bytes, Variational
 from ae_plugin.engines.pictures import PictureReader, decoded
 from ae_plugin.errors import ConfigError, DataError
@@ -22,6 +22,8 @@ from ae_plugin.jobs.pointed import place_in
 from ae_plugin.latent_schemas import LatentNote
 
 _UNIT_BYTES = 2 * 2**20
+FEWER = 512
+"""Pictures that say how much what is measured usually differs."""
 
 
 def whole_pictures_of(version: PictureVersion) -> Variational:
@@ -35,55 +37,19 @@ def whole_pictures_of(version: PictureVersion) -> Variational:
     return version.variational
 
 
-class PictureSubject:
-    """A picture that is held; see `jobs.latent.traverse.Subject`."""
+class PictureFrames:
+    """What a model of whole pictures makes of codes.
 
-    axes, carried_by = False, "kl"
+    Args:
+        model: decodes.
+        codes: float32 [n, L] of pictures, which say how much what is measured usually differs.
+        fields: one, the column of pictures.
+    """
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        version: PictureVersion,
-        inputs: Inputs,
-        row: int | None,
-        keys: Mapping[str, str | None],
-    ) -> None:
-        self._model = whole_pictures_of(version)
-        reader = PictureReader(inputs.files, image=version.card.image)
-        where = inputs.where or "the source"
-        asked = place_in(pipeline, reader, where, row, keys) if row is not None or keys else None
-        places, seen, held = self._sample(reader, asked)
-        if asked is not None and held is None:
-            raise DataError(f"picture {asked} cannot be read", where=where, mend="Name another one")
-        if not places:
-            raise DataError("holds no picture that can be read", where=where, mend="Name another partition")
-        codes = self._model.encode(seen)
-        self.row = places[middle(codes)] if asked is None else asked
-        self.base = codes[middle(codes)] if held is None else self._model.encode(held[None])[0]
-        self.low, self.high = reach(codes)
-        card = version.card.variational
-        self.carries = np.array(card.kl if card else [0.0] * codes.shape[1], np.float32)
-        self.fields = pa.schema([pa.field(version.card.image, pa.binary(), nullable=False)])
-        usual = measures(_floats(self._model.decode(codes)))
+    def __init__(self, model: Variational, codes: Floats, fields: pa.Schema) -> None:
+        self._model, self.fields = model, fields
+        usual = measures(_floats(model.decode(codes[evenly_spaced(len(codes), FEWER)])))
         self._units = {name: max(float(values.std()), 1e-3) for name, values in usual.items()}
-        self._drawn: dict[int, Bytes] = {}
-
-    def _sample(self, reader: PictureReader, asked: int | None) -> tuple[list[int], Bytes, Bytes | None]:
-        """Pictures evenly from the partition as the network sees them, their places, and the one that is asked for."""
-        kept: dict[int, Bytes] = {}
-        held, every = None, 1
-        for place, picture in _pictures(reader):
-            if place % every and place != asked:
-                continue
-            seen = self._model.see([picture])[0]
-            held = seen if place == asked else held
-            if place % every == 0:
-                kept[place] = seen
-            while len(kept) > SAMPLE:
-                every *= 2
-                kept = {row: one for row, one in kept.items() if row % every == 0}
-        places = list(kept)
-        return places, np.stack([kept[row] for row in places]) if places else np.zeros((0, 1), np.uint8), held
 
     def frame(self, codes: Floats) -> Frame:
         """Decode the codes float32 [S, L] of one latent variable's steps."""
@@ -105,6 +71,54 @@ class PictureSubject:
     def sheet(self, frames: list[tuple[LatentNote, Frame]]) -> bytes:
         """The pictures, a strip for each latent variable."""
         return draw_strips([(note, frame.rows.column(0).to_pylist()) for note, frame in frames])
+
+
+class PictureSubject(PictureFrames):
+    """A picture that is held; see `jobs.latent.traverse.Subject`."""
+
+    axes, carried_by = False, "kl"
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        version: PictureVersion,
+        inputs: Inputs,
+        row: int | None,
+        keys: Mapping[str, str | None],
+    ) -> None:
+        model = self._model = whole_pictures_of(version)
+        reader = PictureReader(inputs.files, image=version.card.image)
+        where = inputs.where or "the source"
+        asked = place_in(pipeline, reader, where, row, keys) if row is not None or keys else None
+        places, seen, held = self._sample(reader, asked)
+        if asked is not None and held is None:
+            raise DataError(f"picture {asked} cannot be read", where=where, mend="Name another one")
+        if not places:
+            raise DataError("holds no picture that can be read", where=where, mend="Name another partition")
+        codes = model.encode(seen)
+        self.row = places[middle(codes)] if asked is None else asked
+        self.base = codes[middle(codes)] if held is None else model.encode(held[None])[0]
+        self.low, self.high = reach(codes)
+        card = version.card.variational
+        self.carries = np.array(card.kl if card else [0.0] * codes.shape[1], np.float32)
+        super().__init__(model, codes, pa.schema([pa.field(version.card.image, pa.binary(), nullable=False)]))
+
+    def _sample(self, reader: PictureReader, asked: int | None) -> tuple[list[int], Bytes, Bytes | None]:
+        """Pictures evenly from the partition as the network sees them, their places, and the one that is asked for."""
+        kept: dict[int, Bytes] = {}
+        held, every = None, 1
+        for place, picture in _pictures(reader):
+            if place % every and place != asked:
+                continue
+            seen = self._model.see([picture])[0]
+            held = seen if place == asked else held
+            if place % every == 0:
+                kept[place] = seen
+            while len(kept) > SAMPLE:
+                every *= 2
+                kept = {row: one for row, one in kept.items() if row % every == 0}
+        places = list(kept)
+        return places, np.stack([kept[row] for row in places]) if places else np.zeros((0, 1), np.uint8), held
 
 
 def _pictures(reader: PictureReader) -> Iterator[tuple[int, Picture]]:

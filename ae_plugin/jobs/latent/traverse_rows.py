@@ -69,18 +69,19 @@ class RowSubject:
 
     def _sample(self, reader: Reader) -> tuple[list[int], Floats]:
         """Codes of rows evenly from the partition, and their places; the same however it is cut."""
-        places: list[int] = []
         codes: dict[int, Floats] = {}
         every, first = 1, 0
         for batch in prefetch(reader.batches()):
-            here = [row for row in range(first, first + batch.num_rows) if row % every == 0]
-            if here:
-                chosen = pa.array(np.array(here) - first)
-                columns = [take(column, chosen) for column in batch.columns]
-                codes |= zip(here, self._codes(pa.RecordBatch.from_arrays(columns, schema=batch.schema)), strict=True)
-            while len(codes) > SAMPLE:
+            while -(-(first + batch.num_rows) // every) > SAMPLE:
                 every *= 2
-                codes = {row: code for row, code in codes.items() if row % every == 0}
+            codes = {row: code for row, code in codes.items() if row % every == 0}
+            here = np.arange(first, first + batch.num_rows)
+            here = here[here % every == 0]
+            if len(here):
+                chosen = pa.array(here - first)
+                columns = [take(column, chosen) for column in batch.columns]
+                found = self._codes(pa.RecordBatch.from_arrays(columns, schema=batch.schema))
+                codes |= zip(here.tolist(), found, strict=True)
             first += batch.num_rows
         places = list(codes)
         return places, np.stack([codes[row] for row in places]) if places else np.zeros((0, 1), np.float32)

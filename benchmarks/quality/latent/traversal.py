@@ -19,12 +19,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
+from ae_plugin.core.traversal import middle, named, reach, steps_of
+from ae_plugin.core.values import Floats
+from ae_plugin.core.variational import Variational
+from ae_plugin.jobs.latent.contact import draw_strips
+from ae_plugin.jobs.latent.traverse_pictures import PictureFrames
+from ae_plugin.latent_schemas import LatentNote
 from benchmarks.quality.latent.metrics import dci, mig, mutual_information
 from benchmarks.quality.latent.shapes import FACTORS, Shape, Shapes, draw
 
 ROOT = Path(__file__).resolve().parents[3]
 FOUND, PAGE = ROOT / ".bench/traversal.json", ROOT / "docs/latent.md"
+SHEET = ROOT / ".bench/traversal.png"
 COMMAND = "python -m benchmarks.quality.latent.traversal --write"
 TRAIN, TEST = 12_000, 10_000
 SEEDS, DEVELOP = (0, 1, 2), (10, 11)
@@ -38,9 +46,10 @@ def main() -> int:
     parser.add_argument("--develop", action="store_true", help="squares and rings, on which settings were chosen")
     parser.add_argument("--write", action="store_true", help="rewrite the section of docs/latent.md")
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     args = parser.parse_args()
     found: dict[str, Any] = json.loads(FOUND.read_text()) if FOUND.exists() else {}
-    sets: list[tuple[Shape, int]] = [("disc", seed) for seed in SEEDS]
+    sets: list[tuple[Shape, int]] = [("disc", seed) for seed in args.seeds]
     if args.develop:
         sets = [("square", DEVELOP[0]), ("ring", DEVELOP[1])]
     for shape, seed in sets:
@@ -48,8 +57,10 @@ def main() -> int:
             name = f"{shape} {seed} {method}"
             if name not in found:
                 print(name, file=sys.stderr, flush=True)
-                found[name] = measure(shape, seed, method)
+                one = measure(shape, seed, method)
                 FOUND.parent.mkdir(exist_ok=True)
+                # Another process may have measured another seed meanwhile.
+                found = {**(json.loads(FOUND.read_text()) if FOUND.exists() else {}), name: one}
                 FOUND.write_text(json.dumps(found, indent=1))
     lines = table(found, sets, args.methods)
     print("\n".join(lines))
@@ -88,7 +99,23 @@ def variational(learn: Shapes, held: Shapes, seed: int) -> tuple[np.ndarray[Any,
     model = open_variational(made.card, 1, None, made.files)
     assert model is not None
     codes = model.encode(others)
+    if seed == SEEDS[0]:
+        SHEET.parent.mkdir(exist_ok=True)
+        SHEET.write_bytes(sheet(model, codes, made.card.kl))
     return codes, _explained(others, model.decode(codes)), made.card.kl
+
+
+def sheet(model: Variational, codes: Floats, kl: list[float]) -> bytes:
+    """The contact sheet that `ae traverse --latents 5` makes of such pictures."""
+    frames, base = PictureFrames(model, codes, pa.schema([("image", pa.binary())])), codes[middle(codes)]
+    low, high = reach(codes)
+    strips = []
+    for latent in np.argsort(-np.array(kl), kind="stable")[:5].tolist():
+        frame = frames.frame(steps_of(base, latent, float(low[latent]), float(high[latent]), 9))
+        title = frames.title(named(frame.moves)) or "hardly anything"
+        note = LatentNote(latent=latent, carries=kl[latent], low=low[latent], high=high[latent], title=title, moves=[])
+        strips.append((note, frame.rows.column(0).to_pylist()))
+    return draw_strips(strips)
 
 
 def pca(learn: Shapes, held: Shapes, seed: int) -> tuple[np.ndarray[Any, Any], float, list[float]]:
@@ -102,7 +129,7 @@ def ica(learn: Shapes, held: Shapes, seed: int) -> tuple[np.ndarray[Any, Any], f
     """Independent components of the pixels (FastICA, Hyvärinen and Oja, 2000): the linear peer that seeks causes."""
     from sklearn.decomposition import FastICA
 
-    return _linear(FastICA(_dims(), random_state=seed, max_iter=1_000, tol=1e-3), learn, held)
+    return _linear(FastICA(_dims(), random_state=seed, max_iter=200, tol=1e-3), learn, held)
 
 
 CODES = {"variational": variational, "pca": pca, "ica": ica}
