@@ -303,7 +303,7 @@ def test_a_command_that_is_none(words: list[str]) -> None:
 @pytest.mark.parametrize("verb", CASES)
 @pytest.mark.parametrize("as_json", [False, True])
 def test_no_such_pipeline(tmp_path: Path, verb: str, as_json: bool) -> None:
-    words = ["--label", "x"] if verb == "evaluate" else []
+    words = {"evaluate": ["--label", "x"], "label-fit": ["--labels", "x"]}.get(verb, [])
     done = run_ae(verb, tmp_path / "nothing.yaml", *words, *(["--json"] if as_json else []))
     assert done.code == 2
     assert done.complaint.startswith("ae: ") and "no such pipeline" in done.complaint
