@@ -306,7 +306,8 @@ def test_a_command_that_is_none(words: list[str]) -> None:
 @pytest.mark.parametrize("verb", CASES)
 @pytest.mark.parametrize("as_json", [False, True])
 def test_no_such_pipeline(tmp_path: Path, verb: str, as_json: bool) -> None:
-    words = {"evaluate": ["--label", "x"], "generate": ["5"]}.get(verb, [])
+    needed = {"evaluate": ["--label", "x"], "generate": ["5"], "label-fit": ["--labels", "x"]}
+    words = needed.get(verb, [])
     done = run_ae(verb, tmp_path / "nothing.yaml", *words, *(["--json"] if as_json else []))
     assert done.code == 2
     assert done.complaint.startswith("ae: ") and "no such pipeline" in done.complaint

@@ -56,11 +56,11 @@ class Space:
         wide = history.astype(np.float64)
         mean, spread = wide.mean(axis=0), wide.std(axis=0)
         used = spread > 1e-6 * max(float(spread.max(initial=0)), 1e-30)
-        scale = np.where(used, 1 / np.where(used, spread, 1), 0)
+        scale = np.where(used, 1 / np.sqrt(np.where(used, spread, 1)), 0)  # halfway: a rare word is no whole column
         start = 0
         for width in blocks:
             own = slice(start, start + width)
-            scale[own] /= np.sqrt(max(int(used[own].sum()), 1))
+            scale[own] /= max(float(np.sqrt(np.square(scale[own] * spread[own]).sum())), 1e-30)
             start += width
         scaled = (wide - mean) * scale
         variances, axes = np.linalg.eigh(scaled.T @ scaled / len(scaled))

@@ -136,8 +136,8 @@ def test_rows_are_named_by_place_or_keys_in_csv_or_parquet(shop: Shop) -> None:
     found = []
     for name, columns in given.items():
         found.append(label_fit(shop.pipeline, write(shop.root / f"{name}.csv", columns), "kind"))
-        pq.write_table(pa.table({key: list(values) for key, values in columns.items()}), shop.root / "all.parquet")
-        found.append(label_fit(shop.pipeline, str(shop.root / "all.parquet"), "kind"))
+    pq.write_table(pa.table({key: list(values) for key, values in given["both"].items()}), shop.root / "all.parquet")
+    found.append(label_fit(shop.pipeline, str(shop.root / "all.parquet"), "kind"))
     assert len({(one.least_p, one.held_out, one.counts) for one in found}) == 1
     assert all(one.classes == {"heavy": 3, "light": 3} for one in found)
 
@@ -219,7 +219,8 @@ def test_pictures_have_classes_too(boards: Trained, tmp_path: Path) -> None:
     partition = sorted(path.name for path in shop.source.iterdir() if path.is_dir())[-1]
     names = sorted(path.name for path in (shop.source / partition).iterdir())
     (shop.source / partition / "zz_broken.png").write_bytes(b"no picture")
-    path = write(tmp_path / "kinds.csv", {"file": names[:4], "kind": ["left", "right"] * 2})
+    columns = {"partition": [partition] * 4, "file": names[:4], "kind": ["left", "right"] * 2}
+    path = write(tmp_path / "kinds.csv", columns)
     label_fit(shop.pipeline, path, "kind")
     record = classify(shop.pipeline, partition)
     table = classes(shop, partition)
