@@ -112,7 +112,7 @@ BAD: dict[str, list[Any]] = {
     "source.keys": [3, [None], None, "row", ["order_id", "p_value"]],
     "source.exclude": [3, [["a"]], None],
     "model": ["dense", 1],
-    "model.kind": ["conv", "variational", "", None],
+    "model.kind": ["conv", "transformer", "", None],
     "model.image_size": [64, 0, 15, 4_097, 1.5, "large", None],
     "model.seed": [-1, 2**31, 1.5, "x", None],
     "train.schedule": ["daily", "0 3 * *", "0 3 * * 1 2013", "61 * * * *", "@yesterday", "asset", "", 5],
