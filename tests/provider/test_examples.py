@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -30,13 +31,15 @@ initdb()
 import embeddings
 import operators
 import partitions
+import synthetic
 import taskflow
 
 from airflow.sdk import DAG
 
 found = {}
 for name, dag in {
-    "taskflow": taskflow.flights_in_taskflow, "embeddings": embeddings.dag, "operators": operators.dag
+    "taskflow": taskflow.flights_in_taskflow, "embeddings": embeddings.dag, "synthetic": synthetic.dag,
+    "operators": operators.dag,
 }.items():
     dag = dag() if callable(dag) else dag
     run = dag.test()
@@ -105,6 +108,14 @@ def test_what_was_scored_is_embedded(ran: tuple[dict[str, Any], Path]) -> None:
     assert states["embeddings"] == {"embed -1": "success"}
     for name in LANDED:
         assert (root / "out/flights/embeddings" / name / "part-0.parquet").is_file()
+
+
+def test_rows_are_generated(ran: tuple[dict[str, Any], Path]) -> None:
+    states, root = ran
+    assert states["synthetic"] == {"generate -1": "success"}
+    (made,) = (root / "out/flights/generated").iterdir()
+    table = pq.read_table(made)
+    assert table.num_rows == 1_000 and set(table.column("carrier").to_pylist()) == {"UA"}
 
 
 def test_every_example_is_in_the_guide() -> None:
