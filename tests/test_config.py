@@ -114,7 +114,7 @@ BAD: dict[str, list[Any]] = {
     "source.keys": [3, [None], None, "row", ["order_id", "p_value"]],
     "source.exclude": [3, [["a"]], None],
     "model": ["dense", 1],
-    "model.kind": ["conv", "", None],
+    "model.kind": ["conv", "transformer", "", None],
     "model.image_size": [64, 0, 15, 4_097, 1.5, "large", None],
     "model.latent_dim": [0, -1, 1_025, 1.5, "knee"],
     "model.seed": [-1, 2**31, 1.5, "x", None],

@@ -19,7 +19,7 @@ from ae_plugin.store.commit import Commit
 from ae_plugin.store.runs import GENERATED
 from tests.conftest import Trained
 from tests.running import run_ae, tree
-from tests.shop import LAST_TRAINED, ORDERS, PRODUCTS, Shop, day, plain, train_and_promote, write_day
+from tests.shop import LAST_TRAINED, ORDERS, PRODUCTS, Shop, day, make_orders, plain, train_and_promote, write_day
 
 
 def made(shop: Shop, record: GenerateRecord) -> pa.Table:
@@ -195,6 +195,9 @@ def test_mistakes_change_nothing(shop: Shop, tmp_path: Path, monkeypatch: pytest
     for number in range(1, LAST_TRAINED + 1):
         shutil.rmtree(shop.source / f"date={day(number)}")
     assert generate(shop.pipeline, 20).history_rows < 300, "from what is left of history"
+    write_day(shop.source, 0, make_orders(49, day(0)))
+    with pytest.raises(DataError, match="49 rows are left of what v0001 was trained on; 50 are needed"):
+        generate(shop.pipeline, 20)
     shutil.rmtree(shop.source / f"date={day(0)}")
     with pytest.raises(DataError, match="none of the partitions that v0001 was trained on"):
         generate(shop.pipeline, 20)

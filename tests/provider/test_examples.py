@@ -39,6 +39,7 @@ import classes
 import embeddings
 import operators
 import partitions
+import synthetic
 import taskflow
 import traversal
 
@@ -48,7 +49,7 @@ found = {}
 for name, dag in {
     "taskflow": taskflow.flights_in_taskflow, "embeddings": embeddings.dag, "completion": completion.dag,
     "label-fit": classes.labels, "classes": classes.dag, "bottleneck": bottleneck.dag, "operators": operators.dag,
-    "traversal": traversal.dag
+    "synthetic": synthetic.dag, "traversal": traversal.dag,
 }.items():
     dag = dag() if callable(dag) else dag
     run = dag.test()
@@ -167,6 +168,14 @@ def test_an_encoder_is_fine_tuned(ran: tuple[dict[str, Any], Path]) -> None:
     assert np.abs(guessed - minutes[200:]).mean() < 0.8 * np.abs(minutes[200:] - np.median(minutes[:200])).mean()
     before, after = ae_plugin.encoder(out).get_weights(), found.get_weights()
     assert any(not np.array_equal(a, b) for a, b in zip(before, after, strict=False)), "the encoder is trained on"
+
+
+def test_rows_are_generated(ran: tuple[dict[str, Any], Path]) -> None:
+    states, root = ran
+    assert states["synthetic"] == {"generate -1": "success"}
+    (made,) = (root / "out/flights/generated").iterdir()
+    table = pq.read_table(made)
+    assert table.num_rows == 1_000 and set(table.column("carrier").to_pylist()) == {"UA"}
 
 
 def test_every_example_is_in_the_guide() -> None:

@@ -103,9 +103,10 @@ def _rows(name: str, spec: ColumnSpec | None, value: pa.Scalar, column: pa.Array
         apart = np.abs(values.astype(np.float64) - float(wanted[0]))
         apart[~np.isfinite(apart) if nulls is None else nulls | ~np.isfinite(apart)] = np.inf
         there = values[np.isfinite(apart)]
-        if there.min() <= wanted[0] <= there.max():
+        if len(there) and there.min() <= wanted[0] <= there.max():
             return np.sort(np.argsort(apart, kind="stable")[:NEAREST])
-        mend = f"They hold {there.min():g} to {there.max():g}" if isinstance(spec, NumberSpec) else "It is out of range"
+        if isinstance(spec, NumberSpec) and len(there):
+            mend = f"They hold {there.min():g} to {there.max():g}"
     what = f"none of the {len(column)} rows of history that are drawn from holds {name}={value.as_py()!r}"
     raise ConfigError(what, where="--where", mend=mend)
 

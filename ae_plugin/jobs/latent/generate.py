@@ -20,7 +20,7 @@ from ae_plugin.engines.local import Writer, schema_of, unify
 from ae_plugin.engines.sample import sample
 from ae_plugin.engines.threads import BLAS
 from ae_plugin.errors import ConfigError, DataError
-from ae_plugin.jobs.history import encode_sample
+from ae_plugin.jobs.history import MIN_ROWS, encode_sample
 from ae_plugin.jobs.inputs import find_target
 from ae_plugin.jobs.latent.conditions import Conditions, read_conditions
 from ae_plugin.jobs.latent.output import Inputs, committed
@@ -139,6 +139,9 @@ def _read(pipeline: Pipeline, version: ModelVersion) -> _History:
     work = encoder.features * len(encoder.specs)
     most = min(HISTORY_ROWS, max(LEAST_ROWS, TREE_BUDGET // work)) + HELD_OUT
     found = sample(groups, pipeline.source.format, most, version.card.seed)
+    if found.table.num_rows < MIN_ROWS:
+        what = f"{found.table.num_rows} rows are left of what {version.version} was trained on; {MIN_ROWS} are needed"
+        raise DataError(what, where=pipeline.source.uri, mend="Train anew")
     for name in encoder.names:
         if name not in found.table.schema.names:
             what = f"column {name!r} is missing, but the model learned it"
