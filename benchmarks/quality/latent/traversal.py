@@ -47,6 +47,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="rewrite the section of docs/latent.md")
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
+    parser.add_argument("--table", action="store_true", help="of what is measured; measure nothing")
     args = parser.parse_args()
     found: dict[str, Any] = json.loads(FOUND.read_text()) if FOUND.exists() else {}
     sets: list[tuple[Shape, int]] = [("disc", seed) for seed in args.seeds]
@@ -55,7 +56,7 @@ def main() -> int:
     for shape, seed in sets:
         for method in args.methods:
             name = f"{shape} {seed} {method}"
-            if name not in found:
+            if name not in found and not args.table:
                 print(name, file=sys.stderr, flush=True)
                 one = measure(shape, seed, method)
                 FOUND.parent.mkdir(exist_ok=True)
@@ -157,19 +158,25 @@ def table(found: dict[str, Any], sets: list[tuple[Shape, int]], methods: list[st
     """One row a method: means over the seeds, and the least and the most of MIG."""
     lines = [
         f"| 10 numbers a picture | MIG | {' | '.join(f'{factor}' for factor in FACTORS)} | DCI disentanglement "
-        "| completeness | informativeness | variance explained | seconds |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| completeness | informativeness | variance explained | seconds | seeds |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for method in methods:
-        runs = [found[f"{shape} {seed} {method}"] for shape, seed in sets]
+        runs = [run for shape, seed in sets if (run := found.get(f"{shape} {seed} {method}"))]
+        if not runs:
+            continue
         gaps = np.array([run["mig"] for run in runs])
         whole, scores = gaps.mean(axis=1), np.mean([run["dci"] for run in runs], axis=0)
-        lines.append(
-            f"| {method} | {whole.mean():.2f} ({whole.min():.2f} to {whole.max():.2f}) | "
-            + " | ".join(f"{gap:.2f}" for gap in gaps.mean(axis=0))
-            + f" | {scores[0]:.2f} | {scores[1]:.2f} | {scores[2]:.2f} "
-            f"| {np.mean([run['explained'] for run in runs]):.1%} | {np.mean([run['seconds'] for run in runs]):.0f} |"
-        )
+        explained, seconds = (np.mean([run[what] for run in runs]) for what in ("explained", "seconds"))
+        cells = [
+            method,
+            f"{whole.mean():.2f} ({whole.min():.2f} to {whole.max():.2f})",
+            *(f"{share:.2f}" for share in (*gaps.mean(axis=0), *scores)),
+            f"{explained:.1%}",
+            f"{seconds:.0f}",
+            f"{len(runs)}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
