@@ -204,7 +204,7 @@ def test_mistakes_change_nothing(shop: Shop, tmp_path: Path, monkeypatch: pytest
 
 
 def test_pictures_are_refused_in_one_line(boards: Trained) -> None:
-    with pytest.raises(ConfigError, match="pictures cannot be generated yet"):
+    with pytest.raises(ConfigError, match="tiles of pictures, not whole ones"):
         generate(boards.shop.pipeline, 5)
 
 

@@ -16,6 +16,7 @@ import ae_plugin
 from ae_plugin.core.variational import closest, side_and_shape
 from ae_plugin.errors import ConfigError
 from ae_plugin.jobs.latent.embed import embed
+from ae_plugin.jobs.latent.generate import generate
 from ae_plugin.jobs.latent.generated_pictures import generate_pictures, generated_schema
 from ae_plugin.jobs.latent.traverse import traverse
 from ae_plugin.jobs.pictures.variational import (
@@ -110,6 +111,18 @@ def test_pictures_are_generated(shop: Shop) -> None:
     assert again.equals(table.slice(0, 20)), "the first of them, whatever the count"
     other = pa.Table.from_batches(generate_pictures(registry, version, 20, seed=4))
     assert other.column("image") != again.column("image")
+
+
+def test_generated_pictures_are_a_file_with_a_record(shop: Shop) -> None:
+    record = generate(shop.pipeline, 70, seed=3)
+    table = pq.read_table(shop.output / "generated/v0001-70-seed3.parquet")
+    assert record.rows == table.num_rows == 70 and record.outputs.keys() == {"generated/v0001-70-seed3.parquet"}
+    assert table.schema.metadata[b"ae_plugin.synthetic"]
+    apart = np.array(table.column("closest_distance").to_pylist())
+    assert record.synthetic.quantiles["0.5"] == pytest.approx(np.quantile(apart, 0.5), abs=1e-4)
+    assert record.held_out.quantiles["0.5"] > 0 and (shop.output / "_runs/_generated/v0001-70-seed3.json").is_file()
+    with pytest.raises(ConfigError, match="without conditions"):
+        generate(shop.pipeline, 2, where={"file": "x"})
 
 
 def test_the_distance_is_to_the_closest_of_all_it_was_trained_on(shop: Shop) -> None:

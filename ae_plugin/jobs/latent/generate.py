@@ -68,7 +68,7 @@ def generate(
 
     Raises:
         NoChampionError: there is nothing to generate with.
-        ConfigError: rows, where or seed make no sense; or the pipeline is one of pictures.
+        ConfigError: rows, where or seed make no sense; or a version of pictures knows no whole ones.
         DataError: the history that the champion was trained on cannot be read, or is gone.
         UserError: the output or the model is not what it should be.
     """
@@ -79,7 +79,10 @@ def generate(
         raise ConfigError(f"{seed} is no seed", where="--seed", mend="Give a number from 0 to 2147483647")
     version = version or champion_of(pipeline)
     if not isinstance(version, ModelVersion):
-        raise ConfigError("pictures cannot be generated yet", where=pipeline.name, mend="Name a pipeline of a table")
+        # Only now: what reads pictures is slow to import.
+        from ae_plugin.jobs.latent.draw_pictures import draw_pictures
+
+        return draw_pictures(pipeline, version, rows, where=bool(where), seed=seed, output=output)
     history = _read(pipeline, version)
     fill = fills(history.origin, version.scorer.encoder, version.card.keys, pipeline.source.exclude)
     conditions = read_conditions(where or {}, history.origin, version.scorer.encoder.specs, fill)
