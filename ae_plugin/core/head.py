@@ -235,7 +235,9 @@ def fit_head(
     prior = (np.bincount(labels, minlength=classes) + 1) / (len(labels) + classes)
     counts, right = prior_counts(len(labels), classes), None
     held = _held_out(graph, at, known, labels, classes, scale, seed)
-    if held is not None:
+    if held is None:  # nothing to calibrate by: two labels in all make no class certain
+        counts = counts * (len(labels) + FEW) / (len(labels) + 2 * FEW)
+    else:
         counts = fit_counts(*held, prior, counts)
         right = float((pooled(held[0], held[1], prior, counts).argmax(axis=1) == held[2]).mean())
     weights = linear_weights(known, labels, classes, scale)

@@ -184,7 +184,11 @@ def lines(found: pd.DataFrame) -> list[str]:
             best = means.idxmax()
             cells = [f"**{means[one]:.1f}**" if one == best else f"{means[one]:.1f}" for one in METHODS if one in means]
             rest = own[own["method"] == OURS][["told", "right"]].mean() * 100
-            out.append(f"| {name} | {each} | " + " | ".join(cells) + f" | {rest['told']:.0f} | {rest['right']:.0f} |")
+            out.append(
+                f"| {name} | {each} | "
+                + " | ".join(cells)
+                + f" | {rest['told']:.0f} | {rest['right']:.0f} |".replace("nan", "")
+            )
     return out
 
 
