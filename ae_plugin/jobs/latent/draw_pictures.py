@@ -1,4 +1,4 @@
-"""`ae generate` of pictures: new ones, each with its distance to the closest picture of history, in one Parquet file."""
+"""`ae generate` of pictures: new ones in one Parquet file, each with its distance to the closest picture of history."""
 
 from __future__ import annotations
 
