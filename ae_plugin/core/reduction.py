@@ -9,7 +9,7 @@ Shapes: F encoded features, K numbers at most, H units of the hidden layers. Pla
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,8 @@ from ae_plugin.core.values import Doubles, Floats
 Layer = tuple[Floats, Floats]
 """Weights float32 [in, out] and bias float32 [out]."""
 BENT = ("encoder", "encoder_2", "code", "decoder", "decoder_2", "added")
-_BLOCK = 4096
+_BLOCKS = (64, 512, 4096)
+"""Rows at a time, filled up: how BLAS rounds a row may depend on how many there are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +53,12 @@ class Reducer:
     def encode(self, x: Floats) -> Floats:
         """Codes of rows float32 [n, F], float32 [n, K]; block by block, so that memory does not grow with a layer."""
         out = np.empty((len(x), self.basis.shape[1]), np.float32)
-        for start in range(0, len(x), _BLOCK):
-            rows = x[start : start + _BLOCK]
+        for own, rows in _blocks(x):
             code = (rows - self.mean) @ self.basis
             if self.bent:
                 hidden = _silu(rows, self.bent["encoder"])
                 code += _affine(_silu(hidden, self.bent["encoder_2"]), self.bent["code"])
-            out[start : start + _BLOCK] = code
+            out[own] = code[: own.stop - own.start]
         return out
 
     def decode(self, codes: Floats, dimension: int | None = None) -> Floats:
@@ -70,14 +70,14 @@ class Reducer:
         """
         told = (np.arange(codes.shape[1]) < (self.kept if dimension is None else dimension)).astype(np.float32)
         out = np.empty((len(codes), len(self.mean)), np.float32)
-        for start in range(0, len(codes), _BLOCK):
-            code = codes[start : start + _BLOCK] * told
+        for own, some in _blocks(codes):
+            code = some * told
             rows = code @ self.back + self.mean
             if self.bent:
                 seen = np.concatenate([code / self.scale, np.broadcast_to(told, code.shape)], axis=1)
                 hidden = _silu(_silu(seen, self.bent["decoder"]), self.bent["decoder_2"])
                 rows += _affine(hidden, self.bent["added"])
-            out[start : start + _BLOCK] = rows
+            out[own] = rows[: own.stop - own.start]
         return out
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -117,6 +117,19 @@ class Reducer:
         return made
 
 
+def _blocks(rows: Floats) -> Iterator[tuple[slice, Floats]]:
+    """Rows in whole blocks of few sizes, large ones first; the last is filled up with zeros."""
+    start = 0
+    while start < len(rows):
+        size = next((size for size in reversed(_BLOCKS) if size <= len(rows) - start), _BLOCKS[0])
+        part = rows[start : start + size]
+        own = slice(start, start + len(part))
+        if len(part) < size:
+            part = np.concatenate([part, np.zeros((size - len(part), rows.shape[1]), rows.dtype)])
+        yield own, np.ascontiguousarray(part)
+        start = own.stop
+
+
 def _affine(x: Floats, layer: Layer) -> Floats:
     weights, bias = layer
     return np.asarray(x @ weights + bias)
@@ -137,8 +150,9 @@ def errors_left(reducer: Reducer, x: Floats, weights: Floats, dimensions: list[i
         dimensions: numbers of the code that are told.
     """
     codes = reducer.encode(x)
-    parts = [np.square(reducer.decode(codes, k) - x) * weights for k in dimensions]
-    return np.stack([part.sum(axis=1, dtype=np.float64) for part in parts])
+    # Summed at once: all dimensions' arrays together would be many times the rows.
+    left = [(np.square(reducer.decode(codes, k) - x) * weights).sum(axis=1, dtype=np.float64) for k in dimensions]
+    return np.stack(left)
 
 
 def knee(left: list[float]) -> int:

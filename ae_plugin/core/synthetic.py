@@ -19,7 +19,18 @@ from ae_plugin.core.columns import ColumnSpec, NumberSpec, TimeSpec
 from ae_plugin.core.decode import typed
 from ae_plugin.core.features import Encoded, TableEncoder
 from ae_plugin.core.generation import Drawn, Indices, Past
-from ae_plugin.core.values import Bools, Doubles, Floats, Longs, as_floats, as_seconds, as_strings, decoded, take
+from ae_plugin.core.values import (
+    Bools,
+    Doubles,
+    Floats,
+    Longs,
+    as_floats,
+    as_seconds,
+    as_strings,
+    decoded,
+    plain_type,
+    take,
+)
 
 Fill = Literal["learned", "partition", "key", "null"]
 """Where a column's cells come from."""
@@ -224,10 +235,23 @@ def fresh(kind: pa.DataType, start: int, rows: int) -> pa.Array:
 
 def _blank(values: pa.Array) -> pa.Array:
     """Where nulls are not allowed: zero, empty or false."""
-    kind = values.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind):
-        return values.fill_null("" if not pa.types.is_binary(kind) else b"")
-    return values.fill_null(pa.scalar(0).cast(kind))
+    kind = plain_type(values.type)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        nothing: object = ""
+    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        nothing = b""
+    elif pa.types.is_fixed_size_binary(kind):
+        nothing = bytes(kind.byte_width)
+    elif pa.types.is_struct(kind):
+        nothing = {}
+    elif pa.types.is_nested(kind):
+        nothing = [None] * getattr(kind, "list_size", 0)
+    else:
+        nothing = pa.scalar(0, pa.int32()).cast(pa.int32() if pa.types.is_date32(kind) else pa.int64())
+        zeros = pa.repeat(nothing, len(values)).cast(kind)
+        return pc.if_else(values.cast(kind).is_null(), zeros, values.cast(kind)).cast(values.type)
+    filled = [nothing if value is None else value for value in values.to_pylist()]
+    return pa.array(filled, kind).cast(values.type)
 
 
 def comparable(column: pa.Array) -> pa.Array:

@@ -53,8 +53,10 @@ class Axes:
 
     @staticmethod
     def of(codes: Floats) -> Axes:
-        """Those of codes float32 [n, L]; the largest part of each points upwards."""
+        """Those of codes float32 [n, L]; the largest part of each points upwards. A single code has its own numbers."""
         mean = codes.mean(axis=0)
+        if len(codes) < 2:
+            return Axes(mean, np.eye(codes.shape[1], dtype=np.float32))
         _, basis = np.linalg.eigh(np.cov((codes - mean).astype(np.float64).T).reshape(codes.shape[1], -1))
         basis = basis[:, ::-1]
         largest = basis[np.abs(basis).argmax(axis=0), np.arange(basis.shape[1])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Container
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -101,6 +102,15 @@ def learn_history(pipeline: Pipeline) -> History:
         raise error.placed(pipeline.source.uri) from error
     notes = [*history.notes, *discard_notes(gone)]
     return replace(history, incidents=history.incidents | gone, notes=notes)
+
+
+def trained_on(
+    pipeline: Pipeline, groups: dict[str, list[SourceFile]], partitions: Container[str]
+) -> dict[str, list[SourceFile]]:
+    """Those of some partitions that a version was trained on, less what was discarded since."""
+    own = {name: files for name, files in groups.items() if name in partitions}
+    gone = discarded(pipeline, own)
+    return {name: files for name, files in own.items() if name not in gone}
 
 
 def _learn_sample(pipeline: Pipeline, groups: dict[str, list[SourceFile]], found: Sample, use: FeedbackUse) -> History:

@@ -79,11 +79,11 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
         gate = run_gate(
             scorer, job.untrained, history, registry, seed=pipeline.model.seed, reported=job.validation_loss
         )
-        report = _report(pipeline, history, job, scorer, held_out.p_value, gate, started)
         extra = {DECODER: job.decoder_flat}
         if pipeline.model.latent_dim is not None:
             reducer, found = reduce(pipeline, history, checkpoint / "reducer", on_progress)
             extra |= {REDUCER: save_arrays(reducer.arrays()), REDUCTION: found.model_dump_json(indent=1).encode()}
+        report = _report(pipeline, history, job, scorer, held_out.p_value, gate, started)
         files = pack(scorer.reference, _fit_guard(history, held_out), job.weights, job.flat, job.filler_flat) | extra
         files[REPORT] = report.model_dump_json(indent=1).encode()
         card = _card(pipeline, history, job, scorer, report.created_at)

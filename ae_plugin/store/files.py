@@ -198,6 +198,11 @@ class Folder:
         """Path of `name` on the folder's filesystem."""
         return f"{self.path}/{name}" if name else self.path
 
+    def size(self, name: str) -> int:
+        """Bytes of a file; FileNotFoundError when it is not there."""
+        with _looking(f"{self.uri}/{name}"):
+            return int(self.fs.info(self.at(name))["size"])
+
     def read(self, name: str) -> bytes:
         """Read a small file whole; FileNotFoundError when it is not there, StoreError when it cannot be read."""
         with _looking(f"{self.uri}/{name}"):

@@ -50,12 +50,13 @@ def _frames(pipeline: Pipeline) -> tuple[TraverseRecord, pa.Table] | None:
         if record is None:
             return None
         try:
+            size = folder.size(FRAMES)
+            if size > MOST_BYTES:
+                raise HTTPException(409, f"{FRAMES} has {size} bytes: too many to be shown here")
             content = folder.read(FRAMES)
         except FileNotFoundError:
             return None
         if hashlib.sha256(content).hexdigest() == record.outputs.get(FRAMES):
-            if len(content) > MOST_BYTES:
-                raise HTTPException(409, f"{FRAMES} has {len(content)} bytes: too many to be shown here")
             return record, pq.read_table(pa.BufferReader(content))
     raise HTTPException(409, f"{FRAMES}: is being written just now, or was changed")
 

@@ -141,3 +141,14 @@ def test_bits_are_those_of_the_shares() -> None:
     assert bits(known, told, 1.0) == pytest.approx(6, abs=0.01)
     assert bits(known, told, 100.0) == pytest.approx(0, abs=0.01)
     assert bits(known, told + 1_000, 1.0) > 40
+
+
+def test_codes_are_the_same_to_the_bit_however_rows_are_cut() -> None:
+    ours, rng = bent(rows()), np.random.default_rng(3)
+    x = rng.normal(size=(700, FEATURES)).astype(np.float32)
+    whole = ours.encode(x)
+    for cut in (1, 3, 64, 100, 513):
+        parts = np.concatenate([ours.encode(x[start : start + cut]) for start in range(0, len(x), cut)])
+        assert np.abs(parts - whole).max() < 1e-5, cut
+        assert (np.rint(parts * 4096) != np.rint(whole * 4096)).mean() < 1e-3
+    assert np.array_equal(np.concatenate([ours.encode(x[row : row + 1]) for row in range(50)]), ours.encode(x[:50]))

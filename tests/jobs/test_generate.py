@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ae_plugin.errors import ConfigError, DataError, NoChampionError
+from ae_plugin.jobs.feedback import Said, feedback
 from ae_plugin.jobs.latent import generate as module
 from ae_plugin.jobs.latent.generate import generate
 from ae_plugin.latent_schemas import GenerateRecord
@@ -216,3 +217,15 @@ def test_from_the_command_line(shop: Shop, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "elsewhere/generated").iterdir()] == ["v0001-50-seed0.parquet"]
     for words in (["0"], ["10", "--where", "product"], ["10", "--where", "product=gold"], ["many"]):
         assert run_ae("generate", shop.yaml, *words).code == 2, words
+
+
+def test_rows_that_were_confirmed_as_wrong_are_not_drawn_from(shop: Shop) -> None:
+    said = []
+    for number in range(LAST_TRAINED + 1):
+        table = pq.read_table(shop.source / f"date={day(number)}/part-0.parquet", partitioning=None)
+        products = table.column("product").to_pylist()
+        said += [Said("confirmed", day(number), row) for row, name in enumerate(products) if name == "eggs"]
+    assert said and set(made(shop, generate(shop.pipeline, 5, where={"product": "eggs"})).column("product").to_pylist())
+    feedback(shop.pipeline, said)
+    with pytest.raises(ConfigError, match="eggs"):
+        generate(shop.pipeline, 5, where={"product": "eggs"})

@@ -214,6 +214,15 @@ def test_what_is_due(shop: Shop) -> None:
     assert due_classes(shop.pipeline) == [DAY], "there are other labels"
 
 
+def test_the_same_labels_again_make_nothing_due(shop: Shop) -> None:
+    score(shop.pipeline, DAY)
+    first = label_fit(shop.pipeline, labels(shop))
+    classify(shop.pipeline, DAY)
+    before = tree(shop.output)
+    assert label_fit(shop.pipeline, labels(shop)) == first
+    assert due_classes(shop.pipeline) == [] and tree(shop.output) == before
+
+
 def test_pictures_have_classes_too(boards: Trained, tmp_path: Path) -> None:
     shop = boards.shop.copy(tmp_path / "boards")
     partition = sorted(path.name for path in shop.source.iterdir() if path.is_dir())[-1]

@@ -173,3 +173,10 @@ def test_from_the_command_line(shop: Shop, tmp_path: Path) -> None:
     assert told.code == 0 and "row 3: 56 frames" in told.out and "% of the variance" in told.out
     assert run_ae("traverse", shop.yaml, "--key", "order_id=x").code == 2
     assert run_ae("traverse", shop.yaml, "--steps", "0").code == 2
+
+
+def test_a_partition_of_one_row(shop: Shop) -> None:
+    write_day(shop.source, FRESH, make_orders(1, day(FRESH)))
+    record = traverse(shop.pipeline, day(FRESH), latents=3)
+    assert all(np.isfinite([note.carries, note.low, note.high]).all() for note in record.latents)
+    assert read_traversal(Folder(str(shop.output))) == record and frames(shop).num_rows == record.rows

@@ -169,6 +169,8 @@ def _complete_table(
             raise error.placed(inputs.files[0].uri) from error
 
     counted = Counted(notes=[] if scorer.reference.intervals else [NO_INTERVALS.format(version.version)])
+    if mask is not None and not mask.rows and not mask.keys:
+        counted.notes.append(f"{mask.where} names no cell of {inputs.where or 'the source'}")
     whole, told = inputs.target("completed"), inputs.target("completions")
     writers = {
         whole: Writer(commit.folder, commit.staged(whole), reader.schema),

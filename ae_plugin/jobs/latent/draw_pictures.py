@@ -10,7 +10,7 @@ from ae_plugin.config import Pipeline
 from ae_plugin.engines.local import Writer
 from ae_plugin.errors import ConfigError
 from ae_plugin.jobs.inputs import find_target
-from ae_plugin.jobs.latent.generated_pictures import DISTANCE, generate_pictures, generated_schema
+from ae_plugin.jobs.latent.generated_pictures import generate_pictures, generated_schema
 from ae_plugin.jobs.latent.output import Inputs, committed
 from ae_plugin.jobs.latent.traverse_pictures import whole_pictures_of
 from ae_plugin.jobs.machine import peak_memory_mb
@@ -75,7 +75,7 @@ def _write(
     try:
         for batch in generate_pictures(Registry(pipeline.output), version, count, seed):
             writer.write(batch)
-            apart += batch.column(batch.schema.get_field_index(DISTANCE)).to_pylist()[: MEASURED - len(apart)]
+            apart += batch.column(-1).to_pylist()[: MEASURED - len(apart)]
         return writer.close(), apart
     except BaseException:
         writer.abort()

@@ -18,6 +18,8 @@ from ae_plugin.engines.local import Reader, batch_rows
 from ae_plugin.engines.sample import sample, stretches
 from ae_plugin.engines.threads import parallel, prefetch
 from ae_plugin.errors import DataError
+from ae_plugin.jobs.feedback import honoured
+from ae_plugin.jobs.history import trained_on
 from ae_plugin.jobs.latent.embed import GRAIN
 from ae_plugin.sections import Format
 from ae_plugin.store.files import SourceFile
@@ -146,12 +148,12 @@ def history_features(
         groups: the source's partitions; those that the version was trained on are taken, or all, if none is left.
         most: rows.
     """
-    trained = {name: files for name, files in groups.items() if name in version.card.partitions} or groups
+    trained = trained_on(pipeline, groups, version.card.partitions) or groups
     if not isinstance(version, ModelVersion):
         from ae_plugin.jobs.latent.pictures import picture_history
 
         return picture_history(version, trained, most)
-    found = sample(trained, pipeline.source.format, most, version.card.seed)
+    found = sample(trained, pipeline.source.format, most, version.card.seed, honoured(pipeline, trained).marks)
     parts = [
         _features(
             version, version.scorer.encode(found.table.slice(own.start, own.stop - own.start), partition_time(name))

@@ -20,10 +20,11 @@ from ae_plugin.engines.local import Writer, schema_of, unify
 from ae_plugin.engines.sample import sample
 from ae_plugin.engines.threads import BLAS
 from ae_plugin.errors import ConfigError, DataError
-from ae_plugin.jobs.history import MIN_ROWS, encode_sample
+from ae_plugin.jobs.feedback import honoured
+from ae_plugin.jobs.history import MIN_ROWS, encode_sample, trained_on
 from ae_plugin.jobs.inputs import find_target
 from ae_plugin.jobs.latent.conditions import Conditions, read_conditions
-from ae_plugin.jobs.latent.output import Inputs, committed
+from ae_plugin.jobs.latent.output import Inputs, committed, free_names
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.jobs.score import champion_of
@@ -130,18 +131,14 @@ class _History:
 
 def _read(pipeline: Pipeline, version: ModelVersion) -> _History:
     """Sample what is still there of the partitions that a version was trained on."""
-    groups = {
-        name: files
-        for name, files in partitions_of(list_source(pipeline.source)).items()
-        if name in version.card.partitions
-    }
+    groups = trained_on(pipeline, partitions_of(list_source(pipeline.source)), version.card.partitions)
     if not groups:
         what = f"none of the partitions that {version.version} was trained on is there any more"
         raise DataError(what, where=pipeline.source.uri, mend="Train anew")
     encoder = version.scorer.encoder
     work = encoder.features * len(encoder.specs)
     most = min(HISTORY_ROWS, max(LEAST_ROWS, TREE_BUDGET // work)) + HELD_OUT
-    found = sample(groups, pipeline.source.format, most, version.card.seed)
+    found = sample(groups, pipeline.source.format, most, version.card.seed, honoured(pipeline, groups).marks)
     if found.table.num_rows < MIN_ROWS:
         what = f"{found.table.num_rows} rows are left of what {version.version} was trained on; {MIN_ROWS} are needed"
         raise DataError(what, where=pipeline.source.uri, mend="Train anew")
@@ -208,9 +205,8 @@ class _Job:
             raise
 
     def _marked(self) -> pa.Schema:
-        schema, name = self.history.schema, COLUMN
-        while name in schema.names:
-            name = f"{name}_"
+        schema = self.history.schema
+        (name,) = free_names((COLUMN,), schema.names)
         said = {"synthetic": "true", "model_version": self.version.version, "pipeline": self.pipeline.name}
         metadata = {**(schema.metadata or {}), **{f"ae_plugin.{key}": value for key, value in said.items()}}
         return schema.append(pa.field(name, pa.bool_(), nullable=False)).with_metadata(metadata)

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from ae_plugin.core.variational import BLOCK, closest
 from ae_plugin.errors import DataError
+from ae_plugin.jobs.latent.output import free_names
 from ae_plugin.jobs.latent.traverse_pictures import whole_pictures_of
 from ae_plugin.jobs.pictures.variational import known_pictures
 from ae_plugin.jobs.pictures.versions import PictureVersion
@@ -20,7 +21,8 @@ TRIES = 20
 
 def generated_schema(version: PictureVersion) -> pa.Schema:
     """The source's schema, and two columns more: `synthetic`, always true, and `closest_distance`."""
-    added = [pa.field(SYNTHETIC, pa.bool_(), nullable=False), pa.field(DISTANCE, pa.float32(), nullable=False)]
+    names = free_names((SYNTHETIC, DISTANCE), version.schema.names)
+    added = [pa.field(name, kind, nullable=False) for name, kind in zip(names, (pa.bool_(), pa.float32()), strict=True)]
     metadata = {**(version.schema.metadata or {}), b"ae_plugin.synthetic": b"generated, not observed"}
     return pa.schema([*(field.with_nullable(True) for field in version.schema), *added], metadata)
 
@@ -75,17 +77,14 @@ def _rows(
 ) -> pa.RecordBatch:
     names = [f"synthetic_{first + place:07d}.png" for place in range(len(pngs))]
     columns = []
-    for field in schema:
+    for field in list(schema)[:-2]:
         if field.name == version.card.image:
             columns.append(_pictures(pngs, names, field.type))
-        elif field.name == DISTANCE:
-            columns.append(pa.array(apart, pa.float32()))
-        elif field.name == SYNTHETIC:
-            columns.append(pa.array([True] * len(pngs)))
         elif field.name == "file" and pa.types.is_string(field.type):
             columns.append(pa.array(names))
         else:
             columns.append(pa.nulls(len(pngs), field.type))
+    columns += [pa.array([True] * len(pngs)), pa.array(apart, pa.float32())]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 

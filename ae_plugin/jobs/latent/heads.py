@@ -22,7 +22,7 @@ from ae_plugin.config import Pipeline
 from ae_plugin.core.head import Head, Space, fit_head
 from ae_plugin.core.values import Floats
 from ae_plugin.engines.threads import BLAS
-from ae_plugin.errors import DataError, StoreError
+from ae_plugin.errors import ConfigError, DataError, StoreError
 from ae_plugin.jobs.latent.features import Seen, featured, history_features, joined
 from ae_plugin.jobs.latent.labels import LABELS, Groups, check_classes, find_again, find_rows, labels_in, read_labels
 from ae_plugin.jobs.latent.labels import name_of as name_of_labels
@@ -60,10 +60,21 @@ def label_fit(pipeline: Pipeline, labels: str, label: str | None = None) -> Labe
     said = labels_in(labels, label, pipeline)
     check_classes([one.label for one in said], labels)
     kept = find_rows(pipeline, said, groups)
+    if _known(Folder(pipeline.output), kept):
+        return head_for(pipeline, version)[1]
     content = kept.model_dump_json(indent=1).encode()
     head, record = _fit(pipeline, version, groups, kept, name_of_labels(content), labels)
     _commit(Folder(pipeline.output), {LABELS: content, file_of(version.version): pack_head(head, record)})
     return record
+
+
+def _known(folder: Folder, given: KeptLabels) -> bool:
+    """Whether these very labels are kept already: what was classified by them is not due again."""
+    try:
+        kept, _ = read_labels(folder)
+    except (ConfigError, StoreError):
+        return False
+    return kept.model_copy(update={"given_at": given.given_at}) == given
 
 
 def head_for(pipeline: Pipeline, version: Version) -> tuple[Head, LabelFitRecord]:

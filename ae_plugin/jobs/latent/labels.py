@@ -91,7 +91,7 @@ def _label_texts(column: pa.ChunkedArray) -> list[str | None]:
     """Labels as text; of whole numbers that pandas made floats of without their point."""
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-        if pc.all(pc.equal(pc.floor(column), column)).as_py():
+        if pc.all(pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), 2.0**53))).as_py():
             column = column.cast(pa.int64())
     return key_texts(column)
 

@@ -141,6 +141,14 @@ def read_mask(path: str, pipeline: Pipeline, partition: str, names: Sequence[str
     return mask
 
 
+def same_values(values: Sequence[str | None], partition: str) -> bool:
+    """Whether partition columns hold a partition's values, numbers by what they are worth: 1 is `month=01`."""
+    own = [piece.partition("=")[2] for piece in partition.split("/")]
+    told = [value or "" for value in values]
+    plain = [text.lstrip("0") if text.isdecimal() else text for text in (*own, *told)]
+    return plain[: len(own)] == plain[len(own) :]
+
+
 def _whole(text: str | None, path: str, index: int) -> int:
     try:
         return int((text or "").removesuffix(".0"))
@@ -154,5 +162,5 @@ def _elsewhere(columns: dict[str, list[str | None]], index: int, by: Sequence[st
     if said not in (None, ""):
         return partition_id(str(said), list(by)) != partition
     if by and all(name in columns for name in by):
-        return "/".join(f"{name}={columns[name][index]}" for name in by) != partition
+        return not same_values([columns[name][index] for name in by], partition)
     return False

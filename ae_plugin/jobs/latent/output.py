@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -77,6 +77,16 @@ def _check_known(folder: Folder, partition: str, now: str) -> None:
     if decision is None or decision.fingerprint != now or decision.decision != "release":
         mend = "Look at it, then release it, or train anew"
         raise UnfamiliarError("refused as unfamiliar", where=partition or "the source", mend=mend)
+
+
+def free_names(wanted: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """Names for columns beside a source's: with underscores behind them where the source has such a one."""
+    out = []
+    for name in wanted:
+        while name in taken:
+            name = f"{name}_"
+        out.append(name)
+    return out
 
 
 @contextmanager

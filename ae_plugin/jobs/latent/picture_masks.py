@@ -12,6 +12,7 @@ from ae_plugin.core.pictures import Picture, PictureError, decode
 from ae_plugin.core.values import Bools
 from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.jobs.inputs import open_file
+from ae_plugin.jobs.latent.masks import same_values
 from ae_plugin.jobs.pointed import key_texts
 from ae_plugin.store.files import PICTURES, open_fs
 from ae_plugin.store.partitions import partition_id
@@ -56,6 +57,9 @@ class PictureMasks:
         reader = open_file(self.path, where="--mask")
         held = reader.schema.names
         by_keys = bool(self._keys) and all(key in held for key in self._keys)
+        if "mask" in held and not _is_binary(reader.schema.field("mask").type):
+            kind = reader.schema.field("mask").type
+            raise ConfigError(f"column 'mask' is {kind}", where=self.path, mend="Wanted: the bytes of pictures")
         if "mask" not in held or not (by_keys or "row" in held):
             wanted = f"mask, and row{' or ' + ', '.join(self._keys) if self._keys else ''}"
             raise ConfigError("it does not say what to fill", where=self.path, mend=f"Wanted: columns {wanted}")
@@ -118,6 +122,10 @@ def _stem(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(""))
 
 
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
 def _white(data: bytes, where: str) -> Bools:
     try:
         pixels = decode(data).pixels
@@ -134,5 +142,5 @@ def _here(batch: pa.RecordBatch, by: Sequence[str], partition: str) -> list[bool
         return [not text or partition_id(text, list(by)) == partition for text in texts]
     if by and all(name in names for name in by):
         values = zip(*(key_texts(batch.column(name)) for name in by), strict=True)
-        return ["/".join(f"{k}={v}" for k, v in zip(by, row, strict=True)) == partition for row in values]
+        return [same_values(row, partition) for row in values]
     return [True] * batch.num_rows

@@ -57,6 +57,8 @@ def reduce(
     )
     start = nested.start_of(train[0][evenly_spaced(len(train[0]), FITTED)], most)
     seed, budget = pipeline.model.seed, Budget.auto(len(train[0])).second
+    if pipeline.train.steps != "auto":
+        budget = Budget(min(int(pipeline.train.steps), budget.steps), budget.rows)
     model = nested.build(start, 2 * size_of(encoder.features)[0], seed)
     lesson = nested.Dimensions(*train, validation, start)
     training.train(model, lesson, budget, seed, checkpoint, on_progress)
@@ -64,7 +66,7 @@ def reduce(
     dimensions = list(range(1, most + 1))
     better = np.minimum(*(errors_left(one, *validation, dimensions).mean(axis=1) for one in (bent, start)))
     kept = knee([_whole(start, validation), *better]) if asked == "auto" else int(asked or most)
-    linear = _linear(start, bent, calibration, kept)
+    linear = _linear(start, bent, validation, kept)
     found = Reducer(**{**vars(start if linear else bent), "kept": kept})
     report = _describe(history, found, (start, bent), (train, calibration), dimensions)
     report = report.model_copy(
@@ -111,9 +113,9 @@ def _whole(start: Reducer, part: Part) -> float:
     return float((np.square(x - start.mean) * weights).sum(axis=1, dtype=np.float64).mean())
 
 
-def _linear(start: Reducer, bent: Reducer, calibration: Part, kept: int) -> bool:
-    """Whether PCA is as good on rows that nothing was chosen on."""
-    pca, network = (errors_left(one, *calibration, [kept])[0] for one in (start, bent))
+def _linear(start: Reducer, bent: Reducer, validation: Part, kept: int) -> bool:
+    """Whether PCA is as good on rows that neither was fitted to."""
+    pca, network = (errors_left(one, *validation, [kept])[0] for one in (start, bent))
     gain = pca - network
     worth = gain.mean() > WORTH * pca.mean()
     return not (worth and gain.mean() > ERRORS * gain.std() / max(len(gain), 1) ** 0.5)

@@ -16,6 +16,7 @@ from ae_plugin.config import Pipeline
 from ae_plugin.core.traversal import Move, named, steps_of
 from ae_plugin.core.values import Floats
 from ae_plugin.engines.local import Writer
+from ae_plugin.engines.threads import BLAS
 from ae_plugin.errors import ConfigError
 from ae_plugin.jobs.latent.output import Inputs, committed, find_inputs
 from ae_plugin.jobs.latent.traversed import FRAMES, SHEET
@@ -82,6 +83,7 @@ class Subject(Protocol):
         """All of it to look at, a PNG."""
 
 
+@BLAS.single()
 def traverse(
     pipeline: Pipeline,
     partition: str | None = None,
