@@ -179,7 +179,7 @@ class KeptLabel(Record):
     """A row that somebody labelled."""
 
     partition: str
-    row: int
+    row: int = Field(ge=0)
     keys: dict[str, str | None] = Field(description="Key column -> value as text; empty without `source.keys`.")
     label: str
 
@@ -199,6 +199,7 @@ class LabelFitRecord(Record):
     pipeline: str
     model_version: str
     labels: str = Field(description="First 16 digits of the sha256 of `_heads/labels.json`.")
+    model: str = Field(description="First 16 digits of the sha256 of the version's files: whose head it is.")
     classes: dict[str, int] = Field(description="Class -> labelled rows used.")
     lost: int = Field(description="Labelled rows that are no longer there, or that cannot be read.")
     history_rows: int = Field(description="Rows without labels that were used.")

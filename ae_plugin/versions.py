@@ -315,7 +315,7 @@ def read_reduction(registry: Registry, version: str) -> Reduction | None:
 
 
 def _intervals(arrays: dict[str, Any]) -> Intervals | None:
-    if "complete.off" not in arrays:
+    if not any(name.startswith("complete.") for name in arrays):
         return None
     return Intervals(*(arrays[f"complete.{field.name}"] for field in fields(Intervals)))
 

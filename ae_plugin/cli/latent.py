@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from pydantic import BaseModel
 
-from ae_plugin.cli.app import JsonFlag, PipelineArg, app, show
+from ae_plugin.cli.app import JsonFlag, PipelineArg, app, complain, show
+
+if TYPE_CHECKING:
+    from ae_plugin.latent_schemas import CompleteRecord
+
+Done = TypeVar("Done", bound=BaseModel)
+Answer = tuple[str, bool, Callable[[Any], list[str]], str]
+
+
+def _each(named: list[str | None], one: bool, word: str, job: Callable[[str | None], Done], answer: Answer) -> None:
+    """Do a job with each partition, and go on after one that is refused or fails; with one alone the error is all.
+
+    Args:
+        named: the partitions.
+        one: one was asked for.
+        word: what became of them, in the answer.
+        job: what to do.
+        answer: pipeline's name, whether as JSON, what says a record in lines, and what to say when nothing is due.
+    """
+    from ae_plugin.jobs.several import Several
+
+    name, as_json, lines_of, nothing = answer
+    if one:
+        record = job(named[0])
+        show(record, as_json, lines_of(record))
+        return
+    several, done = Several(), list[Done]()
+    for partition in named:
+        with several.noted(partition or "", complain):
+            done.append(job(partition))
+    whole: dict[str, Any] = {"pipeline": name, word: [record.model_dump(mode="json") for record in done]}
+    if several.exit_code:
+        whole |= {key: value for key, value in several.as_json(name).items() if key not in ("pipeline", "runs")}
+    lines = [line for record in done for line in lines_of(record)]
+    show(whole, as_json, lines if named else [nothing])
+    if several.exit_code:
+        raise typer.Exit(several.exit_code)
 
 
 @app.command()
@@ -26,9 +64,8 @@ def embed(
     loaded = config.load(pipeline)
     one = partition is not None or source is not None
     named = [partition] if one else list[str | None](due_embeddings(loaded))
-    done = [job(loaded, name or None, source=source, output=output) for name in named]
-    whole = done[0] if one else {"pipeline": loaded.name, "embedded": [each.model_dump(mode="json") for each in done]}
-    show(whole, as_json, [embed_line(each) for each in done] or ["nothing to do: all that was scored has embeddings"])
+    answer = loaded.name, as_json, lambda each: [embed_line(each)], "nothing to do: all that was scored has embeddings"
+    _each(named, one, "embedded", lambda name: job(loaded, name or None, source=source, output=output), answer)
 
 
 @app.command()
@@ -50,11 +87,13 @@ def complete(
     loaded = config.load(pipeline)
     one = partition is not None or source is not None
     named = [partition] if one else list[str | None](due_completions(loaded, mask, coverage))
-    done = [job(loaded, name or None, source=source, output=output, mask=mask, coverage=coverage) for name in named]
-    whole = done[0] if one else {"pipeline": loaded.name, "completed": [each.model_dump(mode="json") for each in done]}
     unit = "pixel" if loaded.source.format == "images" else "cell"
-    lines = [line for each in done for line in complete_lines(each, unit)]
-    show(whole, as_json, lines or ["nothing to do: all that was scored is completed"])
+    nothing = "nothing to do: all that was scored is completed"
+
+    def run(name: str | None) -> CompleteRecord:
+        return job(loaded, name or None, source=source, output=output, mask=mask, coverage=coverage)
+
+    _each(named, one, "completed", run, (loaded.name, as_json, lambda each: complete_lines(each, unit), nothing))
 
 
 @app.command()
@@ -118,9 +157,8 @@ def classify(
     loaded = config.load(pipeline)
     one = partition is not None or source is not None
     named = [partition] if one else list[str | None](due_classes(loaded))
-    done = [job(loaded, name or None, source=source, output=output) for name in named]
-    whole = done[0] if one else {"pipeline": loaded.name, "classified": [each.model_dump(mode="json") for each in done]}
-    show(whole, as_json, [classify_line(each) for each in done] or ["nothing to do: all that was scored has classes"])
+    answer = loaded.name, as_json, lambda each: [classify_line(each)], "nothing to do: all that was scored has classes"
+    _each(named, one, "classified", lambda name: job(loaded, name or None, source=source, output=output), answer)
 
 
 @app.command()

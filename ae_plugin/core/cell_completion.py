@@ -176,13 +176,11 @@ def _number_texts(end: npt.NDArray[np.float64], kind: pa.DataType, *, up: bool) 
         texts = [str(Decimal(f"{v:.12g}").quantize(unit, rounding=how, context=_WIDE)) for v in end.tolist()]
     elif pa.types.is_integer(kind) or pa.types.is_duration(kind):
         texts = [str(int(v)) for v in (np.ceil if up else np.floor)(end).tolist()]
-    elif pa.types.is_float64(kind):
-        texts = [repr(v) for v in end.tolist()]
     else:
-        single = end.astype(np.float32)
-        inwards = single < end if up else single > end
-        single[inwards] = np.nextafter(single[inwards], np.float32(np.inf if up else -np.inf))
-        texts = [str(v) for v in single]
+        # Seven digits are what single precision holds; a thousandth of the last one is noise.
+        unit_of = 10.0 ** (np.floor(np.log10(np.maximum(np.abs(end), 1e-300))) - 6)
+        whole = np.ceil(end / unit_of - 1e-3) if up else np.floor(end / unit_of + 1e-3)
+        texts = [f"{v:.7g}" for v in (whole * unit_of).tolist()]
     return pa.array(texts, pa.string())
 
 

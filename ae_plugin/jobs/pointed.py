@@ -101,7 +101,7 @@ def key_texts(values: pa.Array | pa.ChunkedArray) -> list[str | None]:
 _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
 
 
-def _as_key(text: str | None, kind: pa.DataType) -> str | None:
+def as_key(text: str | None, kind: pa.DataType) -> str | None:
     """A key as somebody wrote it, written as `key_texts` does; as it is when it is none of that type."""
     with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeError):
         plain = kind.value_type if pa.types.is_dictionary(kind) else kind
@@ -139,7 +139,7 @@ def values_of(keys: Mapping[str, str | None], fields: Sequence[pa.Field]) -> Key
     """The keys' values in the source's order; () when they are others than the source's."""
     if set(keys) != {key.name for key in fields}:
         return ()
-    return tuple(_as_key(keys[key.name], key.type) for key in fields)
+    return tuple(as_key(keys[key.name], key.type) for key in fields)
 
 
 def place_of(one: Pointed, fields: Sequence[pa.Field], where: str, found: Found) -> int:

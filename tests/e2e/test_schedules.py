@@ -207,7 +207,7 @@ def test_a_person_sees_the_figures_and_may_insist(shops: Shops) -> None:
     shutil.rmtree(shops.asked.output / "scores", ignore_errors=True)
     run = airflow.trigger("asked__train")
     path = f"/dags/asked__train/dagRuns/{run}/taskInstances/approve/-1/hitlDetails"
-    assert until(lambda: "awaiting_input" in states(shops, "asked__train", run).get("approve", ()), 240)
+    assert until(lambda: "awaiting_input" in states(shops, "asked__train", run).get("approve", ()), 480)
     asked = airflow.call("GET", path)
     assert "Version **v0002**" in asked["body"] and "| untrained |" in asked["body"]
     assert "did not pass" in asked["body"], "so short a training does not beat the champion"

@@ -25,7 +25,7 @@ from ae_plugin.versions import REFERENCE, load_version
 from tests.boards import board, png
 from tests.conftest import Trained
 from tests.running import run_ae, tree
-from tests.shop import FRESH, Shop, day, make_orders, plain, spoil, write_day
+from tests.shop import FRESH, Shop, day, make_orders, plain, spoil, train_and_promote, write_day
 from tests.web.conftest import foreign
 
 DAY = f"date={day(FRESH)}"
@@ -353,3 +353,39 @@ def test_from_the_command_line(shop: Shop, tmp_path: Path) -> None:
     other = run_ae("complete", shop.yaml, "--input", shop.source / DAY, "--output", tmp_path / "elsewhere", "--json")
     assert other.code == 0 and (tmp_path / "elsewhere/completions/part-0.parquet").is_file()
     assert run_ae("complete", shop.yaml, "--partition", day(FRESH), "--coverage", "2").code == 2
+
+
+def test_a_mask_s_rows_are_those_that_are_meant(shop: Shop) -> None:
+    def asked(name: str, head: str, *lines: str) -> str:
+        path = shop.root / name
+        path.write_text("\n".join([head, *lines]) + "\n")
+        return str(path)
+
+    table = pq.read_table(shop.source / f"date={day(FRESH)}/part-0.parquet", partitioning=None)
+    ids = table.column("order_id").to_pylist()
+    for said, head, *lines in [
+        ("row 3 has other keys", "row,order_id,column", f"3,{ids[4]},weight"),
+        ("does not say which partition", "row,column,partition", "0,weight,"),
+    ]:
+        with pytest.raises(ConfigError, match=said):
+            complete(shop.pipeline, day(FRESH), mask=asked("mask.csv", head, *lines))
+    assert not (shop.output / "completed").exists()
+    right = asked("mask.csv", "row,order_id,column,partition", f"3,{ids[3]},weight,{day(FRESH)}")
+    complete(shop.pipeline, day(FRESH), mask=right)
+    elsewhere = asked("other.csv", "row,column,partition", "0,weight,2031-01-01")
+    record = complete(shop.pipeline, day(FRESH), mask=elsewhere)
+    assert any("names no cell of" in note for note in record.notes)
+
+
+def test_a_key_that_is_named_like_a_column_of_it_is_a_mistake(shop: Shop) -> None:
+    def renamed(name: str) -> None:
+        for path in shop.source.rglob("*.parquet"):
+            table = pq.read_table(path, partitioning=None)
+            pq.write_table(table.rename_columns([name if c == "order_id" else c for c in table.column_names]), path)
+
+    renamed("value")
+    shop = shop.set(source={"keys": ["value"]})
+    train_and_promote(shop)
+    with pytest.raises(ConfigError, match=r"key 'value' is named like a column of completions/"):
+        complete(shop.pipeline, day(FRESH))
+    assert not (shop.output / "completed").exists()

@@ -31,7 +31,7 @@ def bow(rows: int = ROWS, seed: int = 0, straight: bool = False) -> pa.Table:
 
 
 def shop_of(folder: Path, table: pa.Table, latent_dim: object) -> Shop:
-    base = {"name": "bow", "source": {"uri": "orders", "keys": ["key"]}, "train": {"steps": 60}, "output": "out"}
+    base = {"name": "bow", "source": {"uri": "orders", "keys": ["key"]}, "train": {"steps": 800}, "output": "out"}
     shop = Shop(folder, base).write().set(model={"latent_dim": latent_dim})
     shop.source.mkdir(exist_ok=True)
     pq.write_table(table, shop.source / "bow.parquet")

@@ -17,7 +17,7 @@ from ae_plugin.engines.threads import BLAS
 from ae_plugin.jobs.latent.features import Featured, Seen, featured
 from ae_plugin.jobs.latent.heads import head_for
 from ae_plugin.jobs.latent.labels import read_labels
-from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep
+from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep, without_twins
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.jobs.score import champion_of
@@ -113,7 +113,7 @@ class _Judge:
     def __init__(self, head: Head, fitted: LabelFitRecord, limit: float, stream: Featured) -> None:
         self._head, self._fitted, self._limit, self.stream = head, fitted, limit, stream
         self._names = np.array([*fitted.classes], object)
-        self.schema = classes_schema(stream.keys)
+        self.schema = without_twins(classes_schema(stream.keys), "classes")
 
     def of(self, batch: pa.RecordBatch, seen: Seen, first: int) -> pa.RecordBatch:
         """The classes of a record batch whose first row has this position."""

@@ -18,7 +18,7 @@ from ae_plugin.engines.local import Reader, Writer, batch_rows
 from ae_plugin.engines.threads import parallel, prefetch
 from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.jobs.latent.masks import digest_of, names_partitions, read_mask
-from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep
+from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep, without_twins
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.jobs.score import champion_of
@@ -172,9 +172,10 @@ def _complete_table(
     if mask is not None and not mask.rows and not mask.keys:
         counted.notes.append(f"{mask.where} names no cell of {inputs.where or 'the source'}")
     whole, told = inputs.target("completed"), inputs.target("completions")
+    schema = without_twins(completions_schema(keys), "completions")
     writers = {
         whole: Writer(commit.folder, commit.staged(whole), reader.schema),
-        told: Writer(commit.folder, commit.staged(told), completions_schema(keys)),
+        told: Writer(commit.folder, commit.staged(told), schema),
     }
     try:
         for batch, found in parallel(lambda pair: (pair[0], completed(*pair)), prefetch(_numbered(reader))):

@@ -17,7 +17,7 @@ from ae_plugin.core.values import Floats
 from ae_plugin.engines.local import Reader, Writer, batch_rows
 from ae_plugin.engines.threads import parallel, prefetch
 from ae_plugin.errors import DataError
-from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep
+from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep, without_twins
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.jobs.score import champion_of
@@ -148,7 +148,8 @@ class _Counted(NamedTuple):
 
 def _write(inputs: Inputs, version: str, stream: Coded, commit: Commit) -> _Counted:
     """Stage the file, counting what goes by."""
-    target, schema = inputs.target("embeddings"), embeddings_schema(stream.keys, stream.latent_dim)
+    target = inputs.target("embeddings")
+    schema = without_twins(embeddings_schema(stream.keys, stream.latent_dim), "embeddings")
     rows = unreadable = 0
     writer = Writer(commit.folder, commit.staged(target), schema)
     try:

@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 HISTORY = 5_000
 """Rows without labels that a head is shown at most."""
 _FORMAT = "ae head 1"
+RELABEL = "Give the labels anew by `ae label-fit`"
 
 
 @BLAS.single()
@@ -89,7 +90,7 @@ def head_for(pipeline: Pipeline, version: Version) -> tuple[Head, LabelFitRecord
     kept, name = read_labels(folder)
     try:
         head, record = unpack_head(folder.read(file_of(version.version)), file_of(version.version), folder.uri)
-        if record.labels == name:
+        if (record.labels, record.model) == (name, _model_of(version)):
             return head, record
     except FileNotFoundError:
         pass
@@ -130,6 +131,7 @@ def _fit(
         pipeline=pipeline.name,
         model_version=version.version,
         labels=name,
+        model=_model_of(version),
         classes=dict(zip(classes, np.bincount(labels).tolist(), strict=True)),
         lost=lost,
         history_rows=len(history),
@@ -143,6 +145,12 @@ def _fit(
     return head, record
 
 
+def _model_of(version: Version) -> str:
+    """What tells a version's files from any others, though they be called the same."""
+    files = json.dumps(sorted(version.card.files.items()))
+    return hashlib.sha256(files.encode()).hexdigest()[:16]
+
+
 def seen_of(record: LabelFitRecord) -> tuple[int, int]:
     """How many labelled rows a head saw, and how many others."""
     return sum(record.classes.values()), record.history_rows
@@ -153,6 +161,9 @@ def _labelled(pipeline: Pipeline, version: Version, groups: Groups, kept: KeptLa
     parts, said = [], list[str]()
     for partition, (rows, labels) in find_again(pipeline, kept, groups).items():
         seen = featured(version, partition, groups[partition], pipeline.source.format).at(rows)
+        if len(seen.known) != len(labels):
+            where = f"{pipeline.output}/{LABELS}"
+            raise StoreError(f"names rows that {partition or 'the source'} does not have", where=where, mend=RELABEL)
         parts.append(seen.readable())
         said += [label for label, known in zip(labels, seen.known, strict=True) if known]
     return joined(parts, 0), said

@@ -14,11 +14,12 @@ from ae_plugin.config import Pipeline
 from ae_plugin.core.values import Bools
 from ae_plugin.errors import ConfigError
 from ae_plugin.jobs.inputs import open_file
-from ae_plugin.jobs.pointed import key_texts
+from ae_plugin.jobs.pointed import as_key, key_texts
 from ae_plugin.store.files import PICTURES, open_fs
 from ae_plugin.store.partitions import partition_id
 
 Keys = tuple[str | None, ...]
+ONE_OF_TWO = "Leave the row or its keys out"
 
 
 @dataclass
@@ -30,6 +31,7 @@ class CellMask:
         rows: row -> its columns' places.
         keys: keys as text -> the columns' places of the rows that have them.
         names: the key columns.
+        both: row -> its keys, where a line gives both.
         met: keys that were met.
     """
 
@@ -37,6 +39,7 @@ class CellMask:
     names: list[str]
     rows: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     keys: dict[Keys, list[int]] = field(default_factory=lambda: defaultdict(list))
+    both: dict[int, Keys] = field(default_factory=dict)
     met: set[Keys] = field(default_factory=set)
 
     def of(self, batch: pa.RecordBatch, first: int, columns: int) -> Bools:
@@ -45,13 +48,30 @@ class CellMask:
         for row in range(first, first + batch.num_rows) if len(self.rows) > batch.num_rows else list(self.rows):
             if row in self.rows and first <= row < first + batch.num_rows:
                 out[row - first, self.rows[row]] = True
-        if self.keys:
+        if self.keys or self.both:
+            kinds = [batch.schema.field(name).type for name in self.names]
+            named = {self._typed(keys, kinds): columns for keys, columns in self.keys.items()}
+            both = {row: self._typed(keys, kinds) for row, keys in self.both.items()}
             texts = zip(*(key_texts(batch.column(name)) for name in self.names), strict=True)
             for row, keys in enumerate(texts):
-                if keys in self.keys:
-                    out[row, self.keys[keys]] = True
+                if both.get(first + row, keys) != keys:
+                    raise ConfigError(f"row {first + row} has other keys", where=self.where, mend=ONE_OF_TWO)
+                if keys in named:
+                    if keys in self.met:
+                        told = self._told(keys)
+                        raise ConfigError(f"several rows have {told}", where=self.where, mend="Give their rows")
+                    out[row, named[keys]] = True
                     self.met.add(keys)
+            self.keys = defaultdict(list, named)
         return out
+
+    @staticmethod
+    def _typed(keys: Keys, kinds: Sequence[pa.DataType]) -> Keys:
+        """Keys as the source's columns would write them."""
+        return tuple(as_key(key, kind) for key, kind in zip(keys, kinds, strict=True))
+
+    def _told(self, keys: Keys) -> str:
+        return ", ".join(f"{name} {value}" for name, value in zip(self.names, keys, strict=True))
 
     def check(self, rows: int, partition: str) -> None:
         """See that all that it names is there, when all rows of the partition went by.
@@ -65,8 +85,7 @@ class CellMask:
             raise ConfigError(f"no row {beyond[0]} in {where}", where=self.where, mend=f"It holds {rows} rows, from 0")
         lost = [keys for keys in self.keys if keys not in self.met]
         if lost:
-            told = ", ".join(f"{name} {value}" for name, value in zip(self.names, lost[0], strict=True))
-            raise ConfigError(f"no row of {where} has {told}", where=self.where, mend="Check the keys")
+            raise ConfigError(f"no row of {where} has {self._told(lost[0])}", where=self.where, mend="Check the keys")
 
 
 def digest_of(mask: str | None) -> str | None:
@@ -126,14 +145,17 @@ def read_mask(path: str, pipeline: Pipeline, partition: str, names: Sequence[str
     columns = {name: key_texts(table.column(name)) for name in held if name in texts.names}
     mask, place = CellMask(path, list(keys)), {name: index for index, name in enumerate(names)}
     for index, column in enumerate(columns["column"]):
-        if _elsewhere(columns, index, by, partition):
+        if _elsewhere(columns, index, by, partition, path):
             continue
         if column not in place:
             what = f"column {column!r}, in line {index + 1}, is none that the model learned"
             raise ConfigError(what, where=path, mend="`ae models` and the training report say which are")
         row = columns["row"][index] if by_row else None
         if row not in (None, ""):
-            mask.rows[_whole(row, path, index)].append(place[column])
+            number = _whole(row, path, index)
+            mask.rows[number].append(place[column])
+            if by_keys and all(columns[key][index] for key in keys):
+                mask.both[number] = tuple(columns[key][index] for key in keys)
         elif by_keys:
             mask.keys[tuple(columns[key][index] for key in keys)].append(place[column])
         else:
@@ -156,11 +178,13 @@ def _whole(text: str | None, path: str, index: int) -> int:
         raise ConfigError(f"row {text!r}, in line {index + 1}, is no whole number", where=path) from error
 
 
-def _elsewhere(columns: dict[str, list[str | None]], index: int, by: Sequence[str], partition: str) -> bool:
+def _elsewhere(columns: dict[str, list[str | None]], index: int, by: Sequence[str], partition: str, path: str) -> bool:
     """Whether a line of the file is about another partition."""
     said = columns["partition"][index] if "partition" in columns else None
     if said not in (None, ""):
         return partition_id(str(said), list(by)) != partition
+    if by and "partition" in columns:
+        raise ConfigError(f"line {index + 1} does not say which partition", where=path, mend="Give its partition")
     if by and all(name in columns for name in by):
         return not same_values([columns[name][index] for name in by], partition)
     return False

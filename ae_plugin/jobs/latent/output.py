@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+import pyarrow as pa
 from pydantic import ValidationError
 
 from ae_plugin.config import Pipeline
-from ae_plugin.errors import UnfamiliarError
+from ae_plugin.errors import ConfigError, UnfamiliarError
 from ae_plugin.jobs.inputs import find_files, find_target
 from ae_plugin.latent_schemas import PartitionRecord
 from ae_plugin.sections import Format
@@ -87,6 +88,15 @@ def free_names(wanted: Sequence[str], taken: Sequence[str]) -> list[str]:
             name = f"{name}_"
         out.append(name)
     return out
+
+
+def without_twins(schema: pa.Schema, dataset: str) -> pa.Schema:
+    """A dataset's schema, whose keys are called otherwise than its own columns; ConfigError when one is not."""
+    twins = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if twins:
+        what = f"key {twins[0]!r} is named like a column of {dataset}/"
+        raise ConfigError(what, where="source.keys", mend="Give it another name in the source")
+    return schema
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from ae_plugin.engines.pictures import BATCH_PICTURES, Decoded, PictureReader, d
 from ae_plugin.engines.threads import parallel
 from ae_plugin.errors import StoreError
 from ae_plugin.jobs.latent.complete import NO_INTERVALS, Counted
-from ae_plugin.jobs.latent.output import Inputs, read_record
+from ae_plugin.jobs.latent.output import Inputs, read_record, without_twins
 from ae_plugin.jobs.latent.picture_masks import PictureMasks
 from ae_plugin.jobs.pictures.versions import PictureVersion
 from ae_plugin.latent_schemas import CompleteRecord, pixel_completions_schema
@@ -58,7 +58,7 @@ def complete_pictures(
     whole = _target(inputs, reader)
     told = inputs.target("completions")
     fields = [reader.schema.field(name) for name in keys]
-    schema = pixel_completions_schema(fields)
+    schema = without_twins(pixel_completions_schema(fields), "completions")
     counted = Counted(notes=[] if version.reach else [NO_INTERVALS.format(version.version)])
     if reader.of_files:
         writer: FolderWriter | Writer = FolderWriter(commit.folder, commit.staged(whole), inputs.files)

@@ -245,7 +245,7 @@ def _whole(card: PictureCard, arrays: dict[str, Any]) -> Mixture | None:
     if not card.whole:
         return None
     features = card.side[0] * card.side[1] * card.channels
-    if "whole.shares" not in arrays:  # as earlier releases wrote it: a single cluster
+    if arrays["whole.mean"].ndim == 1:  # as earlier releases wrote it: a single cluster
         wanted = {"mean": (features,), "basis": (features, card.whole), "variances": (card.whole,), "left": (1,)}
         check_shapes(arrays, {f"whole.{name}": shape for name, shape in wanted.items()})
         mean, basis, variances, left = (arrays[f"whole.{name}"] for name in wanted)
@@ -258,7 +258,7 @@ def _whole(card: PictureCard, arrays: dict[str, Any]) -> Mixture | None:
 
 def _reach(arrays: dict[str, Any]) -> PixelIntervals | None:
     """None for a version of an earlier release; KeyError or ValueError where its arrays do not fit."""
-    if "pixels.off" not in arrays:
+    if not any(name.startswith("pixels.") for name in arrays):
         return None
     check_shapes(arrays, {"pixels.weights": (5,), "pixels.off": (KINDS, len(LEVELS)), "pixels.pictures": (KINDS,)})
     return PixelIntervals(*(arrays[f"pixels.{field.name}"] for field in fields(PixelIntervals)))
