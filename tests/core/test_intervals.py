@@ -89,7 +89,7 @@ def test_intervals_of_pixels_cover(coverage: float) -> None:
     assert 0 < np.mean(widths) < 0.8
 
 
-def test_ends_are_rounded_outwards() -> None:
+def test_texts_of_ends_are_rounded_outwards() -> None:
     ends = np.array([999_999_995.3, 1_234_567.89, -0.00123456789, 0.0, 12.3])
     low, high = (np.array(_number_texts(ends, pa.float64(), up=up).to_pylist(), np.float64) for up in (False, True))
     assert (low <= ends).all() and (high >= ends).all()
