@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
 from ae_plugin.provider.base import PipelineOperator, announce, one_line
 
+if TYPE_CHECKING:
+    from ae_plugin.config import Pipeline
+    from ae_plugin.latent_schemas import PartitionRecord
 
-class EmbedPartitionOperator(PipelineOperator):
+
+class _PartitionsOperator(PipelineOperator):
+    """Does a job of the bottleneck with one partition, with several, or with all that are due."""
+
+    template_fields: Sequence[str] = ("pipeline", "partition")
+
+    def __init__(self, *, pipeline: str, partition: str | list[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(pipeline=pipeline, **kwargs)
+        self.partition = partition
+
+    def _done(
+        self, due: Callable[[Pipeline], list[str]], job: Callable[..., PartitionRecord], nothing: str
+    ) -> list[Any]:
+        """The records of what was done, at least one; skipped when nothing is due."""
+        from ae_plugin.jobs.score import champion_of
+
+        with one_line():
+            pipeline = self.loaded()
+            named = [self.partition] if isinstance(self.partition, str) else self.partition
+            named = due(pipeline) if named is None else named
+            if not named:
+                raise AirflowSkipException(nothing)
+            version = champion_of(pipeline)
+            return [job(pipeline, name or None, version=version) for name in named]
+
+    def _told(self, context: Any, done: list[Any], **extra: Any) -> list[dict[str, Any]]:
+        """Announce what was done, and return it."""
+        announce(context, self, {"model_version": done[0].model_version, **extra})
+        return [record.model_dump(mode="json", exclude={"outputs"}) for record in done]
+
+
+class EmbedPartitionOperator(_PartitionsOperator):
     """Write the embeddings of one partition, of several, or of all that were scored and have none yet.
 
     Returns what was written, a record each; skipped when there is nothing to do. The events of its outlets have
@@ -21,32 +56,15 @@ class EmbedPartitionOperator(PipelineOperator):
         partition: hive path or value (`date=2013-01-29`), or a list; absent: all that are due.
     """
 
-    template_fields: Sequence[str] = ("pipeline", "partition")
-
-    def __init__(self, *, pipeline: str, partition: str | list[str] | None = None, **kwargs: Any) -> None:
-        super().__init__(pipeline=pipeline, **kwargs)
-        self.partition = partition
-
     def execute(self, context: Any) -> list[dict[str, Any]]:  # noqa: D102
         from ae_plugin.jobs.latent.embed import due_embeddings, embed
-        from ae_plugin.jobs.score import champion_of
 
-        with one_line():
-            pipeline = self.loaded()
-            named = [self.partition] if isinstance(self.partition, str) else self.partition
-            named = due_embeddings(pipeline) if named is None else named
-            if not named:
-                raise AirflowSkipException("all that was scored has embeddings")
-            version = champion_of(pipeline)
-            done = [embed(pipeline, name or None, version=version) for name in named]
+        done = self._done(due_embeddings, embed, "all that was scored has embeddings")
         partitions = {record.partition: {"rows": record.rows} for record in done}
-        first = done[0]
-        told = {"model_version": first.model_version, "latent_dim": first.latent_dim, "partitions": partitions}
-        announce(context, self, told)
-        return [record.model_dump(mode="json", exclude={"outputs"}) for record in done]
+        return self._told(context, done, latent_dim=done[0].latent_dim, partitions=partitions)
 
 
-class CompletePartitionOperator(PipelineOperator):
+class CompletePartitionOperator(_PartitionsOperator):
     """Complete one partition, several, or all that were scored and are not yet.
 
     Returns a record each; skipped when there is nothing to do. The events of its outlets have `model_version`,
@@ -61,36 +79,18 @@ class CompletePartitionOperator(PipelineOperator):
 
     template_fields: Sequence[str] = ("pipeline", "partition", "mask", "coverage")
 
-    def __init__(
-        self,
-        *,
-        pipeline: str,
-        partition: str | list[str] | None = None,
-        mask: str | None = None,
-        coverage: float = 0.9,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(pipeline=pipeline, **kwargs)
-        self.partition, self.mask, self.coverage = partition, mask, coverage
+    def __init__(self, *, mask: str | None = None, coverage: float = 0.9, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mask, self.coverage = mask, coverage
 
     def execute(self, context: Any) -> list[dict[str, Any]]:  # noqa: D102
         from ae_plugin.jobs.latent.complete import complete, due_completions
-        from ae_plugin.jobs.score import champion_of
 
-        with one_line():
-            pipeline, coverage = self.loaded(), float(self.coverage)
-            named = [self.partition] if isinstance(self.partition, str) else self.partition
-            named = due_completions(pipeline, self.mask, coverage) if named is None else named
-            if not named:
-                raise AirflowSkipException("all that was scored is completed")
-            version = champion_of(pipeline)
-            done = [
-                complete(pipeline, name or None, mask=self.mask, coverage=coverage, version=version) for name in named
-            ]
+        ways: dict[str, Any] = {"mask": self.mask, "coverage": float(self.coverage)}
+        due, job = partial(due_completions, **ways), partial(complete, **ways)
+        done = self._done(due, job, "all that was scored is completed")
         partitions = {record.partition: {"filled": record.filled, "left": record.left} for record in done}
-        told = {"model_version": version.version, "coverage": coverage, "partitions": partitions}
-        announce(context, self, told)
-        return [record.model_dump(mode="json", exclude={"outputs"}) for record in done]
+        return self._told(context, done, coverage=ways["coverage"], partitions=partitions)
 
 
 class GenerateOperator(PipelineOperator):
@@ -152,7 +152,7 @@ class LabelFitOperator(PipelineOperator):
             return label_fit(self.loaded(), self.labels, self.column).model_dump(mode="json")
 
 
-class ClassifyPartitionOperator(PipelineOperator):
+class ClassifyPartitionOperator(_PartitionsOperator):
     """Write the classes of one partition, of several, or of all that were scored and have none yet.
 
     Returns what was written, a record each; skipped when there is nothing to do. The events of its outlets have
@@ -163,27 +163,12 @@ class ClassifyPartitionOperator(PipelineOperator):
         partition: hive path or value (`date=2013-01-29`), or a list; absent: all that are due.
     """
 
-    template_fields: Sequence[str] = ("pipeline", "partition")
-
-    def __init__(self, *, pipeline: str, partition: str | list[str] | None = None, **kwargs: Any) -> None:
-        super().__init__(pipeline=pipeline, **kwargs)
-        self.partition = partition
-
     def execute(self, context: Any) -> list[dict[str, Any]]:  # noqa: D102
         from ae_plugin.jobs.latent.classify import classify, due_classes
-        from ae_plugin.jobs.score import champion_of
 
-        with one_line():
-            pipeline = self.loaded()
-            named = [self.partition] if isinstance(self.partition, str) else self.partition
-            named = due_classes(pipeline) if named is None else named
-            if not named:
-                raise AirflowSkipException("all that was scored has classes")
-            version = champion_of(pipeline)
-            done = [classify(pipeline, name or None, version=version) for name in named]
+        done = self._done(due_classes, classify, "all that was scored has classes")
         partitions = {record.partition: {"rows": record.rows, "classes": record.classes} for record in done}
-        announce(context, self, {"model_version": done[0].model_version, "partitions": partitions})
-        return [record.model_dump(mode="json", exclude={"outputs"}) for record in done]
+        return self._told(context, done, partitions=partitions)
 
 
 class TraverseOperator(PipelineOperator):

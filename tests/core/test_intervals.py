@@ -83,9 +83,10 @@ def test_intervals_of_pixels_cover(coverage: float) -> None:
         whole, doubt = guess(np.where(known[..., None], true, np.float32(0)), known)
         low, high = reach.ends(whole, doubt, known, coverage)
         assert (low[known] == true[known]).all() and (high[known] == true[known]).all()
-        covered.append(((low <= true) & (true <= high))[~known].mean())
+        covered.append(((low <= true) & (true <= high))[~known].ravel())
         widths.append((high - low)[~known].mean())
-    assert -0.1 < np.mean(covered) - coverage < 0.12  # of few pictures more is covered than was asked
+    # What is promised is a share of pixels: a hole of a few counts as those few.
+    assert abs(np.concatenate(covered).mean() - coverage) < 0.1
     assert 0 < np.mean(widths) < 0.8
 
 

@@ -17,9 +17,7 @@ from ae_plugin.engines.threads import BLAS
 from ae_plugin.jobs.latent.features import Featured, Seen, featured
 from ae_plugin.jobs.latent.heads import head_for
 from ae_plugin.jobs.latent.labels import read_labels
-from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep, without_twins
-from ae_plugin.jobs.machine import peak_memory_mb
-from ae_plugin.jobs.origin import airflow_task
+from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep, spent, without_twins
 from ae_plugin.jobs.score import champion_of
 from ae_plugin.latent_schemas import ClassifyRecord, LabelFitRecord, classes_schema
 from ae_plugin.store.commit import Commit
@@ -65,18 +63,14 @@ def classify(
     limit = min(pipeline.score.alert_rate, np.nextafter(fitted.least_p, 0))
     with committed(inputs, "classes") as commit:
         rows, counted, unread, target = _write(inputs, _Judge(head, fitted, limit, stream), commit)
-        seconds = time.perf_counter() - clock
         record = ClassifyRecord(
             pipeline=pipeline.name,
             model_version=version.version,
             partition=inputs.where,
             rows=rows,
-            seconds=round(seconds, 3),
-            rows_per_second=round(rows / max(seconds, 1e-9), 1),
-            peak_memory_mb=peak_memory_mb(),
             input_fingerprint=inputs.digest,
             outputs=target,
-            airflow=airflow_task(),
+            **spent(clock, rows),
             labels=fitted.labels,
             classes={name: counted[name] for name in fitted.classes},
             unknown_rows=rows - unread - sum(counted.values()),

@@ -18,9 +18,7 @@ from ae_plugin.engines.local import Reader, Writer, batch_rows
 from ae_plugin.engines.threads import parallel, prefetch
 from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.jobs.latent.masks import digest_of, names_partitions, read_mask
-from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep, without_twins
-from ae_plugin.jobs.machine import peak_memory_mb
-from ae_plugin.jobs.origin import airflow_task
+from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep, spent, without_twins
 from ae_plugin.jobs.score import champion_of
 from ae_plugin.latent_schemas import CompleteRecord, completions_schema
 from ae_plugin.store.commit import Commit
@@ -95,7 +93,6 @@ def complete(
             from ae_plugin.jobs.latent.picture_completion import complete_pictures
 
             counted = complete_pictures(pipeline, version, inputs, mask, coverage, commit)
-        seconds = time.perf_counter() - clock
         record = CompleteRecord(
             pipeline=pipeline.name,
             model_version=version.version,
@@ -109,11 +106,8 @@ def complete(
             notes=counted.notes,
             rows=counted.rows,
             outputs=counted.outputs,
-            seconds=round(seconds, 3),
-            rows_per_second=round(counted.rows / max(seconds, 1e-9), 1),
-            peak_memory_mb=peak_memory_mb(),
             input_fingerprint=inputs.digest,
-            airflow=airflow_task(),
+            **spent(clock, counted.rows),
         )
         keep(commit, COMPLETED, record)
     log.info("%d filled in %d rows, %.2f s", record.filled, record.rows_completed, record.seconds)

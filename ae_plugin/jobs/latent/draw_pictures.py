@@ -11,10 +11,8 @@ from ae_plugin.engines.local import Writer
 from ae_plugin.errors import ConfigError
 from ae_plugin.jobs.inputs import find_target
 from ae_plugin.jobs.latent.generated_pictures import generate_pictures, generated_schema
-from ae_plugin.jobs.latent.output import Inputs, committed
+from ae_plugin.jobs.latent.output import Inputs, committed, spent
 from ae_plugin.jobs.latent.traverse_pictures import whole_pictures_of
-from ae_plugin.jobs.machine import peak_memory_mb
-from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.jobs.pictures.versions import PictureVersion
 from ae_plugin.latent_schemas import Closeness, GenerateRecord
 from ae_plugin.store.commit import Commit
@@ -41,7 +39,6 @@ def draw_pictures(
     target = f"generated/{name}.parquet"
     with committed(inputs, f"generated-{name}") as commit:
         digest, apart = _write(pipeline, version, count, seed, commit, target)
-        seconds = time.perf_counter() - clock
         record = GenerateRecord(
             pipeline=pipeline.name,
             model_version=version.version,
@@ -55,12 +52,9 @@ def draw_pictures(
             synthetic=_closeness(apart),
             held_out=Closeness(rows=0, quantiles=dict(zip(QUANTILES, card.held_out, strict=True)), copies=0),
             notes=["distances are of pixels, in 0..1, at the size at which the model sees pictures"],
-            seconds=round(seconds, 3),
-            rows_per_second=round(count / max(seconds, 1e-9), 1),
-            peak_memory_mb=peak_memory_mb(),
             input_fingerprint=fingerprint(files),
             outputs={target: digest},
-            airflow=airflow_task(),
+            **spent(clock, count),
         )
         commit.folder.write(commit.staged(f"{GENERATED}/{name}.json"), record.model_dump_json(indent=1).encode())
     return record

@@ -17,9 +17,7 @@ from ae_plugin.core.values import Floats
 from ae_plugin.engines.local import Reader, Writer, batch_rows
 from ae_plugin.engines.threads import parallel, prefetch
 from ae_plugin.errors import DataError
-from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep, without_twins
-from ae_plugin.jobs.machine import peak_memory_mb
-from ae_plugin.jobs.origin import airflow_task
+from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep, spent, without_twins
 from ae_plugin.jobs.score import champion_of
 from ae_plugin.latent_schemas import EmbedRecord, embeddings_schema
 from ae_plugin.store.commit import Commit
@@ -64,17 +62,13 @@ def embed(
     stream = _coded(version, inputs)
     with committed(inputs, "embeddings") as commit:
         counted = _write(inputs, version.version, stream, commit)
-        seconds = time.perf_counter() - clock
         record = EmbedRecord(
             pipeline=pipeline.name,
             model_version=version.version,
             partition=inputs.where,
             latent_dim=stream.latent_dim,
-            seconds=round(seconds, 3),
-            rows_per_second=round(counted.rows / max(seconds, 1e-9), 1),
-            peak_memory_mb=peak_memory_mb(),
             input_fingerprint=inputs.digest,
-            airflow=airflow_task(),
+            **spent(clock, counted.rows),
             **counted._asdict(),
         )
         keep(commit, EMBEDDINGS, record)

@@ -24,9 +24,7 @@ from ae_plugin.jobs.feedback import honoured
 from ae_plugin.jobs.history import MIN_ROWS, encode_sample, trained_on
 from ae_plugin.jobs.inputs import find_target
 from ae_plugin.jobs.latent.conditions import Conditions, read_conditions
-from ae_plugin.jobs.latent.output import Inputs, committed, free_names
-from ae_plugin.jobs.machine import peak_memory_mb
-from ae_plugin.jobs.origin import airflow_task
+from ae_plugin.jobs.latent.output import Inputs, committed, free_names, spent
 from ae_plugin.jobs.score import champion_of
 from ae_plugin.latent_schemas import Closeness, GenerateRecord
 from ae_plugin.store.commit import Commit
@@ -107,12 +105,9 @@ def generate(
             synthetic=job.synthetic(),
             held_out=job.held_out,
             notes=job.notes(),
-            seconds=round(seconds, 3),
-            rows_per_second=round(rows / max(seconds, 1e-9), 1),
-            peak_memory_mb=peak_memory_mb(),
             input_fingerprint=fingerprint(history.files),
             outputs={target: digest},
-            airflow=airflow_task(),
+            **spent(clock, rows),
         )
         commit.folder.write(commit.staged(f"{GENERATED}/{name}.json"), record.model_dump_json(indent=1).encode())
     log.info("%d rows generated, %.2f s", rows, seconds)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from pydantic import ValidationError
@@ -13,6 +14,8 @@ from pydantic import ValidationError
 from ae_plugin.config import Pipeline
 from ae_plugin.errors import ConfigError, UnfamiliarError
 from ae_plugin.jobs.inputs import find_files, find_target
+from ae_plugin.jobs.machine import peak_memory_mb
+from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.latent_schemas import PartitionRecord
 from ae_plugin.sections import Format
 from ae_plugin.store.commit import Commit, recover
@@ -115,6 +118,17 @@ def committed(inputs: Inputs, dataset: str) -> Iterator[Commit]:
         commit.abandon()
         folder.remove_empty(fresh)
         raise
+
+
+def spent(clock: float, rows: int) -> dict[str, Any]:
+    """What a job took, as its record has it: since `clock`, by `time.perf_counter`, for so many rows."""
+    seconds = time.perf_counter() - clock
+    return {
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(rows / max(seconds, 1e-9), 1),
+        "peak_memory_mb": peak_memory_mb(),
+        "airflow": airflow_task(),
+    }
 
 
 def keep(commit: Commit, records: str, record: PartitionRecord) -> None:

@@ -18,10 +18,8 @@ from ae_plugin.core.values import Floats
 from ae_plugin.engines.local import Writer
 from ae_plugin.engines.threads import BLAS
 from ae_plugin.errors import ConfigError
-from ae_plugin.jobs.latent.output import Inputs, committed, find_inputs
+from ae_plugin.jobs.latent.output import Inputs, committed, find_inputs, spent
 from ae_plugin.jobs.latent.traversed import FRAMES, SHEET
-from ae_plugin.jobs.machine import peak_memory_mb
-from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.jobs.score import champion_of
 from ae_plugin.latent_schemas import LatentMove, LatentNote, TraverseRecord, frames_schema
 from ae_plugin.store.files import list_source, partitions_of
@@ -146,12 +144,9 @@ def traverse(
             axes=subject.axes,
             carried_by="kl" if subject.carried_by == "kl" else "explained",
             latents=[note for note, _ in frames],
-            seconds=round(seconds, 3),
-            rows_per_second=round(rows / max(seconds, 1e-9), 1),
-            peak_memory_mb=peak_memory_mb(),
             input_fingerprint=inputs.digest,
             outputs=outputs,
-            airflow=airflow_task(),
+            **spent(clock, rows),
         )
         commit.folder.write(commit.staged(TRAVERSAL), record.model_dump_json(indent=1).encode())
     log.info("%d latent variables, %d steps each, %.2f s", len(frames), steps, record.seconds)
