@@ -132,7 +132,7 @@ def traverse(
         sheet = subject.sheet(frames)
         commit.folder.write(commit.staged(SHEET), sheet)
         outputs[SHEET] = hashlib.sha256(sheet).hexdigest()
-        seconds, rows = time.perf_counter() - clock, sum(frame.rows.num_rows for _, frame in frames)
+        rows = sum(frame.rows.num_rows for _, frame in frames)
         record = TraverseRecord(
             pipeline=pipeline.name,
             model_version=version.version,
