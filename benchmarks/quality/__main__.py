@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 ALL = [
-    *("alarms", "odd", "gate", "incidents", "guard", "images", "imageguard", "denoising", "completion"),
+    *("alarms", "odd", "gate", "incidents", "guard", "images", "imageguard", "denoising"),
     *("cells", "dirty", "tables", "detection"),
+    *(f"latent.{name}" for name in ("reduction", "completion", "generation", "traversal", "labels")),
 ]
 
 
