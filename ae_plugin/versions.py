@@ -29,7 +29,7 @@ from ae_plugin.core.rules import Rules
 from ae_plugin.core.scoring import Method, Reference, Scorer, embed
 from ae_plugin.core.surprise import ColumnTails
 from ae_plugin.core.values import Floats
-from ae_plugin.errors import ConfigError, StoreError, UserError
+from ae_plugin.errors import ConfigError, DataError, StoreError, UserError
 from ae_plugin.latent_schemas import Reduction
 from ae_plugin.runtime.litert import LiteHalf, LiteNetwork
 from ae_plugin.schemas import TrainReport
@@ -102,6 +102,22 @@ class ModelVersion:
                 "keeps no decoder of latent codes: an older release trained it", where=self.version, mend="Train anew"
             )
         return LiteHalf(self.exported_decoder, given=(self.card.latent_dim,), found=(self.scorer.encoder.features,))
+
+    def check_columns(self, there: Sequence[str], where: str = "", *, keys: bool = True) -> None:
+        """See that rows have every column that is learned.
+
+        Args:
+            there: names of the columns that they have.
+            where: they are from.
+            keys: the columns that tell rows apart are needed too.
+
+        Raises:
+            DataError: one is missing.
+        """
+        for name in [*self.scorer.encoder.names, *(self.card.keys if keys else [])]:
+            if name not in there:
+                what, mend = f"column {name!r} is missing, but the model learned it", "Bring it back, or exclude it"
+                raise DataError(what, where=where, mend=f"{mend} and train anew")
 
     def unjudged(self, partition: str) -> list[str]:
         """The columns that cannot be judged in a partition: their age counts from its date, and there is none."""

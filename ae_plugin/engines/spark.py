@@ -185,10 +185,7 @@ class _Source:
     def _check_columns(self) -> None:
         """See that the model can read every column that it learned, without looking at a row."""
         scorer = self.version.scorer
-        for name in scorer.encoder.names:
-            if name not in self.df.columns:
-                what, mend = "is missing, but the model learned it", "Bring it back, or exclude it and train anew"
-                raise DataError(f"column {name!r} {what}", mend=mend)
+        self.version.check_columns(self.df.columns, keys=False)
         score_batch(pa.RecordBatch.from_pylist([], schema=_arrow(self.narrow(()))), scorer, Options())
         for name in [] if self.partition_by else self.version.unjudged(""):
             log.warning("%s is not judged: its age counts from a partition's date, and there is none", name)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 
@@ -30,6 +30,7 @@ from ae_plugin.errors import DataError, StoreError, UnfamiliarError
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.jobs.portrait import profile_of
+from ae_plugin.jobs.sinks import Sink
 from ae_plugin.jobs.story import tell_end, tell_start
 from ae_plugin.jobs.summary import decision_words
 from ae_plugin.schemas import ColumnProfile, DecisionRecord, GuardVerdict, Method, RunRecord
@@ -64,19 +65,6 @@ class Tally:
     scores: Counter[int] = field(default_factory=Counter)
     sketch: Sketch = field(default_factory=Sketch)
     top_columns: Counter[str] = field(default_factory=Counter)
-
-
-class Sink(Protocol):
-    """A staged file or folder of a dataset, written by record batches."""
-
-    def write(self, batch: pa.RecordBatch, /) -> None:
-        """Add rows."""
-
-    def close(self) -> str:
-        """Finish; returns the sha256."""
-
-    def abort(self) -> None:
-        """Let go of what will be thrown away."""
 
 
 class Run(ABC):

@@ -60,13 +60,7 @@ class TableRun(Run):
         self.model_version, self.method = version.version, scorer.method
         self.calibration, self.schema = scorer.calibration, self.reader.schema
         learned = {spec.name: spec.type for spec in version.card.columns}
-        for name in [*learned, *version.card.keys]:
-            if name not in self.schema.names:
-                raise DataError(
-                    f"column {name!r} is missing, but the model learned it",
-                    where=files[0].uri,
-                    mend="Bring it back, or exclude it and train anew",
-                )
+        version.check_columns(self.schema.names, files[0].uri)
         notes = schema_notes(self.schema, learned, set(version.schema.names))
         self.guard = Guard(scorer.encoder, version.guard, notes, skip=version.unjudged(partition))
         self._plane = Plane.of(scorer.reference.near, scorer.encoder.features)

@@ -19,6 +19,7 @@ from ae_plugin.jobs.latent.heads import head_for
 from ae_plugin.jobs.latent.labels import read_labels
 from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep, spent, without_twins
 from ae_plugin.jobs.score import champion_of
+from ae_plugin.jobs.sinks import let_go
 from ae_plugin.latent_schemas import ClassifyRecord, LabelFitRecord, classes_schema
 from ae_plugin.store.commit import Commit
 from ae_plugin.store.files import Folder
@@ -132,7 +133,7 @@ def _write(inputs: Inputs, judge: _Judge, commit: Commit) -> tuple[int, Counter[
     target, counted = inputs.target("classes"), Counter[str]()
     rows = unread = 0
     writer = Writer(commit.folder, commit.staged(target), judge.schema)
-    try:
+    with let_go(writer):
         for batch, seen in judge.stream.batches():
             found = judge.of(batch, seen, rows)
             writer.write(found)
@@ -140,6 +141,3 @@ def _write(inputs: Inputs, judge: _Judge, commit: Commit) -> tuple[int, Counter[
             unread += int((~seen.known).sum())
             counted.update(name for name in found.column("class").to_pylist() if name is not None)
         return rows, counted, unread, {target: writer.close()}
-    except BaseException:
-        writer.abort()
-        raise

@@ -20,6 +20,7 @@ from ae_plugin.errors import ConfigError, DataError
 from ae_plugin.jobs.latent.masks import digest_of, names_partitions, read_mask
 from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep, spent, without_twins
 from ae_plugin.jobs.score import champion_of
+from ae_plugin.jobs.sinks import let_go
 from ae_plugin.latent_schemas import CompleteRecord, completions_schema
 from ae_plugin.store.commit import Commit
 from ae_plugin.store.runs import COMPLETED
@@ -146,10 +147,7 @@ def _complete_table(
     """Stage both files, counting what goes by."""
     scorer, at = version.scorer, partition_time(inputs.where)
     reader = Reader(inputs.files, inputs.kind, version.schema, batch_rows(scorer.encoder.features))
-    for name in [*scorer.encoder.names, *version.card.keys]:
-        if name not in reader.schema.names:
-            what = f"column {name!r} is missing, but the model learned it"
-            raise DataError(what, where=inputs.files[0].uri, mend="Bring it back, or exclude it and train anew")
+    version.check_columns(reader.schema.names, inputs.files[0].uri)
     keys = [reader.schema.field(name) for name in version.card.keys]
     mask = None
     if path is not None:
@@ -171,7 +169,7 @@ def _complete_table(
         whole: Writer(commit.folder, commit.staged(whole), reader.schema),
         told: Writer(commit.folder, commit.staged(told), schema),
     }
-    try:
+    with let_go(*writers.values()):
         for batch, found in parallel(lambda pair: (pair[0], completed(*pair)), prefetch(_numbered(reader))):
             writers[whole].write(found.completed)
             writers[told].write(_told(found.cells, batch, keys, counted.rows, version.version))
@@ -182,10 +180,6 @@ def _complete_table(
         if mask:
             mask.check(counted.rows, inputs.where)
         counted.outputs = {target: writer.close() for target, writer in writers.items()}
-    except BaseException:
-        for writer in writers.values():
-            writer.abort()
-        raise
     return counted
 
 

@@ -14,6 +14,7 @@ from ae_plugin.jobs.latent.generated_pictures import generate_pictures, generate
 from ae_plugin.jobs.latent.output import Inputs, committed, spent
 from ae_plugin.jobs.latent.traverse_pictures import whole_pictures_of
 from ae_plugin.jobs.pictures.versions import PictureVersion
+from ae_plugin.jobs.sinks import let_go
 from ae_plugin.latent_schemas import Closeness, GenerateRecord
 from ae_plugin.store.commit import Commit
 from ae_plugin.store.files import fingerprint, list_source
@@ -66,14 +67,11 @@ def _write(
     """Stage the file; its sha256, and the distances of the first pictures."""
     apart: list[float] = []
     writer = Writer(commit.folder, commit.staged(target), generated_schema(version))
-    try:
+    with let_go(writer):
         for batch in generate_pictures(Registry(pipeline.output), version, count, seed):
             writer.write(batch)
             apart += batch.column(-1).to_pylist()[: MEASURED - len(apart)]
         return writer.close(), apart
-    except BaseException:
-        writer.abort()
-        raise
 
 
 def _closeness(apart: list[float]) -> Closeness:

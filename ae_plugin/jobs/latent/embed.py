@@ -19,6 +19,7 @@ from ae_plugin.engines.threads import parallel, prefetch
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep, spent, without_twins
 from ae_plugin.jobs.score import champion_of
+from ae_plugin.jobs.sinks import let_go
 from ae_plugin.latent_schemas import EmbedRecord, embeddings_schema
 from ae_plugin.store.commit import Commit
 from ae_plugin.store.runs import EMBEDDINGS
@@ -115,10 +116,7 @@ class _Rows:
         self.scorer, self._version, self._at = version.scorer, version, partition_time(inputs.where)
         rows = batch_rows(self.scorer.encoder.features)
         self._reader = Reader(inputs.files, inputs.kind, version.schema, rows)
-        for name in [*self.scorer.encoder.names, *version.card.keys]:
-            if name not in self._reader.schema.names:
-                what = f"column {name!r} is missing, but the model learned it"
-                raise DataError(what, where=inputs.files[0].uri, mend="Bring it back, or exclude it and train anew")
+        version.check_columns(self._reader.schema.names, inputs.files[0].uri)
         self.keys = [self._reader.schema.field(name) for name in version.card.keys]
         self.latent_dim = version.embedding_dim
 
@@ -146,15 +144,12 @@ def _write(inputs: Inputs, version: str, stream: Coded, commit: Commit) -> _Coun
     schema = without_twins(embeddings_schema(stream.keys, stream.latent_dim), "embeddings")
     rows = unreadable = 0
     writer = Writer(commit.folder, commit.staged(target), schema)
-    try:
+    with let_go(writer):
         for batch, codes, known in stream.batches():
             writer.write(_embedded(batch, codes, known, rows, version, schema))
             rows += batch.num_rows
             unreadable += int((~known).sum())
         return _Counted(rows, unreadable, {target: writer.close()})
-    except BaseException:
-        writer.abort()
-        raise
 
 
 def _embedded(

@@ -96,10 +96,7 @@ class RowFeatures:
         self._version, self._at = version, partition_time(where)
         encoder = version.scorer.encoder
         self._reader = Reader(files, kind, version.schema, batch_rows(encoder.features))
-        for name in [*encoder.names, *version.card.keys]:
-            if name not in self._reader.schema.names:
-                what = f"column {name!r} is missing, but the model learned it"
-                raise DataError(what, where=files[0].uri, mend="Bring it back, or exclude it and train anew")
+        version.check_columns(self._reader.schema.names, files[0].uri)
         self.keys = [self._reader.schema.field(name) for name in version.card.keys]
         self.blocks = widths(version)
 

@@ -26,6 +26,7 @@ from ae_plugin.jobs.inputs import find_target
 from ae_plugin.jobs.latent.conditions import Conditions, read_conditions
 from ae_plugin.jobs.latent.output import Inputs, committed, free_names, spent
 from ae_plugin.jobs.score import champion_of
+from ae_plugin.jobs.sinks import let_go
 from ae_plugin.latent_schemas import Closeness, GenerateRecord
 from ae_plugin.store.commit import Commit
 from ae_plugin.store.files import SourceFile, fingerprint, list_source, partitions_of
@@ -137,10 +138,7 @@ def _read(pipeline: Pipeline, version: ModelVersion) -> _History:
     if found.table.num_rows < MIN_ROWS:
         what = f"{found.table.num_rows} rows are left of what {version.version} was trained on; {MIN_ROWS} are needed"
         raise DataError(what, where=pipeline.source.uri, mend="Train anew")
-    for name in encoder.names:
-        if name not in found.table.schema.names:
-            what = f"column {name!r} is missing, but the model learned it"
-            raise DataError(what, where=pipeline.source.uri, mend="Bring it back, or train anew")
+    version.check_columns(found.table.schema.names, pipeline.source.uri, keys=False)
     times = {name: partition_time(name) for name in groups}
     relative = [spec.name for spec in version.card.columns if spec.kind == "time" and spec.relative]
     if relative and None in times.values():
@@ -190,14 +188,11 @@ class _Job:
         """Stage the file; returns its sha256."""
         marked = self._marked()
         writer = Writer(commit.folder, commit.staged(target), marked)
-        try:
+        with let_go(writer):
             for batch in self._blocks(rows):
                 columns = [*batch.columns, pa.repeat(True, batch.num_rows)]
                 writer.write(pa.RecordBatch.from_arrays(columns, schema=marked))
             return writer.close()
-        except BaseException:
-            writer.abort()
-            raise
 
     def _marked(self) -> pa.Schema:
         schema = self.history.schema

@@ -22,6 +22,7 @@ from ae_plugin.jobs.latent.complete import NO_INTERVALS, Counted
 from ae_plugin.jobs.latent.output import Inputs, read_record, without_twins
 from ae_plugin.jobs.latent.picture_masks import PictureMasks
 from ae_plugin.jobs.pictures.versions import PictureVersion
+from ae_plugin.jobs.sinks import let_go
 from ae_plugin.latent_schemas import CompleteRecord, pixel_completions_schema
 from ae_plugin.store.commit import Commit
 from ae_plugin.store.runs import COMPLETED
@@ -66,7 +67,7 @@ def complete_pictures(
         writer = Writer(commit.folder, commit.staged(whole), reader.schema, BATCH_PICTURES)
     writers = {whole: writer, told: Writer(commit.folder, commit.staged(told), schema, BATCH_PICTURES)}
     worker = _Worker(version, masks, coverage, as_files=reader.of_files)
-    try:
+    with let_go(*writers.values()):
         for batch, made, lost in parallel(
             worker, _numbered(decoded(reader.batches(), size=_UNIT_BYTES, image=reader.image))
         ):
@@ -78,10 +79,6 @@ def complete_pictures(
             counted.filled += sum(one.filled for one in made.values())
             counted.left += sum(one.left for one in made.values())
         counted.outputs = {target: each.close() for target, each in writers.items()}
-    except BaseException:
-        for each in writers.values():
-            each.abort()
-        raise
     if isinstance(writer, FolderWriter):
         counted.notes += [f"{name} is not passed on: {why}" for name, why in sorted(writer.lost.items())[:5]]
     if masks and not masks.met:

@@ -21,7 +21,9 @@ from ae_plugin.errors import ConfigError
 from ae_plugin.jobs.latent.output import Inputs, committed, find_inputs, spent
 from ae_plugin.jobs.latent.traversed import FRAMES, SHEET
 from ae_plugin.jobs.score import champion_of
+from ae_plugin.jobs.sinks import let_go
 from ae_plugin.latent_schemas import LatentMove, LatentNote, TraverseRecord, frames_schema
+from ae_plugin.store.commit import Commit
 from ae_plugin.store.files import list_source, partitions_of
 from ae_plugin.store.runs import TRAVERSAL
 from ae_plugin.versions import ModelVersion
@@ -121,17 +123,7 @@ def traverse(
     order = np.argsort(-subject.carries, kind="stable")[:latents]
     frames = [_frame(subject, int(latent), steps) for latent in order]
     with committed(inputs, "traversal") as commit:
-        writer = Writer(commit.folder, commit.staged(FRAMES), frames_schema(subject.fields))
-        try:
-            for note, frame in frames:
-                writer.write(_rows(note, frame, writer.schema))
-            outputs = {FRAMES: writer.close()}
-        except BaseException:
-            writer.abort()
-            raise
-        sheet = subject.sheet(frames)
-        commit.folder.write(commit.staged(SHEET), sheet)
-        outputs[SHEET] = hashlib.sha256(sheet).hexdigest()
+        outputs = _write(subject, frames, commit)
         rows = sum(frame.rows.num_rows for _, frame in frames)
         record = TraverseRecord(
             pipeline=pipeline.name,
@@ -194,6 +186,18 @@ def _frame(subject: Subject, latent: int, steps: int) -> tuple[LatentNote, Frame
         ],
     )
     return note, frame
+
+
+def _write(subject: Subject, frames: list[tuple[LatentNote, Frame]], commit: Commit) -> dict[str, str]:
+    """Stage the frames and the sheet; returns their sha256."""
+    writer = Writer(commit.folder, commit.staged(FRAMES), frames_schema(subject.fields))
+    with let_go(writer):
+        for note, frame in frames:
+            writer.write(_rows(note, frame, writer.schema))
+        digest = writer.close()
+    sheet = subject.sheet(frames)
+    commit.folder.write(commit.staged(SHEET), sheet)
+    return {FRAMES: digest, SHEET: hashlib.sha256(sheet).hexdigest()}
 
 
 def _rows(note: LatentNote, frame: Frame, schema: pa.Schema) -> pa.RecordBatch:

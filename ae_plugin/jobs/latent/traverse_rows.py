@@ -49,10 +49,7 @@ class RowSubject:
         self._encoder, self._at = version.scorer.encoder, partition_time(inputs.where)
         self._version, decoder = version, version.decoder()
         reader = Reader(inputs.files, inputs.kind, version.schema, batch_rows(self._encoder.features))
-        for name in self._encoder.names:
-            if name not in reader.schema.names:
-                what = f"column {name!r} is missing, but the model learned it"
-                raise DataError(what, where=inputs.files[0].uri, mend="Bring it back, or exclude it and train anew")
+        version.check_columns(reader.schema.names, inputs.files[0].uri, keys=False)
         places, codes = self._sample(reader)
         if not len(codes):
             raise DataError("holds no rows", where=inputs.where or inputs.files[0].uri, mend="Name another partition")

@@ -24,7 +24,8 @@ from ae_plugin.engines.pictures import BATCH_PICTURES, PIXEL_BYTES, Decoded, Pic
 from ae_plugin.engines.threads import parallel
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.pictures.versions import PictureVersion
-from ae_plugin.jobs.run import Run, Sink
+from ae_plugin.jobs.run import Run
+from ae_plugin.jobs.sinks import Sink
 from ae_plugin.schemas import GuardVerdict, heatmaps_schema, scores_schema
 from ae_plugin.store.commit import FOLDERS
 from ae_plugin.store.files import Folder, SourceFile
