@@ -27,9 +27,15 @@ class _PartitionsOperator(PipelineOperator):
     def _done(
         self, due: Callable[[Pipeline], list[str]], job: Callable[..., PartitionRecord], nothing: str
     ) -> list[Any]:
-        """The records of what was done, at least one; skipped when nothing is due."""
-        from ae_plugin.jobs.score import champion_of
+        """The records of what was done, at least one; skipped when nothing is due.
 
+        A partition that is refused or fails does not stop the others; the task fails after them.
+        """
+        from ae_plugin.jobs.score import champion_of
+        from ae_plugin.jobs.several import Several
+
+        several = Several()
+        done: list[PartitionRecord] = []
         with one_line():
             pipeline = self.loaded()
             named = [self.partition] if isinstance(self.partition, str) else self.partition
@@ -37,7 +43,12 @@ class _PartitionsOperator(PipelineOperator):
             if not named:
                 raise AirflowSkipException(nothing)
             version = champion_of(pipeline)
-            return [job(pipeline, name or None, version=version) for name in named]
+            for name in named:
+                with several.noted(name, lambda error: self.log.warning("%s", error)):
+                    done.append(job(pipeline, name or None, version=version))
+            if several.exit_code:
+                raise several.error or next(iter(several.refused.values()))
+        return done
 
     def _told(self, context: Any, done: list[Any], **extra: Any) -> list[dict[str, Any]]:
         """Announce what was done, and return it."""
