@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
@@ -33,8 +33,8 @@ from ae_plugin.jobs.report.stored import (
     worst_rows,
 )
 from ae_plugin.jobs.summary import decision_words, many
-from ae_plugin.latent_schemas import TraverseRecord
-from ae_plugin.schemas import RunRecord
+from ae_plugin.latent_schemas import Reduction, TraverseRecord
+from ae_plugin.schemas import RunRecord, TrainReport
 from ae_plugin.store.commit import recover
 from ae_plugin.store.decisions import decided_on_runs
 from ae_plugin.store.files import Folder
@@ -116,69 +116,120 @@ class Calibration:
 
 
 def _page(pipeline: Pipeline, folder: Folder) -> str:
-    registry = Registry(pipeline.output)
     everything = list(latest(folder).values())
     runs = everything[-RECENT:]
-    waiting = {run.partition: run for run in runs if run.outcome != "scored"}
-    decided = {name: decision_words(one) for name, one in decided_on_runs(folder, waiting).items()}
-    pointer = registry.pointer("champion")
-    names = registry.versions()
+    models = _models_of(Registry(pipeline.output))
+    past, rows = _past(pipeline, folder, runs, models), _rows(pipeline, folder, runs, models)
+    decided, cells = past["decided"], rows["cells"]
+    images = pipeline.source.format == "images"
+    return _template().render(
+        pipeline=pipeline,
+        images=images,
+        unit="picture" if images else "row",
+        runs=runs,
+        partitions=len(everything),
+        verdict=words.verdict(runs, past["loud"], cells.newest, decided) if runs else None,
+        news=words.news(pipeline, runs, models.champion, past["needed"], models.total, decided),
+        traversal=_traversal(folder),
+        **models.shown(),
+        **past,
+        **rows,
+    )
+
+
+@dataclass(frozen=True)
+class Models:
+    """What the registry holds.
+
+    Attributes:
+        total: how many versions there are.
+        versions: those that are shown.
+        champion: the one that scores; None where there is none.
+        move: the last time that the champion changed.
+        reduction: the champion's code in few numbers; None where it has none.
+    """
+
+    total: int
+    versions: Sequence[Version]
+    champion: Version | None
+    move: Move | None
+    reduction: Reduction | None
+
+    @property
+    def card(self) -> TrainReport | None:
+        """The champion's training report."""
+        return self.champion.report if self.champion else None
+
+    def shown(self) -> dict[str, Any]:
+        """What the template calls it."""
+        card, reduction = self.card, self.reduction
+        return {
+            "champion": self.champion,
+            "card": card,
+            "move": self.move,
+            "versions": self.versions,
+            "versions_total": self.total,
+            "reduction": reduction,
+            "reduction_chart": charts.reduction_chart(reduction) if reduction else "",
+            "loss_chart": charts.loss_chart(card.loss_curve) if card and card.loss_curve else "",
+        }
+
+
+def _models_of(registry: Registry) -> Models:
+    pointer, names = registry.pointer("champion"), registry.versions()
     versions = read_versions(registry, names, pointer.version if pointer else None)
     champion = next((version for version in versions if "champion" in version.pointers), None)
-    card = champion.report if champion else None
-    reduction = read_reduction(registry, champion.name) if champion else None
-    scored = [run for run in runs if run.outcome == "scored" and run.rows]
+    move = pointer.history[-1] if pointer and pointer.history else None
+    return Models(len(names), versions, champion, move, read_reduction(registry, champion.name) if champion else None)
+
+
+def _scored(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    return [run for run in runs if run.outcome == "scored" and run.rows]
+
+
+def _past(pipeline: Pipeline, folder: Folder, runs: Sequence[RunRecord], models: Models) -> dict[str, Any]:
+    """What came of the partitions, as the template calls it."""
+    scored, card = _scored(runs), models.card
     newest = scored[-1] if scored else None
+    waiting = {run.partition: run for run in runs if run.outcome != "scored"}
+    limits = [charts.chance_limit(run, card.rows_calibration if card else 0) for run in runs]
+    return {
+        "needed": rows_needed(pipeline.score.alert_rate),
+        "of_alarms": pipeline.score.alert_rate_of == "alarms",
+        "alone": rows_needed(pipeline.score.alert_rate / newest.rows) if newest else None,
+        "state_of": _state_of(runs, models.versions, models.move),
+        "scored": scored,
+        "newest": newest,
+        "rate": sum(run.anomalies for run in scored) / sum(run.rows for run in scored) if scored else None,
+        "rate_chart": charts.rate_chart(runs, limits) if runs else "",
+        "loud": {run.run_id for run, limit in zip(runs, limits, strict=True) if (run.observed_alert_rate or 0) > limit},
+        "decided": {name: decision_words(one) for name, one in decided_on_runs(folder, waiting).items()},
+    }
+
+
+def _rows(pipeline: Pipeline, folder: Folder, runs: Sequence[RunRecord], models: Models) -> dict[str, Any]:
+    """What is said of single rows (pictures), as the template calls it."""
     scores, problems = read_scores(folder, runs)
     worst = worst_rows(scores)
     cells = read_cells(folder, runs, worst)
     images = pipeline.source.format == "images"
-    explainer = None if images else Explainer(pipeline, registry)
+    explainer = None if images else Explainer(pipeline, Registry(pipeline.output))
     sheet = _sheet(pipeline, folder) if images else None
-    asked = explainer or sheet
-    limits = [charts.chance_limit(run, card.rows_calibration if card else 0) for run in runs]
-    loud = {run.run_id for run, limit in zip(runs, limits, strict=True) if (run.observed_alert_rate or 0) > limit}
-    needed = rows_needed(pipeline.score.alert_rate)
-    move = pointer.history[-1] if pointer and pointer.history else None
-    shares = charts.p_value_shares(scores[0].p_value) if newest and scores and scores[0].run is newest else None
-    return _template().render(
-        pipeline=pipeline,
-        champion=champion,
-        card=card,
-        move=move,
-        needed=needed,
-        of_alarms=pipeline.score.alert_rate_of == "alarms",
-        alone=rows_needed(pipeline.score.alert_rate / newest.rows) if newest else None,
-        state_of=_state_of(runs, versions, move),
-        runs=runs,
-        partitions=len(everything),
-        scored=scored,
-        newest=newest,
-        rate=sum(run.anomalies for run in scored) / sum(run.rows for run in scored) if scored else None,
-        verdict=words.verdict(runs, loud, cells.newest, decided) if runs else None,
-        news=words.news(pipeline, runs, champion, needed, len(names), decided),
-        rate_chart=charts.rate_chart(runs, limits) if runs else "",
-        loud=loud,
-        decided=decided,
-        shares=shares,
-        p_value_chart=None if shares is None else charts.p_value_chart(shares),
-        explained=explainer.explain(worst, runs) if explainer else [],
-        sheet=sheet.strips(worst, runs) if sheet else [],
-        images=images,
-        unit="picture" if images else "row",
-        rows_left=sum(run.anomalies for run in scored) - len(worst),
-        problems=problems,
-        cells=cells,
-        alike=ALIKE,
-        named=sorted(cells.named.items(), key=lambda item: (-item[1], item[0]))[:NAMED],
-        calibration=_calibration(pipeline, asked, champion, scores) if asked and champion and card else None,
-        reduction=reduction,
-        reduction_chart=charts.reduction_chart(reduction) if reduction else "",
-        loss_chart=charts.loss_chart(card.loss_curve) if card and card.loss_curve else "",
-        traversal=_traversal(folder),
-        versions=versions,
-        versions_total=len(names),
-    )
+    asked, scored = explainer or sheet, _scored(runs)
+    shares = charts.p_value_shares(scores[0].p_value) if scored and scores and scores[0].run is scored[-1] else None
+    champion = models.champion if models.card else None
+    return {
+        "problems": problems,
+        "rows_left": sum(run.anomalies for run in scored) - len(worst),
+        "cells": cells,
+        "alike": ALIKE,
+        "named": sorted(cells.named.items(), key=lambda item: (-item[1], item[0]))[:NAMED],
+        "explained": explainer.explain(worst, runs) if explainer else [],
+        "sheet": sheet.strips(worst, runs) if sheet else [],
+        "shares": shares,
+        "p_value_chart": None if shares is None else charts.p_value_chart(shares),
+        "calibration": _calibration(pipeline, asked, champion, scores) if asked and champion else None,
+    }
 
 
 @dataclass(frozen=True)
