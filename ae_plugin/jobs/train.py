@@ -8,13 +8,11 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version as package_version
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from safetensors.numpy import save as save_arrays
 
 from ae_plugin import __version__
@@ -31,6 +29,7 @@ from ae_plugin.core.scoring import Network, Reference, RowScores, Scorer
 from ae_plugin.core.values import Floats
 from ae_plugin.engines.threads import BLAS
 from ae_plugin.jobs.compare import compare
+from ae_plugin.jobs.fitting import Fitted, fit_networks
 from ae_plugin.jobs.gate import run_gate
 from ae_plugin.jobs.history import NAMED, History, learn_history
 from ae_plugin.jobs.latent.reduce import most_numbers, reduce
@@ -73,7 +72,7 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
     most_numbers(history.encoder.features, pipeline.model.latent_dim)
     registry.folder.makedirs(MODELS)
     with held(checkpoint_folder(pipeline, history)) as checkpoint:
-        job = _fit_network(pipeline, history, checkpoint, on_progress)
+        job = fit_networks(pipeline, history, checkpoint, on_progress)
         scorer = _calibrate(pipeline, history, job)
         held_out = _judge_held_out(scorer, history)
         gate = run_gate(
@@ -93,7 +92,7 @@ def train(pipeline: Pipeline, *, on_progress: Callable[[int, int], None] | None 
     return report.model_copy(update={"model_version": version})
 
 
-def _calibrate(pipeline: Pipeline, history: History, job: _Fitted) -> Scorer:
+def _calibrate(pipeline: Pipeline, history: History, job: Fitted) -> Scorer:
     """Learn what scoring needs beside the network, from rows it was not trained on."""
     encoded, split = history.encoded, history.split
     validation = encoded.take(split.validation)
@@ -129,7 +128,7 @@ def _fit_guard(history: History, held_out: RowScores) -> GuardReference:
     return GuardReference.fit(history.encoder, bins, days[train], odd, days[calibration])
 
 
-def _card(pipeline: Pipeline, history: History, job: _Fitted, scorer: Scorer, created_at: str) -> ModelCard:
+def _card(pipeline: Pipeline, history: History, job: Fitted, scorer: Scorer, created_at: str) -> ModelCard:
     return ModelCard(
         pipeline=pipeline.name,
         kind=job.kind,
@@ -150,7 +149,7 @@ def _card(pipeline: Pipeline, history: History, job: _Fitted, scorer: Scorer, cr
 
 
 def _report(
-    pipeline: Pipeline, history: History, job: _Fitted, scorer: Scorer, held_out: Floats, gate: Gate, started: float
+    pipeline: Pipeline, history: History, job: Fitted, scorer: Scorer, held_out: Floats, gate: Gate, started: float
 ) -> TrainReport:
     return TrainReport(
         pipeline=pipeline.name,
@@ -180,93 +179,6 @@ def _report(
         notes=_notes(pipeline, history, scorer.reference, held_out),
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         airflow=airflow_task(),
-    )
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    kind: str
-    network: Network
-    filler: Network
-    untrained: Network
-    weights: list[npt.NDArray[np.float32]]
-    flat: bytes
-    filler_flat: bytes
-    decoder_flat: bytes
-    export_difference: float
-    width: int
-    latent_dim: int
-    steps: int
-    steps_budget: int
-    rows_per_second: float
-    validation_loss: float
-    curve: list[tuple[int, float, float]]
-
-
-def _fit_network(
-    pipeline: Pipeline, history: History, checkpoint: Path, on_progress: Callable[[int, int], None] | None
-) -> _Fitted:
-    # The one place that loads TensorFlow, and only when a training is really due.
-    from ae_plugin.models import masking, training
-    from ae_plugin.models.budget import Budget
-    from ae_plugin.models.catalog import lesson_of, resolve, size_of
-    from ae_plugin.models.export import export
-    from ae_plugin.models.network import KerasNetwork, build_pair, decoder_of
-    from ae_plugin.runtime.litert import LiteHalf, LiteNetwork
-
-    encoder, encoded, split = history.encoder, history.encoded, history.split
-    kind, (width, latent) = resolve(pipeline.model.kind), size_of(encoder.features)
-    model, untrained = build_pair(kind, encoder.features, len(encoder.specs), width, latent, pipeline.model.seed)
-    rows = masking.Rows(encoder, encoded.take(split.weighted))
-    validation = masking.Rows(encoder, encoded.take(split.validation))
-    budget = Budget.auto(len(rows))
-    if pipeline.train.steps != "auto":
-        budget = Budget(int(pipeline.train.steps), budget.rows)
-    log.info(
-        "training %d features, %d rows, %d steps of %d rows", encoder.features, len(rows), budget.steps, budget.rows
-    )
-    seed, steps = pipeline.model.seed, budget.steps + budget.second.steps
-
-    def progress(before: int) -> Callable[[int, int], None] | None:
-        return on_progress and (lambda step, _: on_progress(before + step, steps))
-
-    some = np.arange(min(len(validation), 1000))
-    shown = encoder.hide(validation.x[some], validation.visible[some]), validation.visible[some]
-
-    def load(flat: bytes) -> LiteNetwork:
-        sizes = {"features": encoder.features, "columns": len(encoder.specs), "latent_dim": latent}
-        return LiteNetwork(flat, threads=2, **sizes)
-
-    def lesson(second: bool) -> training.Lesson:
-        made: training.Lesson = lesson_of(kind)(rows, validation, second=second, latent_dim=latent)
-        return made
-
-    def load_decoder(flat: bytes) -> LiteHalf:
-        return LiteHalf(flat, given=(latent,), found=(encoder.features,), threads=2)
-
-    done = training.train(model, lesson(False), budget, seed, checkpoint, progress(0))
-    weights, (flat, gap, network) = model.get_weights(), export(model, load, *shown)
-    decoder_flat, decoder_gap, _ = export(decoder_of(model), load_decoder, network(*shown)[1])
-    model.set_weights(untrained.get_weights())
-    training.train(model, lesson(True), budget.second, seed, checkpoint / "second", progress(budget.steps))
-    filler_flat, filler_gap, filler = export(model, load, *shown)
-    return _Fitted(
-        kind=kind,
-        network=network,
-        filler=filler,
-        untrained=KerasNetwork(untrained),
-        weights=weights,
-        flat=flat,
-        filler_flat=filler_flat,
-        decoder_flat=decoder_flat,
-        export_difference=max(gap, filler_gap, decoder_gap),
-        width=width,
-        latent_dim=latent,
-        steps=done.steps,
-        steps_budget=budget.steps,
-        rows_per_second=done.rows_per_second,
-        validation_loss=done.validation_loss,
-        curve=done.curve,
     )
 
 
