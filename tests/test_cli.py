@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -197,6 +199,15 @@ def test_score_takes_all_that_is_due(shop: Shop) -> None:
     again = run_ae("-q", "score", shop.yaml)
     assert (again.code, again.out) == (0, "nothing to do: no partition is new or changed\n")
     assert run_ae("-q", "score", shop.yaml, "--json").json["runs"] == []
+
+
+def test_when_all_was_trained_on_it_says_so(shop: Shop) -> None:
+    for number in (FRESH, FRESH + 1):
+        shutil.rmtree(shop.source / f"date={day(number)}")
+    write_day(shop.source, -400, make_orders(50, day(-400)))
+    done = run_ae("-q", "score", shop.yaml)
+    told = rf"nothing to do: of {FRESH + 1} partitions {FRESH} were trained on, 1 are older, .* train\.until"
+    assert done.code == 0 and re.match(told, done.out)
 
 
 def test_score_takes_another_input_and_output(shop: Shop) -> None:

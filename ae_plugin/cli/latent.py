@@ -11,10 +11,11 @@ from pydantic import BaseModel
 from ae_plugin.cli.app import JsonFlag, PipelineArg, app, complain, show
 
 if TYPE_CHECKING:
+    from ae_plugin.config import Pipeline
     from ae_plugin.latent_schemas import CompleteRecord
 
 Done = TypeVar("Done", bound=BaseModel)
-Answer = tuple[str, bool, Callable[[Any], list[str]], str]
+Answer = tuple["Pipeline", bool, Callable[[Any], list[str]], str]
 
 
 def _each(named: list[str | None], one: bool, word: str, job: Callable[[str | None], Done], answer: Answer) -> None:
@@ -25,11 +26,13 @@ def _each(named: list[str | None], one: bool, word: str, job: Callable[[str | No
         one: one was asked for.
         word: what became of them, in the answer.
         job: what to do.
-        answer: pipeline's name, whether as JSON, what says a record in lines, and what to say when nothing is due.
+        answer: the pipeline, whether as JSON, what says a record in lines, and what all that was scored is, when
+            nothing is due.
     """
+    from ae_plugin.jobs.latent.output import nothing_due
     from ae_plugin.jobs.several import Several
 
-    name, as_json, lines_of, nothing = answer
+    pipeline, as_json, lines_of, all_are = answer
     if one:
         record = job(named[0])
         show(record, as_json, lines_of(record))
@@ -38,11 +41,12 @@ def _each(named: list[str | None], one: bool, word: str, job: Callable[[str | No
     for partition in named:
         with several.noted(partition or "", complain):
             done.append(job(partition))
-    whole: dict[str, Any] = {"pipeline": name, word: [record.model_dump(mode="json") for record in done]}
+    whole: dict[str, Any] = {"pipeline": pipeline.name, word: [record.model_dump(mode="json") for record in done]}
     if several.exit_code:
-        whole |= {key: value for key, value in several.as_json(name).items() if key not in ("pipeline", "runs")}
+        told = several.as_json(pipeline.name)
+        whole |= {key: value for key, value in told.items() if key not in ("pipeline", "runs")}
     lines = [line for record in done for line in lines_of(record)]
-    show(whole, as_json, lines if named else [nothing])
+    show(whole, as_json, lines if named else [nothing_due(pipeline, all_are)])
     if several.exit_code:
         raise typer.Exit(several.exit_code)
 
@@ -63,8 +67,8 @@ def embed(
 
     loaded = config.load(pipeline)
     one = partition is not None or source is not None
-    named = [partition] if one else list[str | None](due_embeddings(loaded))
-    answer = loaded.name, as_json, lambda each: [embed_line(each)], "nothing to do: all that was scored has embeddings"
+    named = [partition] if one else list[str | None](due_embeddings(loaded, output))
+    answer = loaded, as_json, lambda each: [embed_line(each)], "has embeddings"
     _each(named, one, "embedded", lambda name: job(loaded, name or None, source=source, output=output), answer)
 
 
@@ -86,14 +90,15 @@ def complete(
 
     loaded = config.load(pipeline)
     one = partition is not None or source is not None
-    named = [partition] if one else list[str | None](due_completions(loaded, mask, coverage))
+    masks: dict[str | None, str | None] = {partition: mask}
+    if not one:
+        masks = dict(due_completions(loaded, mask, coverage, output).items())
     unit = "pixel" if loaded.source.format == "images" else "cell"
-    nothing = "nothing to do: all that was scored is completed"
 
     def run(name: str | None) -> CompleteRecord:
-        return job(loaded, name or None, source=source, output=output, mask=mask, coverage=coverage)
+        return job(loaded, name or None, source=source, output=output, mask=masks[name], coverage=coverage)
 
-    _each(named, one, "completed", run, (loaded.name, as_json, lambda each: complete_lines(each, unit), nothing))
+    _each([*masks], one, "completed", run, (loaded, as_json, lambda each: complete_lines(each, unit), "is completed"))
 
 
 @app.command()
@@ -120,8 +125,9 @@ def generate(
         if not mark or not column or column in wanted:
             raise ConfigError(f"{one!r} is not COLUMN=VALUE, each column once", where="--where")
         wanted[column] = value
-    record = job(config.load(pipeline), rows, where=wanted, seed=seed, output=output)
-    show(record, as_json, generate_lines(record))
+    loaded = config.load(pipeline)
+    record = job(loaded, rows, where=wanted, seed=seed, output=output)
+    show(record, as_json, generate_lines(record, "picture" if loaded.source.format == "images" else "row"))
 
 
 @app.command("label-fit")
@@ -156,8 +162,8 @@ def classify(
 
     loaded = config.load(pipeline)
     one = partition is not None or source is not None
-    named = [partition] if one else list[str | None](due_classes(loaded))
-    answer = loaded.name, as_json, lambda each: [classify_line(each)], "nothing to do: all that was scored has classes"
+    named = [partition] if one else list[str | None](due_classes(loaded, output))
+    answer = loaded, as_json, lambda each: [classify_line(each)], "has classes"
     _each(named, one, "classified", lambda name: job(loaded, name or None, source=source, output=output), answer)
 
 

@@ -99,7 +99,7 @@ def score(
 ) -> None:
     """Score what is new or changed, or one partition, or one input."""
     from ae_plugin import config
-    from ae_plugin.jobs.due import due
+    from ae_plugin.jobs.due import due, idle
     from ae_plugin.jobs.score import score as job
     from ae_plugin.jobs.several import score_several
     from ae_plugin.jobs.summary import run_line
@@ -109,8 +109,9 @@ def score(
         record = job(loaded, partition, source=source, output=output)
         show(record, as_json, [run_line(record)])
         return
-    done = score_several(loaded, due(loaded), output=output, tell=complain)
-    show(done.as_json(loaded.name), as_json, done.lines)
+    named = due(loaded)
+    done = score_several(loaded, named, output=output, tell=complain)
+    show(done.as_json(loaded.name), as_json, done.lines if named else [idle(loaded)])
     if done.exit_code:
         raise typer.Exit(done.exit_code)
 

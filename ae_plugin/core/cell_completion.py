@@ -193,14 +193,16 @@ def _sets(
     coverage: float,
     texts: pa.Array,
 ) -> pa.Array:
-    """The smallest sets of words that cover, most probable first, what is filled in always among them."""
+    """The smallest sets of words that cover: what is filled in, then the most probable first.
+
+    What is filled in may be told by a rule, whatever the network takes for probable.
+    """
     least = known.least(known.bands(row.visible), index, coverage)
     chances = probable(spec, row.filled[:, where])
     out: list[list[str] | None] = []
     for chance, limit, text in zip(chances, least, texts.to_pylist(), strict=True):
         within = np.flatnonzero(chance >= limit)
-        own = [spec.values[i] for i in within[np.argsort(-chance[within], kind="stable")][: MOST_WORDS + 1]]
-        if text is not None and text not in own:
-            own.insert(0, text)
+        ranked = [spec.values[i] for i in within[np.argsort(-chance[within], kind="stable")][: MOST_WORDS + 1]]
+        own = [text, *(word for word in ranked if word != text)]
         out.append(own if text is not None and len(own) <= MOST_WORDS else None)
     return pa.array(out, CELLS.field("words").type)

@@ -67,6 +67,18 @@ def due_files(pipeline: Pipeline) -> dict[str, list[SourceFile]]:
     return out
 
 
+def idle(pipeline: Pipeline) -> str:
+    """Why no partition is due, for people."""
+    registry = Registry(pipeline.output)
+    there = partitions_of(list_source(pipeline.source))
+    if pipeline.source.partition_by and there and not latest(registry.folder):
+        trained = len(there.keys() & _first_history(registry).keys())
+        older = f", {len(there) - trained:,} are older" if trained < len(there) else ""
+        said = f"of {len(there):,} partitions {trained:,} were trained on{older}, and none came since"
+        return f"nothing to do: {said}. Hold some back by train.until, or name one: --partition"
+    return "nothing to do: no partition is new or changed"
+
+
 def named_files(pipeline: Pipeline, names: Sequence[str]) -> dict[str, list[SourceFile]]:
     """Partitions that somebody names, in order, and their files; none where there is no such partition.
 

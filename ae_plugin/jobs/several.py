@@ -58,8 +58,6 @@ class Several:
     @property
     def lines(self) -> list[str]:
         """What was scored, for people."""
-        if not (self.scored or self.refused or self.failed):
-            return ["nothing to do: no partition is new or changed"]
         return [run_line(record) for record in self.scored.values()]
 
     def as_json(self, pipeline: str) -> dict[str, Any]:

@@ -140,22 +140,20 @@ def complete_lines(record: CompleteRecord, unit: str) -> list[str]:
     return [line, *(f"note: {note}" for note in record.notes)]
 
 
-def generate_lines(record: GenerateRecord) -> list[str]:
-    """What was generated, and how near it is to history, for people."""
+def generate_lines(record: GenerateRecord, unit: str) -> list[str]:
+    """What was generated, and how near it is to history, for people; `unit`: `row` or `picture`."""
     given = ", ".join(f"{name}={'' if text is None else text}" for name, text in record.where.items())
     lines = [
-        f"{record.pipeline}: {many(record.rows, 'synthetic row')}{f' with {given}' if given else ''}, "
+        f"{record.pipeline}: {many(record.rows, f'synthetic {unit}')}{f' with {given}' if given else ''}, "
         f"{record.model_version}, seed {record.seed}, {record.seconds:.2f} s"
     ]
     if record.synthetic.quantiles and record.held_out.quantiles:
         ours, theirs = record.synthetic.quantiles, record.held_out.quantiles
         lines.append(
-            f"distance to the nearest row of history: {ours['0.5']:g} in the middle, {ours['0.05']:g} for the nearest "
-            f"5%; of real rows held out: {theirs['0.5']:g} and {theirs['0.05']:g}"
+            f"distance to the nearest {unit} of history: {ours['0.5']:g} in the middle, {ours['0.05']:g} for the "
+            f"nearest 5%; of real {unit}s held out: {theirs['0.5']:g} and {theirs['0.05']:g}"
         )
-    lines.append(
-        f"copies of a row of history: {record.copies:,}; {many(record.redrawn, 'row was', 'rows were')} redrawn"
-    )
+    lines.append(f"copies of a {unit} of history: {record.copies:,}; {record.redrawn:,} redrawn")
     return [*lines, *(f"note: {note}" for note in record.notes), *(f"wrote {name}" for name in record.outputs)]
 
 

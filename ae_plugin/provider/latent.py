@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
@@ -25,12 +24,13 @@ class _PartitionsOperator(PipelineOperator):
         self.partition = partition
 
     def _done(
-        self, due: Callable[[Pipeline], list[str]], job: Callable[..., PartitionRecord], nothing: str
+        self, due: Callable[[Pipeline], Iterable[str]], job: Callable[..., PartitionRecord], all_are: str
     ) -> list[Any]:
         """The records of what was done, at least one; skipped when nothing is due.
 
         A partition that is refused or fails does not stop the others; the task fails after them.
         """
+        from ae_plugin.jobs.latent.output import nothing_due
         from ae_plugin.jobs.score import champion_of
         from ae_plugin.jobs.several import Several
 
@@ -39,9 +39,9 @@ class _PartitionsOperator(PipelineOperator):
         with one_line():
             pipeline = self.loaded()
             named = [self.partition] if isinstance(self.partition, str) else self.partition
-            named = due(pipeline) if named is None else named
+            named = [*due(pipeline)] if named is None else named
             if not named:
-                raise AirflowSkipException(nothing)
+                raise AirflowSkipException(nothing_due(pipeline, all_are))
             version = champion_of(pipeline)
             for name in named:
                 with several.noted(name, lambda error: self.log.warning("%s", error)):
@@ -70,7 +70,7 @@ class EmbedPartitionOperator(_PartitionsOperator):
     def execute(self, context: Any) -> list[dict[str, Any]]:  # noqa: D102
         from ae_plugin.jobs.latent.embed import due_embeddings, embed
 
-        done = self._done(due_embeddings, embed, "all that was scored has embeddings")
+        done = self._done(due_embeddings, embed, "has embeddings")
         partitions = {record.partition: {"rows": record.rows} for record in done}
         return self._told(context, done, latent_dim=done[0].latent_dim, partitions=partitions)
 
@@ -97,11 +97,20 @@ class CompletePartitionOperator(_PartitionsOperator):
     def execute(self, context: Any) -> list[dict[str, Any]]:  # noqa: D102
         from ae_plugin.jobs.latent.complete import complete, due_completions
 
-        ways: dict[str, Any] = {"mask": self.mask, "coverage": float(self.coverage)}
-        due, job = partial(due_completions, **ways), partial(complete, **ways)
-        done = self._done(due, job, "all that was scored is completed")
+        masks: dict[str, str | None] = {}
+
+        def due(pipeline: Pipeline) -> dict[str, str | None]:
+            masks.update(due_completions(pipeline, self.mask, float(self.coverage)))
+            return masks
+
+        def job(pipeline: Pipeline, name: str | None, **ways: Any) -> PartitionRecord:
+            return complete(
+                pipeline, name, mask=masks.get(name or "", self.mask), coverage=float(self.coverage), **ways
+            )
+
+        done = self._done(due, job, "is completed")
         partitions = {record.partition: {"filled": record.filled, "left": record.left} for record in done}
-        return self._told(context, done, coverage=ways["coverage"], partitions=partitions)
+        return self._told(context, done, coverage=float(self.coverage), partitions=partitions)
 
 
 class GenerateOperator(PipelineOperator):
@@ -177,7 +186,7 @@ class ClassifyPartitionOperator(_PartitionsOperator):
     def execute(self, context: Any) -> list[dict[str, Any]]:  # noqa: D102
         from ae_plugin.jobs.latent.classify import classify, due_classes
 
-        done = self._done(due_classes, classify, "all that was scored has classes")
+        done = self._done(due_classes, classify, "has classes")
         partitions = {record.partition: {"rows": record.rows, "classes": record.classes} for record in done}
         return self._told(context, done, partitions=partitions)
 

@@ -187,14 +187,51 @@ def test_completion_does_not_hang_on_where_files_are_cut(shop: Shop) -> None:
 
 
 def test_what_is_due(shop: Shop) -> None:
-    assert due_completions(shop.pipeline) == [], "nothing was scored yet"
+    assert due_completions(shop.pipeline) == {}, "nothing was scored yet"
+    assert "nothing was scored yet" in run_ae("complete", shop.yaml).out
     score(shop.pipeline, DAY)
-    assert due_completions(shop.pipeline) == [DAY]
+    assert due_completions(shop.pipeline) == {DAY: None}
     complete(shop.pipeline, DAY)
-    assert due_completions(shop.pipeline) == []
-    assert due_completions(shop.pipeline, coverage=0.5) == [DAY], "at another rate"
+    assert due_completions(shop.pipeline) == {}
+    assert due_completions(shop.pipeline, coverage=0.5) == {DAY: None}, "at another rate"
     write_day(shop.source, FRESH, make_orders(50, day(FRESH)))
-    assert due_completions(shop.pipeline) == [DAY], "its files changed"
+    assert due_completions(shop.pipeline) == {DAY: None}, "its files changed"
+
+
+def test_what_is_due_elsewhere(shop: Shop, tmp_path: Path) -> None:
+    score(shop.pipeline, DAY)
+    complete(shop.pipeline, DAY)
+    where = str(tmp_path / "elsewhere")
+    assert due_completions(shop.pipeline, output=where) == {DAY: None}, "there it is not completed"
+    done = run_ae("complete", shop.yaml, "--output", where)
+    assert done.code == 0 and DAY in done.out and (tmp_path / f"elsewhere/completed/{DAY}/part-0.parquet").is_file()
+    assert "nothing to do" in run_ae("complete", shop.yaml, "--output", where).out
+
+
+def test_a_mask_is_about_the_partitions_that_it_names(shop: Shop, tmp_path: Path) -> None:
+    later, mask = f"date={day(FRESH + 1)}", tmp_path / "mask.csv"
+    for name in (DAY, later):
+        score(shop.pipeline, name)
+    complete(shop.pipeline, DAY)
+    for text in (f"partition,row,column\n{later},5,weight\n", f"date,row,column\n{day(FRESH + 1)},5,weight\n"):
+        mask.write_text(text, encoding="utf-8")
+        assert due_completions(shop.pipeline, str(mask)) == {later: str(mask)}, "the other one is completed already"
+    complete(shop.pipeline, later, mask=str(mask))
+    assert due_completions(shop.pipeline, str(mask)) == {}
+    for text in ("partition,row,column\n2024-02-31,5,weight\n", "date,row,column\n2024-02-31,5,weight\n"):
+        mask.write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"no partition date=2024-02-31, in line 1"):
+            due_completions(shop.pipeline, str(mask))
+
+
+def test_the_word_that_is_filled_in_comes_first(shop: Shop) -> None:
+    table = gaps(make_orders(600, day(FRESH)), ["product", "store"], 0.3)
+    write_day(shop.source, FRESH, table)
+    complete(shop.pipeline, DAY, coverage=0.95)
+    told = [one for one in read(shop, "completions").to_pylist() if one["words"]]
+    assert max(len(one["words"]) for one in told) > 1
+    assert all(one["words"][0] == one["value"] for one in told)
+    assert all(len(set(one["words"])) == len(one["words"]) for one in told)
 
 
 def test_what_the_guard_refused_is_not_completed(shop: Shop) -> None:
@@ -307,10 +344,11 @@ def test_pictures_of_a_table_and_masks_of_a_table(boards: Trained, tmp_path: Pat
     assert complete(shop.pipeline, mask=str(tmp_path / "one.png"), **said).rows_completed == 6, "one mask for all"
     score(shop.pipeline, DAY)
     pq.write_table(
-        pa.table({"row": [0, 0], "mask": [hidden] * 2, "partition": [day(1), day(FRESH)]}), tmp_path / "masks.parquet"
+        pa.table({"row": [0, 0], "mask": [hidden] * 2, "partition": [day(FRESH + 1), day(FRESH)]}),
+        tmp_path / "masks.parquet",
     )
-    assert due_completions(shop.pipeline, str(tmp_path / "one.png")) == [DAY]
-    assert due_completions(shop.pipeline, str(tmp_path / "masks.parquet")) == [DAY]
+    for name in ("one.png", "masks.parquet"):
+        assert due_completions(shop.pipeline, str(tmp_path / name)) == {DAY: str(tmp_path / name)}
     assert complete(shop.pipeline, DAY, mask=str(tmp_path / "masks.parquet")).rows_completed == 1
     pq.write_table(pa.table({"mask": [hidden]}), tmp_path / "masks.parquet")
     with pytest.raises(ConfigError, match="does not say what to fill"):

@@ -126,6 +126,9 @@ def test_from_the_command_line(shop: Shop, tmp_path: Path) -> None:
     assert done.code == 0 and [each["partition"] for each in done.json["embedded"]] == [DAY]
     again = run_ae("embed", shop.yaml)
     assert again.code == 0 and "nothing to do" in again.out
+    other = run_ae("embed", shop.yaml, "--output", tmp_path / "elsewhere")
+    assert DAY in other.out and (tmp_path / f"elsewhere/embeddings/{DAY}/part-0.parquet").is_file()
+    assert str(tmp_path / "elsewhere") in other.err, "it says where"
     one = run_ae("embed", shop.yaml, "--partition", day(FRESH + 1))
     assert one.code == 0 and "300 embeddings of" in one.out
     other = run_ae("embed", shop.yaml, "--input", shop.source / DAY, "--output", tmp_path / "elsewhere", "--json")

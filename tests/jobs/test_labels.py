@@ -264,6 +264,7 @@ def test_wrong_labels_change_nothing(shop: Shop, tmp_path: Path) -> None:
         ({"date": [day(FRESH)] * 2, "row": [0, 9_999], "label": ["a", "b"]}, None, ConfigError, "no row 9999"),
         ({"date": [day(FRESH)] * 2, "row": [0, "x"], "label": ["a", "b"]}, None, ConfigError, "no whole number"),
         ({"order_id": ids, "a": ["a", "b"], "b": ["a", "b"]}, None, ConfigError, "Give --label"),
+        ({"ordr_id": ids, "label": ["a", "b"]}, None, ConfigError, r"which rows \(its columns are ordr_id, label\)"),
         ({"order_id": ids, "a": ["a", "b"]}, "kind", ConfigError, "no column 'kind'"),
     ]
     for number, (columns, label, kind, said) in enumerate(wrong):

@@ -78,12 +78,17 @@ def classify(
             unreadable_rows=unread,
         )
         keep(commit, CLASSES, record)
-    log.info("%d rows classified, %d of them unknown, %.2f s", record.rows, record.unknown_rows, record.seconds)
+    told = "%s: %d rows classified, %d of them unknown, written to %s"
+    log.info(told, inputs.called, record.rows, record.unknown_rows, inputs.folder.uri)
     return record
 
 
-def due_classes(pipeline: Pipeline) -> list[str]:
+def due_classes(pipeline: Pipeline, output: str | None = None) -> list[str]:
     """Partitions that were scored, and have no classes by the champion, the labels kept and their files; in order.
+
+    Args:
+        pipeline: from `config.load`.
+        output: where classes are, instead of the pipeline's output.
 
     Raises:
         NoChampionError: there is no champion.
@@ -92,7 +97,7 @@ def due_classes(pipeline: Pipeline) -> list[str]:
     """
     Registry(pipeline.output).champion()
     _, labels = read_labels(Folder(pipeline.output))
-    return due(pipeline, CLASSES, ClassifyRecord, lambda done: done.labels == labels)
+    return due(pipeline, CLASSES, ClassifyRecord, lambda done: done.labels == labels, output)
 
 
 class _Judge:

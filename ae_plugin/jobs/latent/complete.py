@@ -17,7 +17,7 @@ from ae_plugin.core.features import partition_time
 from ae_plugin.engines.local import Reader, Writer, batch_rows
 from ae_plugin.engines.threads import parallel, prefetch
 from ae_plugin.errors import ConfigError, DataError
-from ae_plugin.jobs.latent.masks import digest_of, names_partitions, read_mask
+from ae_plugin.jobs.latent.masks import digest_of, partitions_in, read_mask
 from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep, spent, without_twins
 from ae_plugin.jobs.score import champion_of
 from ae_plugin.jobs.sinks import let_go
@@ -111,24 +111,41 @@ def complete(
             **spent(clock, counted.rows),
         )
         keep(commit, COMPLETED, record)
-    log.info("%d filled in %d rows, %.2f s", record.filled, record.rows_completed, record.seconds)
+    told = "%s: %d filled in %d rows, written to %s"
+    log.info(told, inputs.called, record.filled, record.rows_completed, inputs.folder.uri)
     return record
 
 
-def due_completions(pipeline: Pipeline, mask: str | None = None, coverage: float = COVERAGE) -> list[str]:
+def due_completions(
+    pipeline: Pipeline, mask: str | None = None, coverage: float = COVERAGE, output: str | None = None
+) -> dict[str, str | None]:
     """Partitions that were scored, and not yet completed by the champion, at this coverage, with this mask; in order.
+
+    Args:
+        pipeline: from `config.load`.
+        mask: a file or folder, see `complete`.
+        coverage: see there.
+        output: where completions are, instead of the pipeline's output.
+
+    Returns:
+        Each partition's mask: None where the file names cells of others alone.
 
     Raises:
         NoChampionError: there is nothing to complete with.
-        ConfigError: the mask does not say which partitions it is about.
+        ConfigError: the mask does not say which partitions it is about, or names one that is not there.
         DataError: the source cannot be listed.
     """
     check_coverage(coverage)
-    digest = digest_of(mask)
-    if mask is not None and not names_partitions(mask, pipeline):
-        what = "it does not say which partition"
-        raise ConfigError(what, where=mask, mend="Give --partition, or add a column `partition`")
-    return due(pipeline, COMPLETED, CompleteRecord, lambda done: (done.mask, done.coverage) == (digest, coverage))
+    digest, about = digest_of(mask), None if mask is None else partitions_in(mask, pipeline)
+
+    def own(partition: str) -> bool:
+        return about is None or partition in about
+
+    def fits(done: CompleteRecord) -> bool:
+        return (done.mask, done.coverage) == (digest if own(done.partition) else None, coverage)
+
+    found = due(pipeline, COMPLETED, CompleteRecord, fits, output)
+    return {name: mask if own(name) else None for name in found}
 
 
 def check_coverage(coverage: float) -> None:

@@ -73,18 +73,23 @@ def embed(
             **counted._asdict(),
         )
         keep(commit, EMBEDDINGS, record)
-    log.info("%d embeddings of %d numbers, %.2f s", record.rows, record.latent_dim, record.seconds)
+    told = "%s: %d embeddings of %d numbers, written to %s"
+    log.info(told, inputs.called, record.rows, record.latent_dim, inputs.folder.uri)
     return record
 
 
-def due_embeddings(pipeline: Pipeline) -> list[str]:
+def due_embeddings(pipeline: Pipeline, output: str | None = None) -> list[str]:
     """Partitions that were scored, and have no embeddings by the champion of their files as they are; in order.
+
+    Args:
+        pipeline: from `config.load`.
+        output: where embeddings are, instead of the pipeline's output.
 
     Raises:
         NoChampionError: there is nothing to embed with.
         DataError: the source cannot be listed.
     """
-    return due(pipeline, EMBEDDINGS, EmbedRecord)
+    return due(pipeline, EMBEDDINGS, EmbedRecord, output=output)
 
 
 class Coded(Protocol):

@@ -92,7 +92,6 @@ def generate(
     target = f"generated/{name}.parquet"
     with committed(inputs, f"generated-{name}") as commit:
         digest = job.write(rows, commit, target)
-        seconds = time.perf_counter() - clock
         record = GenerateRecord(
             pipeline=pipeline.name,
             model_version=version.version,
@@ -111,7 +110,7 @@ def generate(
             **spent(clock, rows),
         )
         commit.folder.write(commit.staged(f"{GENERATED}/{name}.json"), record.model_dump_json(indent=1).encode())
-    log.info("%d rows generated, %.2f s", rows, seconds)
+    log.info("%d rows generated, written to %s", rows, inputs.folder.uri)
     return record
 
 

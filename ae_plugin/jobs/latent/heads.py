@@ -141,7 +141,12 @@ def _fit(
         held_out=judged,
         seconds=round(time.perf_counter() - clock, 3),
     )
-    log.info("a head for %s: %d classes, %d labels, %d rows without", version.version, len(classes), *seen_of(record))
+    log.info(
+        "a head for %s: %d classes, %d labels, among %d rows of history",
+        version.version,
+        len(classes),
+        *seen_of(record),
+    )
     return head, record
 
 

@@ -56,6 +56,7 @@ def labels_in(path: str, label: str | None, pipeline: Pipeline) -> list[Labelled
     names = ["partition", "row", *by, *keys]
     # Of a CSV file each letter counts: the key 007 is no number.
     reader = open_file(path, pa.schema([(name, pa.string()) for name in names]), where="--labels")
+    _check_rows(reader.schema, keys, path)
     column = _column_of(label, reader.schema, names, path)
     table = pa.Table.from_batches(reader.batches(), reader.schema)
     texts = {name: key_texts(table.column(name)) for name in names if name in table.column_names}
@@ -72,6 +73,14 @@ def labels_in(path: str, label: str | None, pipeline: Pipeline) -> list[Labelled
         named = {name: own[name] for name in keys if own.get(name) is not None}
         found.append(Labelled(str(said), _partition_in(own, by), row, named, origin))
     return found
+
+
+def _check_rows(schema: pa.Schema, keys: Sequence[str], path: str) -> None:
+    """See that a file says which rows it is about."""
+    if "row" not in schema.names and not any(key in schema.names for key in keys):
+        wanted = f"row, or {', '.join(keys)}" if keys else "row"
+        what = f"it does not say which rows (its columns are {', '.join(schema.names)})"
+        raise ConfigError(what, where=path, mend=f"Wanted: {wanted}")
 
 
 def _column_of(label: str | None, schema: pa.Schema, names: Sequence[str], path: str) -> str:

@@ -46,6 +46,11 @@ class Inputs:
     folder: Folder
     digest: str
 
+    @property
+    def called(self) -> str:
+        """What people call it."""
+        return self.where or "the source"
+
     def target(self, dataset: str) -> str:
         """Name of the partition's file in a dataset."""
         return "/".join(piece for piece in (dataset, self.where, "part-0.parquet") if piece)
@@ -131,6 +136,13 @@ def spent(clock: float, rows: int) -> dict[str, Any]:
     }
 
 
+def nothing_due(pipeline: Pipeline, done: str) -> str:
+    """Why a job has nothing to do: all that was scored is `done`, or nothing was scored yet."""
+    if any(run.outcome == "scored" for run in latest(Folder(pipeline.output)).values()):
+        return f"nothing to do: all that was scored {done}"
+    return "nothing to do: nothing was scored yet. Run `ae score` first, or name a partition"
+
+
 def keep(commit: Commit, records: str, record: PartitionRecord) -> None:
     """Stage a partition's record, the last of what it gets: where it fits the files, they are whole."""
     name = f"{records}/{slug_of(record.partition)}.json"
@@ -146,7 +158,11 @@ def read_record(folder: Folder, records: str, partition: str, kind: type[Stored]
 
 
 def due(
-    pipeline: Pipeline, records: str, kind: type[Stored], fits: Callable[[Stored], bool] = lambda _: True
+    pipeline: Pipeline,
+    records: str,
+    kind: type[Stored],
+    fits: Callable[[Stored], bool] = lambda _: True,
+    output: str | None = None,
 ) -> list[str]:
     """Partitions that were scored, and lack a record by the champion of their files as they are; in order.
 
@@ -155,14 +171,15 @@ def due(
         records: folder of the records.
         kind: of the records.
         fits: whether a record holds in all other respects.
+        output: where records are, instead of the pipeline's output.
 
     Raises:
         NoChampionError: there is no champion.
         DataError: the source cannot be listed.
     """
     registry = Registry(pipeline.output)
-    champion, folder = registry.champion(), registry.folder
-    groups, runs, out = partitions_of(list_source(pipeline.source)), latest(folder), []
+    champion, folder = registry.champion(), Folder(output) if output else registry.folder
+    groups, runs, out = partitions_of(list_source(pipeline.source)), latest(registry.folder), []
     for partition, files in groups.items():
         run = runs.get(partition)
         if run is not None and run.outcome == "scored":

@@ -141,7 +141,8 @@ def traverse(
             **spent(clock, rows),
         )
         commit.folder.write(commit.staged(TRAVERSAL), record.model_dump_json(indent=1).encode())
-    log.info("%d latent variables, %d steps each, %.2f s", len(frames), steps, record.seconds)
+    told = "%s: %d latent variables, %d steps each, written to %s"
+    log.info(told, inputs.called, len(frames), steps, inputs.folder.uri)
     return record
 
 
