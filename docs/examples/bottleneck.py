@@ -15,4 +15,6 @@ START = datetime(2024, 1, 1, tzinfo=timezone.utc)
 with DAG("flights_bottleneck", schedule="0 4 * * *", start_date=START, catchup=False) as dag:
     EmbedPartitionOperator(task_id="embed", pipeline=PIPELINE, outlets=[embeddings_asset(PIPELINE)])
     CompletePartitionOperator(task_id="complete", pipeline=PIPELINE, outlets=[completed_asset(PIPELINE)])
-    GenerateOperator(task_id="generate", pipeline=PIPELINE, rows=1_000, where={"carrier": "UA"})
+    # Each day's rows from another seed: the same one would give the same rows again.
+    day = "{{ dag_run.run_after.strftime('%Y%m%d') }}"
+    GenerateOperator(task_id="generate", pipeline=PIPELINE, rows=1_000, where={"carrier": "UA"}, seed=day)
