@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from benchmarks.quality.protocol import Floats, Setting, Split
 
+DRAWS, MOST = 16, 4_000
+"""Codes drawn of a row, and rows that this is done with at a time."""
 Detect = Callable[[Split, Setting, int], Floats]
 """(split, setting, seed) -> anomaly scores of the test rows, float [m], higher = more anomalous."""
 
@@ -26,6 +28,48 @@ def ours(split: Split, setting: Setting, seed: int, kind: str = "auto") -> Float
         settings = {"model": {"seed": seed, "kind": kind}, "train": {"contamination": contamination}}
         pipeline, _ = fit(_table(split.train), work, **settings)
         return np.asarray(run(pipeline, _table(split.test), work / "test").scores["anomaly_score"], np.float64)
+
+
+def reconstruction_probability(split: Split, setting: Setting, seed: int) -> Floats:
+    """How unlikely decoders of codes drawn from a row's cloud make it (An and Cho, 2015), of the product's own network.
+
+    The noise that decoders allow for is each feature's, measured on the training rows.
+    """
+    import numpy as np
+    from safetensors.numpy import load
+
+    from ae_plugin.jobs.score import champion_of
+    from ae_plugin.models.catalog import builder
+    from ae_plugin.store.registry import Registry
+    from ae_plugin.versions import WEIGHTS, ModelVersion
+    from benchmarks.quality.product import fit
+
+    contamination = 0 if setting == "semi" else "auto"
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"model": {"seed": seed, "kind": "variational"}, "train": {"contamination": contamination}}
+        pipeline, _ = fit(_table(split.train), Path(folder), **settings)
+        version = champion_of(pipeline)
+        assert isinstance(version, ModelVersion)
+        layers = load(Registry(pipeline.output).read_file(version.version, WEIGHTS))
+    encoder, card = version.scorer.encoder, version.card
+    model = builder("variational")(encoder.features, len(encoder.specs), card.width, card.latent_dim, 0)
+    model.set_weights([layers[name] for name in sorted(layers)])
+    rng = np.random.default_rng(seed)
+
+    def squares(values: Floats) -> Floats:
+        """Squared errors of each feature in each draw, float64 [draws, n, F]."""
+        x, visible = encoder.inputs(encoder.encode(_table(values)))
+        cloud = model.get_layer("encoder").predict([x, visible], batch_size=1024, verbose=0)
+        mean, width = np.split(cloud, 2, axis=1)
+        drawn = mean + np.exp(width / 2) * rng.standard_normal((DRAWS, *mean.shape), np.float32)
+        drawn = drawn.reshape(-1, mean.shape[1])
+        told = model.get_layer("decoder").predict(drawn, batch_size=8192, verbose=0)
+        return np.asarray(np.square(told.reshape(DRAWS, *x.shape) - x), np.float64)
+
+    some = np.random.default_rng(seed).permutation(len(split.train))[:MOST]
+    noise = squares(split.train[some]).mean(axis=(0, 1)) + 1e-6
+    parts = np.array_split(split.test, max(1, len(split.test) // MOST))
+    return np.concatenate([(squares(part) / noise).sum(axis=2).mean(axis=0) / 2 for part in parts])
 
 
 def _table(values: Floats) -> pa.Table:
@@ -84,6 +128,7 @@ def _fit(model: object, split: Split) -> Floats:
 DETECTORS: dict[str, Detect] = {
     "ae_plugin": ours,
     "ae_plugin, variational": partial(ours, kind="variational"),
+    "its reconstruction probability": reconstruction_probability,
     "kNN k=5": knn(5),
     "kNN k=10%": knn(None),
     "IForest": pyod("iforest", "IForest"),

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from ae_plugin.jobs.feedback import standing
+from ae_plugin.jobs.latent.traverse import traverse
 from ae_plugin.store.decisions import read_decision
 from ae_plugin.store.files import Folder
 from ae_plugin.store.registry import Registry
@@ -231,3 +232,22 @@ def test_pictures_are_shown(web: Served, admin: Tab) -> None:
     assert admin.violations() == []
     admin.page.get_by_label("Zoom").fill("320")
     assert admin.said == []
+
+
+def test_a_slider_shows_another_frame_and_asks_for_nothing(web: Served, admin: Tab) -> None:
+    record = traverse(web.shop.pipeline, latents=2, steps=5)
+    page, move = admin.page, record.latents[0].moves[0]
+    show(page, "p/shop/traversal")
+    own = page.locator("main section").first
+    slider = own.get_by_role("slider")
+    expect(slider).to_have_value("2")
+    shown = own.get_by_role("row").filter(has=page.get_by_role("rowheader", name=move.what, exact=True)).locator("td")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    slider.focus()
+    for key, wanted in (("Home", move.first), ("End", move.last)):
+        page.keyboard.press(key)
+        expect(shown.first).to_have_text(wanted)
+    expect(own.locator("output")).to_have_text(f"{record.latents[0].high:.2f}")
+    assert asked == [] and admin.said == []
+    assert admin.violations() == [] and admin.too_wide() <= 0
