@@ -188,6 +188,30 @@ def test_a_new_champion_gets_a_head_from_the_labels_kept(shop: Shop) -> None:
     assert due_classes(other.pipeline) == [] and (shop.output / "_heads/v0001.safetensors").is_file()
 
 
+def test_a_head_is_its_models_whatever_that_is_called(shop: Shop) -> None:
+    label_fit(shop.pipeline, labels(shop))
+    before = (shop.output / "_heads/v0001.safetensors").read_bytes()
+    shutil.rmtree(shop.output / "_models")
+    other = shop.set(model={"seed": 1}, train={"steps": 60})
+    train(other.pipeline)
+    promote(other.pipeline, force=True)
+    record = classify(other.pipeline, DAY)
+    assert record.model_version == "v0001" and (shop.output / "_heads/v0001.safetensors").read_bytes() != before
+    assert right(other, classes(other), "likeliest") > 0.7
+
+
+def test_labels_that_are_numbers_are_told_as_they_are_written(shop: Shop, tmp_path: Path) -> None:
+    ids = [key for _, key, _ in some(shop, 2)]
+    for values, wanted in (
+        ([1.0, 2.0, None, float("nan")], ["1", "2"]),
+        ([0.5, float("inf"), 0.5, float("inf")], ["0.5", "inf"]),
+        ([1, 2, 1, 2], ["1", "2"]),
+    ):
+        path = tmp_path / "labels.parquet"
+        pq.write_table(pa.table({"order_id": ids, "label": pa.array(values)}), path)
+        assert list(label_fit(shop.pipeline, str(path)).classes) == wanted
+
+
 def test_labelled_rows_that_are_gone_are_left_out_and_a_class_without_any_is_said(shop: Shop) -> None:
     label_fit(shop.pipeline, labels(shop))
     (shop.output / "_heads/v0001.safetensors").unlink()
