@@ -26,6 +26,8 @@ from ae_plugin.core.values import Doubles, Floats
 Indices = npt.NDArray[np.intp]
 LEAST, MOST, PER_LEAF = 5, 20, 500
 """Rows of history that a cell is drawn from, at least: history's rows over the last, from the first to the second."""
+FOLLOWS = 0.1
+"""Share of a column's variance that is left when a tree tells it, up to which it follows from those before it."""
 NARROW, SHADOW, TRAITS = 8, 8, 5
 """Columns of more features than this are seen by so many random projections, and by so many traits of their values."""
 SHRINK = 10.0
@@ -259,6 +261,21 @@ def _traits(of: Generator, index: int, words: npt.NDArray[np.int64]) -> Floats:
     return np.concatenate([found[words], often], axis=1, dtype=np.float32)
 
 
+def _follows(seen: Floats, target: Floats, seed: int) -> bool:
+    """Whether a column follows from what is drawn before it: then a leaf of several rows would only blur that.
+
+    Told on every other row, by a tree that saw the rest.
+    """
+    from sklearn.tree import DecisionTreeRegressor
+
+    if len(seen) < 4 * MOST:
+        return False
+    tree = DecisionTreeRegressor(random_state=seed).fit(seen[::2], target[::2])
+    rest = target[1::2].astype(np.float64)
+    wrong = np.square(tree.predict(seen[1::2]).reshape(rest.shape) - rest).sum()
+    return bool(wrong <= FOLLOWS * np.square(rest - rest.mean(axis=0)).sum())
+
+
 @dataclass(frozen=True)
 class _Leaves:
     """A column's tree, and the rows of history in each of its leaves, by their value where values have an order."""
@@ -273,7 +290,7 @@ class _Leaves:
     def fit(seen: Floats, target: Floats, places: Doubles | None, seed: int) -> _Leaves:
         from sklearn.tree import DecisionTreeRegressor
 
-        least = min(max(len(seen) // PER_LEAF, LEAST), MOST)
+        least = 2 if _follows(seen, target, seed) else min(max(len(seen) // PER_LEAF, LEAST), MOST)
         tree = DecisionTreeRegressor(min_samples_leaf=least, random_state=seed).fit(seen, target)
         leaf = tree.apply(seen)
         rows = np.lexsort((np.arange(len(leaf)) if places is None else places, leaf))
@@ -289,8 +306,8 @@ class _Leaves:
             found = self.rows[start + (chance * count).astype(np.intp)]
             return found, found, np.zeros(len(found))
         at = chance * (count - 1)
-        below = np.minimum(at.astype(np.intp), count - 2)
-        first, second = self.rows[start + below], self.rows[start + below + 1]
+        below = np.maximum(np.minimum(at.astype(np.intp), count - 2), 0)
+        first, second = self.rows[start + below], self.rows[start + np.minimum(below + 1, count - 1)]
         whole = np.isnan(self.places[first]) | np.isnan(self.places[second])
         nearer = whole & (at - below > 0.5)
         first = np.where(nearer, second, first)

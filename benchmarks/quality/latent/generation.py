@@ -5,11 +5,8 @@ shapes and pair trends by the package `sdmetrics` at its defaults, a classifier 
 the real ones, and how near the new rows are to those learned. What was made and measured is kept in
 `.bench/generation/`, so that a stopped run goes on.
 
-SDV wants an older pandas than we do: run it in an environment of its own, in which ours is seen second:
-
-    python -m venv /tmp/sdv && /tmp/sdv/bin/pip install torch==2.13.0 sdv==2.0.0 sdmetrics==0.32.0
-    echo $PWD/.venv/lib/python3.11/site-packages > /tmp/sdv/lib/python3.11/site-packages/zz.pth
-    PYTHONPATH=. /tmp/sdv/bin/python -m benchmarks.quality.latent.generation --data FOLDER --write
+SDV wants an older pandas than we do, so this runs in an environment of its own, in which ours is seen second.
+`python -m benchmarks.quality --data FOLDER --only latent.generation` makes it, in `.bench/sdv`, and runs this there.
 """
 
 from __future__ import annotations

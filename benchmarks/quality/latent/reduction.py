@@ -12,7 +12,8 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,8 @@ def sources(data: Path) -> dict[str, Callable[[], Table]]:
             known = {str(column).lower(): column for column in frame}
             wanted = known.get(label[name])
             truth = None if wanted is None else frame[wanted].astype(str).to_numpy(object)
-            gone = [column for column in {*LEFT_OUT[name], wanted} if column in frame]
+            # Of adult the class stands there twice.
+            gone = [column for column in {*LEFT_OUT[name], wanted, "income"} if column in frame]
             return frame.drop(columns=gone), truth
 
         return read
@@ -78,51 +80,73 @@ def sources(data: Path) -> dict[str, Callable[[], Table]]:
     return {**found, "fashion_mnist": pictures}
 
 
-def measure(name: str, read: Callable[[], Table], seed: int) -> dict[str, object]:
-    """One table: the product's own reduction, and what neighbours in the code are worth."""
+@dataclass(frozen=True)
+class Learned:
+    """A table as the product reduces it.
+
+    Attributes:
+        columns: how many it has.
+        reducer, report: what came of it.
+        x: float32 [n, F], calibration rows, as encoded.
+        classes: of those rows; None where the table has none.
+        pca: of the training rows, in as many numbers.
+    """
+
+    columns: int
+    reducer: Reducer
+    report: Reduction
+    x: npt.NDArray[np.float32]
+    classes: npt.NDArray[np.str_] | None
+    pca: Reducer
+
+
+def learn(read: Callable[[], Table], seed: int, numbers: int | str = "auto") -> Learned:
+    """Reduce a table by the product's own functions, to so many numbers."""
     frame, truth = read()
     chosen = np.random.default_rng(seed).permutation(len(frame))[:ROWS]
     frame = frame.iloc[chosen].reset_index(drop=True)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         table = pa.Table.from_pandas(frame.convert_dtypes(dtype_backend="pyarrow"), preserve_index=False)
-        pipeline = pipeline_of(work, model={"seed": seed, "latent_dim": "auto"})
+        pipeline = pipeline_of(work, model={"seed": seed, "latent_dim": numbers})
         pq.write_table(table, work / "history.parquet")
         history = learn_history(pipeline)
         found, report = reduce(pipeline, history, work / "checkpoint")
-    out: dict[str, object] = {"table": name, "seed": seed, "columns": frame.shape[1], **report.model_dump(mode="json")}
     rows = history.split.calibration[:LOOKED_AT]
     encoded = history.encoded.take(rows)
     x = np.ascontiguousarray(history.encoder.inputs(encoded)[0])
     pca = start_of(history.encoder.inputs(history.encoded.take(history.split.train))[0], report.latent_dim)
-    classes = None if truth is None or not _aligned(history, frame) else truth[chosen][rows]
-    for method, codes in _codes(found, pca, x, report, seed):
-        near = min(10, len(x) // 2 - 1)
-        out[f"trust_{method}"] = round(float(trustworthiness(x, codes, n_neighbors=near)), 4)
-        if classes is not None:
-            known = KNeighborsClassifier(10)
-            out[f"knn_{method}"] = round(float(cross_val_score(known, codes, classes.astype(str), cv=5).mean()), 4)
+    classes = None if truth is None or not _aligned(history, frame) else truth[chosen][rows].astype(str)
+    return Learned(frame.shape[1], found, report, x, classes, pca)
+
+
+def measure(name: str, read: Callable[[], Table], seed: int) -> dict[str, object]:
+    """One table: the product's own reduction, and what neighbours in the code are worth."""
+    one = learn(read, seed)
+    out: dict[str, object] = {"table": name, "seed": seed, "columns": one.columns, **one.report.model_dump(mode="json")}
+    kept = one.report.latent_dim
+    codes = {"ours": one.reducer.encode(one.x)[:, :kept], "pca": one.pca.encode(one.x)[:, :kept], "everything": one.x}
+    for method, found in codes.items():
+        out[f"trust_{method}"] = trusted(one.x, found)
+        if one.classes is not None:
+            out[f"knn_{method}"] = told_by_neighbours(found, one.classes)
     return out
+
+
+def trusted(x: npt.NDArray[np.float32], codes: npt.NDArray[np.float32]) -> float:
+    """Trustworthiness of the ten nearest."""
+    return round(float(trustworthiness(x, codes, n_neighbors=min(10, len(x) // 2 - 1))), 4)
+
+
+def told_by_neighbours(codes: npt.NDArray[np.float32], classes: npt.NDArray[np.str_]) -> float:
+    """Accuracy of telling a class by the ten nearest, five-fold."""
+    return round(float(cross_val_score(KNeighborsClassifier(10), codes, classes, cv=5).mean()), 4)
 
 
 def _aligned(history: object, frame: pd.DataFrame) -> bool:
     """Whether the sample of history is the whole table, in its order: then its rows have these rows' classes."""
     sample = history.sample.table  # type: ignore[attr-defined]
     return bool(sample.num_rows == len(frame))
-
-
-def _codes(
-    found: Reducer, pca: Reducer, x: npt.NDArray[np.float32], report: Reduction, seed: int
-) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
-    yield "ours", found.encode(x)[:, : report.latent_dim]
-    yield "pca", pca.encode(x)[:, : report.latent_dim]
-    yield "everything", x
-    try:
-        from umap import UMAP  # type: ignore[import-not-found]
-    except ImportError:
-        return
-    flat = {"n_components": min(report.latent_dim, len(x) - 2), "random_state": seed, "n_jobs": 1}
-    yield "umap", UMAP(**flat).fit_transform(x)
 
 
 def lines_of(found: list[dict[str, object]]) -> list[str]:
