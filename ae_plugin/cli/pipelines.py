@@ -111,7 +111,7 @@ def score(
         return
     named = due(loaded)
     done = score_several(loaded, named, output=output, tell=complain)
-    show(done.as_json(loaded.name), as_json, done.lines if named else [idle(loaded)])
+    show(done.as_json(loaded.name), as_json, done.lines if named or as_json else [idle(loaded)])
     if done.exit_code:
         raise typer.Exit(done.exit_code)
 

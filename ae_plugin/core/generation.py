@@ -25,9 +25,11 @@ from ae_plugin.core.values import Doubles, Floats
 
 Indices = npt.NDArray[np.intp]
 LEAST, MOST, PER_LEAF = 5, 20, 500
-"""Rows of history that a cell is drawn from, at least: history's rows over the last, from the first to the second."""
-FOLLOWS = 0.1
-"""Share of a column's variance that is left when a tree tells it, up to which it follows from those before it."""
+"""Rows of history that a cell is drawn from, at least: history's rows over the last, from the first to the second; but
+for columns that follow from others."""
+FOLLOWS, EIGHTHS, PAIR = 0.1, 8, 2
+"""Share of a column's variance that is left when a tree tells it, up to which it follows from those before it; in how
+many parts history is judged; and rows that such a column's cell is drawn from, at least."""
 NARROW, SHADOW, TRAITS = 8, 8, 5
 """Columns of more features than this are seen by so many random projections, and by so many traits of their values."""
 SHRINK = 10.0
@@ -264,15 +266,17 @@ def _traits(of: Generator, index: int, words: npt.NDArray[np.int64]) -> Floats:
 def _follows(seen: Floats, target: Floats, seed: int) -> bool:
     """Whether a column follows from what is drawn before it: then a leaf of several rows would only blur that.
 
-    Told on every other row, by a tree that saw the rest.
+    Told on every other eighth of history, by a tree that saw the rest: rows that lie side by side in time are too much
+    alike to judge one by the other.
     """
     from sklearn.tree import DecisionTreeRegressor
 
     if len(seen) < 4 * MOST:
         return False
-    tree = DecisionTreeRegressor(random_state=seed).fit(seen[::2], target[::2])
-    rest = target[1::2].astype(np.float64)
-    wrong = np.square(tree.predict(seen[1::2]).reshape(rest.shape) - rest).sum()
+    judged = np.arange(len(seen)) * EIGHTHS // len(seen) % 2 == 1
+    tree = DecisionTreeRegressor(random_state=seed).fit(seen[~judged], target[~judged])
+    rest = target[judged].astype(np.float64)
+    wrong = np.square(tree.predict(seen[judged]).reshape(rest.shape) - rest).sum()
     return bool(wrong <= FOLLOWS * np.square(rest - rest.mean(axis=0)).sum())
 
 
@@ -290,7 +294,7 @@ class _Leaves:
     def fit(seen: Floats, target: Floats, places: Doubles | None, seed: int) -> _Leaves:
         from sklearn.tree import DecisionTreeRegressor
 
-        least = 2 if _follows(seen, target, seed) else min(max(len(seen) // PER_LEAF, LEAST), MOST)
+        least = PAIR if _follows(seen, target, seed) else min(max(len(seen) // PER_LEAF, LEAST), MOST)
         tree = DecisionTreeRegressor(min_samples_leaf=least, random_state=seed).fit(seen, target)
         leaf = tree.apply(seen)
         rows = np.lexsort((np.arange(len(leaf)) if places is None else places, leaf))

@@ -76,7 +76,7 @@ def fit_networks(pipeline: Pipeline, history: History, checkpoint: Path, on_prog
         checkpoint: folder of what is known so far; a training that was stopped goes on from there.
         on_progress: called with (step, steps) of both trainings.
     """
-    # The one place that loads TensorFlow, and only when a training is really due.
+    # TensorFlow is loaded here, and in what this calls: only when a training is really due.
     from ae_plugin.models import masking, training
     from ae_plugin.models.catalog import lesson_of, resolve, size_of
     from ae_plugin.models.network import KerasNetwork, build_pair

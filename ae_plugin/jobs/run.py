@@ -30,7 +30,7 @@ from ae_plugin.errors import DataError, StoreError, UnfamiliarError
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.jobs.portrait import profile_of
-from ae_plugin.jobs.sinks import Sink
+from ae_plugin.jobs.staged import Sink
 from ae_plugin.jobs.story import tell_end, tell_start
 from ae_plugin.jobs.summary import decision_words
 from ae_plugin.schemas import ColumnProfile, DecisionRecord, GuardVerdict, Method, RunRecord

@@ -24,7 +24,7 @@ from ae_plugin.engines.executors import Shipped
 from ae_plugin.engines.memory import settle
 from ae_plugin.engines.spark import ship
 from ae_plugin.errors import AeError, ConfigError, UnfamiliarError, UserError
-from ae_plugin.jobs.due import chosen_files, due_files, idle
+from ae_plugin.jobs.due import chosen_files, due_files
 from ae_plugin.jobs.score import score, version_of
 from ae_plugin.jobs.several import Several
 from ae_plugin.jobs.summary import many
@@ -194,7 +194,7 @@ def main() -> None:
         if chosen.json:
             _print(json.dumps({"error": str(error), "exit_code": error.exit_code}))
         sys.exit(error.exit_code)
-    lines = [*done.lines, *_total(done)] or [idle(pipeline)]
+    lines = [*done.lines, *_total(done)] or ["nothing to do: no partition is new or changed"]
     _print(json.dumps(done.as_json(pipeline.name)) if chosen.json else "\n".join(lines))
     sys.exit(done.exit_code)
 

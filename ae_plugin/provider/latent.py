@@ -28,7 +28,8 @@ class _PartitionsOperator(PipelineOperator):
     ) -> list[Any]:
         """The records of what was done, at least one; skipped when nothing is due.
 
-        A partition that is refused or fails does not stop the others; the task fails after them.
+        A partition that is refused or fails does not stop the others; the task fails after them, and then tells the
+        outlets nothing.
         """
         from ae_plugin.jobs.latent.output import nothing_due
         from ae_plugin.jobs.score import champion_of

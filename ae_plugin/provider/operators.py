@@ -113,7 +113,6 @@ class DiscoverPartitionsOperator(PipelineOperator):
     """
 
     def execute(self, context: Any) -> list[list[str]]:  # noqa: D102
-        from ae_plugin.jobs.due import idle
         from ae_plugin.jobs.shards import plans
 
         # First, so that those downstream have it also when this fails: a missing XCom is a traceback for them.
@@ -124,7 +123,7 @@ class DiscoverPartitionsOperator(PipelineOperator):
             made = plans(pipeline, found)
         metrics.due_metrics(pipeline.name, len(found))
         if not found:
-            self.log.info("%s", idle(pipeline))
+            self.log.info("nothing to do: no partition is new or changed")
         else:
             self.log.info("%d partitions to score: %s", len(found), ", ".join([*found][:20]))
         for plan in made:

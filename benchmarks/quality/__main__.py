@@ -33,13 +33,14 @@ def python_for(name: str) -> str:
         return sys.executable
     home = ROOT / ".bench/sdv"
     python = home / "bin/python"
-    if not (home / "done").exists():
-        venv.create(home, with_pip=True)
+    pins = home / "pins.txt"
+    if not pins.exists() or pins.read_text(encoding="utf-8").split() != list(SDV):
+        venv.create(home, with_pip=True, clear=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *SDV], check=True)
         ours = sysconfig.get_paths()["purelib"]
         site = sysconfig.get_path("purelib", vars={"base": str(home)})
         Path(site, "zz.pth").write_text(f"{ours}\n", encoding="utf-8")
-        (home / "done").touch()
+        pins.write_text("\n".join(SDV), encoding="utf-8")
     return str(python)
 
 
@@ -50,7 +51,9 @@ def main() -> int:
         "--data", type=Path, required=True, help="the folder that adbench/, dirty_clean/ and so on lie in"
     )
     parser.add_argument("--only", nargs="+", default=ALL, choices=ALL)
-    parser.add_argument("--write", action="store_true", help="rewrite docs/quality.md")
+    parser.add_argument(
+        "--write", action="store_true", help="rewrite docs/quality.md, docs/latent.md and their pictures"
+    )
     args = parser.parse_args()
     if not (args.data / "adbench").is_dir():
         print(f"{args.data}: holds no adbench/; say make bench-quality DATA=FOLDER", file=sys.stderr)
@@ -58,7 +61,13 @@ def main() -> int:
     failed = 0
     for name in args.only:
         started = time.perf_counter()
-        command = [python_for(name), "-m", f"benchmarks.quality.{name}", "--data", str(args.data)]
+        try:
+            python = python_for(name)
+        except (subprocess.CalledProcessError, OSError) as error:
+            print(f"{name}: its environment cannot be made: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        command = [python, "-m", f"benchmarks.quality.{name}", "--data", str(args.data)]
         own = {**os.environ, "PYTHONPATH": str(ROOT)}
         found = subprocess.run(command + ["--write"] * args.write, check=False, env=own)
         failed += found.returncode != 0

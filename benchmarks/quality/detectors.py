@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from benchmarks.quality.protocol import Floats, Setting, Split
 
-DRAWS, MOST = 16, 4_000
+CODES, MOST = 16, 4_000
 """Codes drawn of a row, and rows that this is done with at a time."""
 Detect = Callable[[Split, Setting, int], Floats]
 """(split, setting, seed) -> anomaly scores of the test rows, float [m], higher = more anomalous."""
@@ -40,6 +40,7 @@ def reconstruction_probability(split: Split, setting: Setting, seed: int) -> Flo
 
     from ae_plugin.jobs.score import champion_of
     from ae_plugin.models.catalog import builder
+    from ae_plugin.models.variational import WIDEST
     from ae_plugin.store.registry import Registry
     from ae_plugin.versions import WEIGHTS, ModelVersion
     from benchmarks.quality.product import fit
@@ -60,15 +61,17 @@ def reconstruction_probability(split: Split, setting: Setting, seed: int) -> Flo
         """Squared errors of each feature in each draw, float64 [draws, n, F]."""
         x, visible = encoder.inputs(encoder.encode(_table(values)))
         cloud = model.get_layer("encoder").predict([x, visible], batch_size=1024, verbose=0)
-        mean, width = np.split(cloud, 2, axis=1)
-        drawn = mean + np.exp(width / 2) * rng.standard_normal((DRAWS, *mean.shape), np.float32)
+        mean, spread = np.split(cloud, 2, axis=1)
+        drawn = mean + np.exp(np.clip(spread, -WIDEST, WIDEST) / 2) * rng.standard_normal(
+            (CODES, *mean.shape), np.float32
+        )
         drawn = drawn.reshape(-1, mean.shape[1])
         told = model.get_layer("decoder").predict(drawn, batch_size=8192, verbose=0)
-        return np.asarray(np.square(told.reshape(DRAWS, *x.shape) - x), np.float64)
+        return np.asarray(np.square(told.reshape(CODES, *x.shape) - x), np.float64)
 
     some = np.random.default_rng(seed).permutation(len(split.train))[:MOST]
     noise = squares(split.train[some]).mean(axis=(0, 1)) + 1e-6
-    parts = np.array_split(split.test, max(1, len(split.test) // MOST))
+    parts = np.array_split(split.test, -(-len(split.test) // MOST))
     return np.concatenate([(squares(part) / noise).sum(axis=2).mean(axis=0) / 2 for part in parts])
 
 

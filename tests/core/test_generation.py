@@ -11,7 +11,7 @@ import pytest
 
 from ae_plugin.core.features import Encoded, TableEncoder, partition_time
 from ae_plugin.core.fit import learn_columns
-from ae_plugin.core.generation import Generator, Past
+from ae_plugin.core.generation import Generator, Past, _follows, _Leaves
 from ae_plugin.core.synthetic import Known, Origin, Table, distances, fills, fresh
 from ae_plugin.core.values import Floats
 
@@ -171,3 +171,37 @@ def test_distances_are_those_to_the_nearest() -> None:
     plain = np.sqrt(((rows[:, None] - others[None]) ** 2).sum(axis=2)).min(axis=1)
     assert np.allclose(distances(rows, others), plain, atol=1e-3)
     assert distances(others, others).max() < 2e-3
+
+
+def test_a_column_follows_from_others_and_not_from_rows_beside_it_in_time() -> None:
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        walks = np.cumsum(rng.normal(size=(2_000, 5)), axis=0).astype(np.float32)
+        walks /= walks.std(axis=0)
+        assert not _follows(walks[:, :4], walks[:, 4:], 0), "each goes its own way"
+        free = rng.normal(size=(2_000, 3)).astype(np.float32)
+        assert _follows(free, free[:, :1] + 2 * (free[:, 1:2] > 0), 0)
+        assert not _follows(free, rng.normal(size=(2_000, 1)).astype(np.float32), 0)
+    assert not _follows(free[:50], free[:50, :1], 0), "too few to tell"
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_column_that_follows_is_drawn_from_rows_like_it(ordered: bool) -> None:
+    rng = np.random.default_rng(1)
+    seen = rng.permutation(2_000)[:, None].astype(np.float32)
+    places = 3.0 * seen[:, 0] if ordered else None
+    leaves = _Leaves.fit(seen, seen, None if places is None else places.astype(np.float64), 0)
+    assert leaves.counts[leaves.counts > 0].min() == 2
+    asked = rng.integers(0, 2_000, (500, 1)).astype(np.float32)
+    first, second, share = leaves.draw(asked, rng)
+    told = seen[first, 0] + share * (seen[second, 0] - seen[first, 0])
+    assert np.abs(told - asked[:, 0]).max() <= 3
+    assert (share == 0).all() or ordered
+
+
+def test_leaves_of_one_row_hold_it() -> None:
+    seen = np.array([[0.0], [0.0], [5.0]], np.float32)
+    tree = _Leaves.fit(np.repeat(seen, 50, axis=0), np.repeat(seen, 50, axis=0), None, 0)
+    alone = _Leaves(tree.tree, np.array([7]), np.zeros_like(tree.starts), np.ones_like(tree.counts), np.arange(8.0))
+    first, second, share = alone.draw(seen, np.random.default_rng(0))
+    assert first.tolist() == second.tolist() == [7, 7, 7] and not share.any()

@@ -17,6 +17,7 @@ from safetensors.numpy import save as save_arrays
 
 from ae_plugin.errors import ConfigError, DataError, UnfamiliarError
 from ae_plugin.jobs.latent.complete import complete, due_completions
+from ae_plugin.jobs.latent.mask_partitions import partitions_in
 from ae_plugin.jobs.promote import promote
 from ae_plugin.jobs.score import score
 from ae_plugin.store.commit import Commit
@@ -218,6 +219,16 @@ def test_a_mask_is_about_the_partitions_that_it_names(shop: Shop, tmp_path: Path
         assert due_completions(shop.pipeline, str(mask)) == {later: str(mask)}, "the other one is completed already"
     complete(shop.pipeline, later, mask=str(mask))
     assert due_completions(shop.pipeline, str(mask)) == {}
+    other = tmp_path / "other.csv"
+    other.write_text(f"partition,row,column\n{DAY},5,weight\n", encoding="utf-8")
+    assert due_completions(shop.pipeline, str(other)) == {DAY: str(other)}, "what the first mask filled stays"
+    for text in ("partition,row,column\n", "date,row,column\n"):
+        other.write_text(text, encoding="utf-8")
+        assert due_completions(shop.pipeline, str(other)) == {}, "it names nothing"
+    trained = next(path.name for path in sorted(shop.source.iterdir()))
+    shutil.rmtree(shop.source / trained)
+    other.write_text(f"partition,row,column\n{trained},5,weight\n", encoding="utf-8")
+    assert due_completions(shop.pipeline, str(other)) == {}, "it was there once"
     for text in ("partition,row,column\n2024-02-31,5,weight\n", "date,row,column\n2024-02-31,5,weight\n"):
         mask.write_text(text, encoding="utf-8")
         with pytest.raises(ConfigError, match=r"no partition date=2024-02-31, in line 1"):
@@ -343,6 +354,13 @@ def test_pictures_of_a_table_and_masks_of_a_table(boards: Trained, tmp_path: Pat
     (tmp_path / "one.png").write_bytes(hidden)
     assert complete(shop.pipeline, mask=str(tmp_path / "one.png"), **said).rows_completed == 6, "one mask for all"
     score(shop.pipeline, DAY)
+    (tmp_path / f"masks/{DAY}").mkdir(parents=True)
+    (tmp_path / f"masks/{DAY}/one.png").write_bytes(hidden)
+    assert partitions_in(str(tmp_path / "masks"), shop.pipeline) == {DAY}, "folders are called as the partitions"
+    (tmp_path / "masks/two.png").write_bytes(hidden)
+    assert partitions_in(str(tmp_path / "masks"), shop.pipeline) is None
+    pq.write_table(pa.table({"row": [0], "mask": [hidden], "partition": [None]}), tmp_path / "masks.parquet")
+    assert partitions_in(str(tmp_path / "masks.parquet"), shop.pipeline) is None, "of every partition"
     pq.write_table(
         pa.table({"row": [0, 0], "mask": [hidden] * 2, "partition": [day(FRESH + 1), day(FRESH)]}),
         tmp_path / "masks.parquet",

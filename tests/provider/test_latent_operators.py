@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow.parquet as pq
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -43,3 +45,18 @@ def test_what_is_done_is_told_and_no_partition_is_no_work(shop: Shop, yaml_of: s
     assert [(record["partition"], record["rows"]) for record in told] == [(LATER, 300), (GOOD, 300)]
     with pytest.raises(AirflowSkipException):
         EmbedPartitionOperator(task_id="none", pipeline=yaml_of, partition=[]).execute({})
+
+
+def test_a_mask_is_for_the_partitions_that_it_names(shop: Shop, yaml_of: str, tmp_path: Path) -> None:
+    mask = tmp_path / "mask.csv"
+    mask.write_text(f"partition,row,column\n{LATER},5,weight\n", encoding="utf-8")
+    write_day(shop.source, FRESH + 1, make_orders(300, day(FRESH + 1), seed=1))
+    score(shop.pipeline, BAD)
+    told = CompletePartitionOperator(task_id="work", pipeline=yaml_of, mask=str(mask)).execute({})
+    assert {record["partition"]: record["mask"] is not None for record in told} == {
+        GOOD: False,
+        BAD: False,
+        LATER: True,
+    }
+    with pytest.raises(AirflowSkipException):
+        CompletePartitionOperator(task_id="again", pipeline=yaml_of, mask=str(mask)).execute({})

@@ -19,7 +19,7 @@ from ae_plugin.jobs.latent.heads import head_for
 from ae_plugin.jobs.latent.labels import read_labels
 from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep, spent, without_twins
 from ae_plugin.jobs.score import champion_of
-from ae_plugin.jobs.sinks import let_go
+from ae_plugin.jobs.staged import let_go
 from ae_plugin.latent_schemas import ClassifyRecord, LabelFitRecord, classes_schema
 from ae_plugin.store.commit import Commit
 from ae_plugin.store.files import Folder
@@ -78,8 +78,7 @@ def classify(
             unreadable_rows=unread,
         )
         keep(commit, CLASSES, record)
-    told = "%s: %d rows classified, %d of them unknown, written to %s"
-    log.info(told, inputs.called, record.rows, record.unknown_rows, inputs.folder.uri)
+    log.info("%s", inputs.wrote(f"{record.rows} rows classified, {record.unknown_rows} of them unknown"))
     return record
 
 

@@ -17,10 +17,11 @@ from ae_plugin.core.features import partition_time
 from ae_plugin.engines.local import Reader, Writer, batch_rows
 from ae_plugin.engines.threads import parallel, prefetch
 from ae_plugin.errors import ConfigError, DataError
-from ae_plugin.jobs.latent.masks import digest_of, partitions_in, read_mask
+from ae_plugin.jobs.latent.mask_partitions import partitions_in
+from ae_plugin.jobs.latent.masks import digest_of, read_mask
 from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep, spent, without_twins
 from ae_plugin.jobs.score import champion_of
-from ae_plugin.jobs.sinks import let_go
+from ae_plugin.jobs.staged import let_go
 from ae_plugin.latent_schemas import CompleteRecord, completions_schema
 from ae_plugin.store.commit import Commit
 from ae_plugin.store.runs import COMPLETED
@@ -111,8 +112,7 @@ def complete(
             **spent(clock, counted.rows),
         )
         keep(commit, COMPLETED, record)
-    told = "%s: %d filled in %d rows, written to %s"
-    log.info(told, inputs.called, record.filled, record.rows_completed, inputs.folder.uri)
+    log.info("%s", inputs.wrote(f"{record.filled} filled in {record.rows_completed} rows"))
     return record
 
 
@@ -142,7 +142,7 @@ def due_completions(
         return about is None or partition in about
 
     def fits(done: CompleteRecord) -> bool:
-        return (done.mask, done.coverage) == (digest if own(done.partition) else None, coverage)
+        return done.coverage == coverage and (done.mask == digest or not own(done.partition))
 
     found = due(pipeline, COMPLETED, CompleteRecord, fits, output)
     return {name: mask if own(name) else None for name in found}

@@ -14,7 +14,7 @@ from ae_plugin.jobs.latent.generated_pictures import generate_pictures, generate
 from ae_plugin.jobs.latent.output import Inputs, committed, spent
 from ae_plugin.jobs.latent.traverse_pictures import whole_pictures_of
 from ae_plugin.jobs.pictures.versions import PictureVersion
-from ae_plugin.jobs.sinks import let_go
+from ae_plugin.jobs.staged import let_go
 from ae_plugin.latent_schemas import Closeness, GenerateRecord
 from ae_plugin.store.commit import Commit
 from ae_plugin.store.files import fingerprint, list_source

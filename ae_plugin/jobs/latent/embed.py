@@ -19,7 +19,7 @@ from ae_plugin.engines.threads import parallel, prefetch
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.latent.output import Inputs, committed, due, find_inputs, keep, spent, without_twins
 from ae_plugin.jobs.score import champion_of
-from ae_plugin.jobs.sinks import let_go
+from ae_plugin.jobs.staged import let_go
 from ae_plugin.latent_schemas import EmbedRecord, embeddings_schema
 from ae_plugin.store.commit import Commit
 from ae_plugin.store.runs import EMBEDDINGS
@@ -73,8 +73,7 @@ def embed(
             **counted._asdict(),
         )
         keep(commit, EMBEDDINGS, record)
-    told = "%s: %d embeddings of %d numbers, written to %s"
-    log.info(told, inputs.called, record.rows, record.latent_dim, inputs.folder.uri)
+    log.info("%s", inputs.wrote(f"{record.rows} embeddings of {record.latent_dim} numbers"))
     return record
 
 

@@ -26,7 +26,7 @@ from ae_plugin.jobs.inputs import find_target
 from ae_plugin.jobs.latent.conditions import Conditions, read_conditions
 from ae_plugin.jobs.latent.output import Inputs, committed, free_names, spent
 from ae_plugin.jobs.score import champion_of
-from ae_plugin.jobs.sinks import let_go
+from ae_plugin.jobs.staged import let_go
 from ae_plugin.latent_schemas import Closeness, GenerateRecord
 from ae_plugin.store.commit import Commit
 from ae_plugin.store.files import SourceFile, fingerprint, list_source, partitions_of
@@ -110,7 +110,7 @@ def generate(
             **spent(clock, rows),
         )
         commit.folder.write(commit.staged(f"{GENERATED}/{name}.json"), record.model_dump_json(indent=1).encode())
-    log.info("%d rows generated, written to %s", rows, inputs.folder.uri)
+    log.info("%s", inputs.wrote(f"{rows} rows generated"))
     return record
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,9 +15,8 @@ from ae_plugin.core.values import Bools
 from ae_plugin.errors import ConfigError
 from ae_plugin.jobs.inputs import open_file
 from ae_plugin.jobs.pointed import as_key, key_texts
-from ae_plugin.store.files import PICTURES, Folder, list_source, open_fs, partitions_of
+from ae_plugin.store.files import open_fs
 from ae_plugin.store.partitions import partition_id
-from ae_plugin.store.runs import latest
 
 Keys = tuple[str | None, ...]
 ONE_OF_TWO = "Leave the row or its keys out"
@@ -108,54 +107,6 @@ def digest_of(mask: str | None) -> str | None:
     return found.hexdigest()
 
 
-def partitions_in(path: str, pipeline: Pipeline) -> set[str] | None:
-    """The partitions that a mask is about; None where that is not for it to say: it is one picture, or of pictures.
-
-    Args:
-        path: of the mask.
-        pipeline: whose source it is of.
-
-    Raises:
-        ConfigError: it does not say, and the source has partitions; or it names one that is not there.
-        DataError: it cannot be read, or the source cannot be listed.
-    """
-    by = pipeline.source.partition_by
-    fs, place = open_fs(path)
-    if not by or fs.isdir(place) or place.lower().endswith(PICTURES):
-        return None
-    reader = open_file(path, pa.schema([(name, pa.string()) for name in ("partition", *by)]), where="--mask")
-    held = reader.schema.names
-    if "partition" not in held and not all(name in held for name in by):
-        what = "it does not say which partition"
-        raise ConfigError(what, where=path, mend="Give --partition, or add a column `partition`")
-    names = ["partition"] if "partition" in held else by
-    # Of each batch these columns alone: the others may be pictures.
-    table = pa.Table.from_batches([batch.select(names) for batch in reader.batches()])
-    # What was scored once, and has gone since, is no mistake.
-    there, found = [*latest(Folder(pipeline.output)), *partitions_of(list_source(pipeline.source))], set[str]()
-    if "partition" in held:
-        for line, name in enumerate(key_texts(table.column("partition"))):
-            if not name:
-                raise ConfigError(
-                    f"line {line + 1} does not say which partition", where=path, mend="Give its partition"
-                )
-            found.add(_there(partition_id(name, by), there, path, line))
-        return found
-    columns = [key_texts(table.column(name)) for name in by]
-    for line, values in enumerate(zip(*columns, strict=True)):
-        own = next((name for name in there if same_values(values, name)), None)
-        told = "/".join(f"{name}={value}" for name, value in zip(by, values, strict=True))
-        found.add(_there(own or told, there, path, line))
-    return found
-
-
-def _there(partition: str, there: Sequence[str], path: str, line: int) -> str:
-    if partition not in there:
-        what = f"no partition {partition}, in line {line + 1}"
-        raise ConfigError(what, where=path, mend=f"The newest is {there[-1]}" if there else "")
-    return partition
-
-
 def read_mask(path: str, pipeline: Pipeline, partition: str, names: Sequence[str], keys: Sequence[str]) -> CellMask:
     """Read a mask file: `column`, and `row` or the keys; with `partition`, or the source's own partition columns.
 
@@ -204,10 +155,13 @@ def read_mask(path: str, pipeline: Pipeline, partition: str, names: Sequence[str
 
 def same_values(values: Sequence[str | None], partition: str) -> bool:
     """Whether partition columns hold a partition's values, numbers by what they are worth: 1 is `month=01`."""
-    own = [piece.partition("=")[2] for piece in partition.split("/")]
-    told = [value or "" for value in values]
-    plain = [text.lstrip("0") if text.isdecimal() else text for text in (*own, *told)]
-    return plain[: len(own)] == plain[len(own) :]
+    own = worth(piece.partition("=")[2] for piece in partition.split("/"))
+    return own == worth(value or "" for value in values)
+
+
+def worth(values: Iterable[str]) -> tuple[str, ...]:
+    """Values of partition columns as they compare: 1 and 01 are the same."""
+    return tuple(text.lstrip("0") if text.isdecimal() else text for text in values)
 
 
 def _whole(text: str | None, path: str, index: int) -> int:

@@ -17,6 +17,7 @@ from ae_plugin.jobs.inputs import find_files, find_target
 from ae_plugin.jobs.machine import peak_memory_mb
 from ae_plugin.jobs.origin import airflow_task
 from ae_plugin.latent_schemas import PartitionRecord
+from ae_plugin.masks import shown
 from ae_plugin.sections import Format
 from ae_plugin.store.commit import Commit, recover
 from ae_plugin.store.decisions import read_decision
@@ -46,10 +47,9 @@ class Inputs:
     folder: Folder
     digest: str
 
-    @property
-    def called(self) -> str:
-        """What people call it."""
-        return self.where or "the source"
+    def wrote(self, what: str) -> str:
+        """What was made of it, and where that is, for people."""
+        return f"{self.where or 'the source'}: {what}, written to {shown(self.folder.uri)}"
 
     def target(self, dataset: str) -> str:
         """Name of the partition's file in a dataset."""
@@ -138,8 +138,11 @@ def spent(clock: float, rows: int) -> dict[str, Any]:
 
 def nothing_due(pipeline: Pipeline, done: str) -> str:
     """Why a job has nothing to do: all that was scored is `done`, or nothing was scored yet."""
-    if any(run.outcome == "scored" for run in latest(Folder(pipeline.output)).values()):
+    runs = latest(Folder(pipeline.output)).values()
+    if any(run.outcome == "scored" for run in runs):
         return f"nothing to do: all that was scored {done}"
+    if runs:
+        return "nothing to do: all partitions so far were refused as unfamiliar, and none was released"
     return "nothing to do: nothing was scored yet. Run `ae score` first, or name a partition"
 
 

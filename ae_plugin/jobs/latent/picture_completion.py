@@ -22,7 +22,7 @@ from ae_plugin.jobs.latent.complete import NO_INTERVALS, Counted
 from ae_plugin.jobs.latent.output import Inputs, read_record, without_twins
 from ae_plugin.jobs.latent.picture_masks import PictureMasks
 from ae_plugin.jobs.pictures.versions import PictureVersion
-from ae_plugin.jobs.sinks import let_go
+from ae_plugin.jobs.staged import let_go
 from ae_plugin.latent_schemas import CompleteRecord, pixel_completions_schema
 from ae_plugin.store.commit import Commit
 from ae_plugin.store.runs import COMPLETED

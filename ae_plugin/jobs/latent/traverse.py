@@ -21,7 +21,7 @@ from ae_plugin.errors import ConfigError
 from ae_plugin.jobs.latent.output import Inputs, committed, find_inputs, spent
 from ae_plugin.jobs.latent.traversed import FRAMES, SHEET
 from ae_plugin.jobs.score import champion_of
-from ae_plugin.jobs.sinks import let_go
+from ae_plugin.jobs.staged import let_go
 from ae_plugin.latent_schemas import LatentMove, LatentNote, TraverseRecord, frames_schema
 from ae_plugin.store.commit import Commit
 from ae_plugin.store.files import list_source, partitions_of
@@ -141,8 +141,7 @@ def traverse(
             **spent(clock, rows),
         )
         commit.folder.write(commit.staged(TRAVERSAL), record.model_dump_json(indent=1).encode())
-    told = "%s: %d latent variables, %d steps each, written to %s"
-    log.info(told, inputs.called, len(frames), steps, inputs.folder.uri)
+    log.info("%s", inputs.wrote(f"{len(frames)} latent variables, {steps} steps each"))
     return record
 
 

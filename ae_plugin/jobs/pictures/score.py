@@ -25,7 +25,7 @@ from ae_plugin.engines.threads import parallel
 from ae_plugin.errors import DataError
 from ae_plugin.jobs.pictures.versions import PictureVersion
 from ae_plugin.jobs.run import Run
-from ae_plugin.jobs.sinks import Sink
+from ae_plugin.jobs.staged import Sink
 from ae_plugin.schemas import GuardVerdict, heatmaps_schema, scores_schema
 from ae_plugin.store.commit import FOLDERS
 from ae_plugin.store.files import Folder, SourceFile

@@ -25,6 +25,7 @@ from ae_plugin.jobs.report.rows import Explainer
 from ae_plugin.jobs.report.stored import (
     ALIKE,
     RATES,
+    Cells,
     Scores,
     Version,
     read_cells,
@@ -120,7 +121,6 @@ def _page(pipeline: Pipeline, folder: Folder) -> str:
     runs = everything[-RECENT:]
     models = _models_of(Registry(pipeline.output))
     past, rows = _past(pipeline, folder, runs, models), _rows(pipeline, folder, runs, models)
-    decided, cells = past["decided"], rows["cells"]
     images = pipeline.source.format == "images"
     return _template().render(
         pipeline=pipeline,
@@ -128,12 +128,12 @@ def _page(pipeline: Pipeline, folder: Folder) -> str:
         unit="picture" if images else "row",
         runs=runs,
         partitions=len(everything),
-        verdict=words.verdict(runs, past["loud"], cells.newest, decided) if runs else None,
-        news=words.news(pipeline, runs, models.champion, past["needed"], models.total, decided),
+        verdict=words.verdict(runs, past.loud, rows.cells.newest, past.decided) if runs else None,
+        news=words.news(pipeline, runs, models.champion, past.needed, models.total, past.decided),
         traversal=_traversal(folder),
-        **models.shown(),
-        **past,
-        **rows,
+        **models.named(),
+        **vars(past),
+        **vars(rows),
     )
 
 
@@ -160,7 +160,7 @@ class Models:
         """The champion's training report."""
         return self.champion.report if self.champion else None
 
-    def shown(self) -> dict[str, Any]:
+    def named(self) -> dict[str, Any]:
         """What the template calls it."""
         card, reduction = self.card, self.reduction
         return {
@@ -183,32 +183,85 @@ def _models_of(registry: Registry) -> Models:
     return Models(len(names), versions, champion, move, read_reduction(registry, champion.name) if champion else None)
 
 
-def _scored(runs: Sequence[RunRecord]) -> list[RunRecord]:
-    return [run for run in runs if run.outcome == "scored" and run.rows]
+@dataclass(frozen=True)
+class Past:
+    """What came of the partitions, as the template calls it.
+
+    Attributes:
+        needed: calibration rows that an alarm needs.
+        of_alarms: the alert rate is a share of alarms.
+        alone: calibration rows that a single alarm of the newest partition would need then.
+        state_of: when the newest thing on the page happened.
+        scored, newest: runs that scored rows, and the last of them.
+        rate: share of their rows that are anomalies.
+        rate_chart: of all runs.
+        loud: runs with more alarms than chance explains.
+        decided: partition -> what a person decided on it, in words.
+    """
+
+    needed: int
+    of_alarms: bool
+    alone: int | None
+    state_of: str | None
+    scored: list[RunRecord]
+    newest: RunRecord | None
+    rate: float | None
+    rate_chart: str
+    loud: set[str]
+    decided: dict[str, str]
 
 
-def _past(pipeline: Pipeline, folder: Folder, runs: Sequence[RunRecord], models: Models) -> dict[str, Any]:
-    """What came of the partitions, as the template calls it."""
+def _past(pipeline: Pipeline, folder: Folder, runs: Sequence[RunRecord], models: Models) -> Past:
     scored, card = _scored(runs), models.card
     newest = scored[-1] if scored else None
     waiting = {run.partition: run for run in runs if run.outcome != "scored"}
     limits = [charts.chance_limit(run, card.rows_calibration if card else 0) for run in runs]
-    return {
-        "needed": rows_needed(pipeline.score.alert_rate),
-        "of_alarms": pipeline.score.alert_rate_of == "alarms",
-        "alone": rows_needed(pipeline.score.alert_rate / newest.rows) if newest else None,
-        "state_of": _state_of(runs, models.versions, models.move),
-        "scored": scored,
-        "newest": newest,
-        "rate": sum(run.anomalies for run in scored) / sum(run.rows for run in scored) if scored else None,
-        "rate_chart": charts.rate_chart(runs, limits) if runs else "",
-        "loud": {run.run_id for run, limit in zip(runs, limits, strict=True) if (run.observed_alert_rate or 0) > limit},
-        "decided": {name: decision_words(one) for name, one in decided_on_runs(folder, waiting).items()},
-    }
+    return Past(
+        needed=rows_needed(pipeline.score.alert_rate),
+        of_alarms=pipeline.score.alert_rate_of == "alarms",
+        alone=rows_needed(pipeline.score.alert_rate / newest.rows) if newest else None,
+        state_of=_state_of(runs, models.versions, models.move),
+        scored=scored,
+        newest=newest,
+        rate=sum(run.anomalies for run in scored) / sum(run.rows for run in scored) if scored else None,
+        rate_chart=charts.rate_chart(runs, limits) if runs else "",
+        loud={run.run_id for run, limit in zip(runs, limits, strict=True) if (run.observed_alert_rate or 0) > limit},
+        decided={name: decision_words(one) for name, one in decided_on_runs(folder, waiting).items()},
+    )
 
 
-def _rows(pipeline: Pipeline, folder: Folder, runs: Sequence[RunRecord], models: Models) -> dict[str, Any]:
-    """What is said of single rows (pictures), as the template calls it."""
+def _scored(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    return [run for run in runs if run.outcome == "scored" and run.rows]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is said of single rows (pictures), as the template calls it.
+
+    Attributes:
+        problems: why scores of a run are not among it.
+        rows_left: anomalies that are not shown.
+        cells: wrong cells by column and by row.
+        alike: how many alike ones are one line.
+        named: columns by how many cells of them are named, the most first.
+        explained, sheet: the worst rows, or pictures.
+        shares, p_value_chart: how the newest partition's p-values lie; None where they are not there.
+        calibration: what the champion promises; None without one.
+    """
+
+    problems: list[str]
+    rows_left: int
+    cells: Cells
+    alike: int
+    named: list[tuple[str, int]]
+    explained: Sequence[object]
+    sheet: Sequence[object]
+    shares: Sequence[float] | None
+    p_value_chart: str | None
+    calibration: Calibration | None
+
+
+def _rows(pipeline: Pipeline, folder: Folder, runs: Sequence[RunRecord], models: Models) -> Rows:
     scores, problems = read_scores(folder, runs)
     worst = worst_rows(scores)
     cells = read_cells(folder, runs, worst)
@@ -218,18 +271,18 @@ def _rows(pipeline: Pipeline, folder: Folder, runs: Sequence[RunRecord], models:
     asked, scored = explainer or sheet, _scored(runs)
     shares = charts.p_value_shares(scores[0].p_value) if scored and scores and scores[0].run is scored[-1] else None
     champion = models.champion if models.card else None
-    return {
-        "problems": problems,
-        "rows_left": sum(run.anomalies for run in scored) - len(worst),
-        "cells": cells,
-        "alike": ALIKE,
-        "named": sorted(cells.named.items(), key=lambda item: (-item[1], item[0]))[:NAMED],
-        "explained": explainer.explain(worst, runs) if explainer else [],
-        "sheet": sheet.strips(worst, runs) if sheet else [],
-        "shares": shares,
-        "p_value_chart": None if shares is None else charts.p_value_chart(shares),
-        "calibration": _calibration(pipeline, asked, champion, scores) if asked and champion else None,
-    }
+    return Rows(
+        problems=problems,
+        rows_left=sum(run.anomalies for run in scored) - len(worst),
+        cells=cells,
+        alike=ALIKE,
+        named=sorted(cells.named.items(), key=lambda item: (-item[1], item[0]))[:NAMED],
+        explained=explainer.explain(worst, runs) if explainer else [],
+        sheet=sheet.strips(worst, runs) if sheet else [],
+        shares=shares,
+        p_value_chart=None if shares is None else charts.p_value_chart(shares),
+        calibration=_calibration(pipeline, asked, champion, scores) if asked and champion else None,
+    )
 
 
 @dataclass(frozen=True)
