@@ -260,16 +260,39 @@ def comparable(column: pa.Array) -> pa.Array:
     return column.cast(pa.float32()) if pa.types.is_float16(column.type) else column
 
 
+def _numbers(column: pa.Array) -> Doubles | None:
+    """Numbers and times as float64 [n], NaN for null; None of any other column."""
+    kind = column.type
+    numeric = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_duration)
+    if any(of(kind) for of in numeric):
+        values, nulls = as_floats(column)
+    elif pa.types.is_temporal(kind):
+        values, nulls = as_seconds(column)
+    else:
+        return None
+    return np.where(False if nulls is None else nulls, np.nan, values).astype(np.float64)
+
+
 class Known:
     """Tells rows that are the same as one of history in all learned columns.
 
     Args:
         origin: the rows of history.
         names: of the learned columns.
+        beside: whether a number of a column of which most differ counts as the nearest of history: a row that is a real
+            one but for a number drawn just beside it is a copy then.
     """
 
-    def __init__(self, origin: Origin, names: Sequence[str]) -> None:
-        self._values = {name: comparable(origin.column(name)).unique() for name in names}
+    def __init__(self, origin: Origin, names: Sequence[str], *, beside: bool = True) -> None:
+        columns = {name: comparable(origin.column(name)) for name in names}
+        self._values = {name: column.unique() for name, column in columns.items()}
+        self._grids: dict[str, Doubles] = {}
+        for name, column in columns.items() if beside else ():
+            numbers = _numbers(column)
+            if numbers is not None:
+                grid = np.unique(numbers[~np.isnan(numbers)])
+                if len(grid) > 1 and len(grid) >= CONTINUOUS * (~np.isnan(numbers)).sum():
+                    self._grids[name] = grid
         self._rows = np.unique(self._coded(origin.table))
 
     def copies(self, rows: pa.RecordBatch | pa.Table) -> Bools:
@@ -281,10 +304,22 @@ class Known:
         for place, (name, values) in enumerate(self._values.items()):
             column = rows.column(name)
             column = comparable(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
+            if name in self._grids:
+                codes[:, place] = _nearest(column.cast(values.type), self._grids[name])
+                continue
             found = pc.index_in(column.cast(values.type), value_set=values)
             codes[:, place] = found.fill_null(-1).to_numpy(zero_copy_only=False)
         whole = np.dtype((np.void, codes.dtype.itemsize * codes.shape[1]))
         return np.ascontiguousarray(codes).view(whole)[:, 0]
+
+
+def _nearest(column: pa.Array, grid: Doubles) -> npt.NDArray[np.intp]:
+    """Places of the nearest values of a grid, two at least, increasing; -1 for null."""
+    numbers = _numbers(column)
+    assert numbers is not None  # else it had no grid
+    above = np.clip(np.searchsorted(grid, numbers), 1, len(grid) - 1)
+    nearer = numbers - grid[above - 1] <= grid[above] - numbers
+    return np.where(np.isnan(numbers), -1, above - nearer)
 
 
 def distances(rows: Floats, history: Floats) -> Floats:

@@ -177,10 +177,14 @@ class _Job:
             encoder, scorer.filler, past, conditions.given, conditions.base, self.version.card.seed
         )
         self._table = Table(origin, encoder.specs, self.fill, self.history.schema, conditions.fixed)
-        self._known = Known(origin, encoder.names)
         others = self.history.held_out
-        self.held_out = self._closeness(others.encoded.x, int(self._known.copies(others.table).sum()))
-        self._discrete = self.held_out.copies > DISCRETE * self.held_out.rows
+        # Of few columns real rows lie beside one another everywhere: then only what is equal is a copy.
+        for beside in (True, False):
+            self._known = Known(origin, encoder.names, beside=beside)
+            self.held_out = self._closeness(others.encoded.x, int(self._known.copies(others.table).sum()))
+            self._discrete = self.held_out.copies > DISCRETE * self.held_out.rows
+            if not self._discrete:
+                break
         self._first: tuple[Floats, int] = np.zeros((0, encoder.features), np.float32), 0
 
     def write(self, rows: int, commit: Commit, target: str) -> str:
