@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 import numpy as np
@@ -21,6 +22,7 @@ from ae_plugin.store.files import fingerprint, list_source
 from ae_plugin.store.registry import Registry
 from ae_plugin.store.runs import GENERATED
 
+log = logging.getLogger(__name__)
 MEASURED, QUANTILES = 2_000, ("0.05", "0.5", "0.95")
 
 
@@ -58,6 +60,7 @@ def draw_pictures(
             **spent(clock, count),
         )
         commit.folder.write(commit.staged(f"{GENERATED}/{name}.json"), record.model_dump_json(indent=1).encode())
+    log.info("%s", inputs.wrote(f"{count} pictures generated"))
     return record
 
 

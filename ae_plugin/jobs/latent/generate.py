@@ -83,9 +83,22 @@ def generate(
         from ae_plugin.jobs.latent.draw_pictures import draw_pictures
 
         return draw_pictures(pipeline, version, rows, where=bool(where), seed=seed, output=output)
+    return _draw_rows(pipeline, version, rows, where or {}, seed, output, clock)
+
+
+def _draw_rows(
+    pipeline: Pipeline,
+    version: ModelVersion,
+    rows: int,
+    where: Mapping[str, str],
+    seed: int,
+    output: str | None,
+    clock: float,
+) -> GenerateRecord:
+    """Rows of a table; see `generate`, which began at `clock`."""
     history = _read(pipeline, version)
     fill = fills(history.origin, version.scorer.encoder, version.card.keys, pipeline.source.exclude)
-    conditions = read_conditions(where or {}, history.origin, version.scorer.encoder.specs, fill)
+    conditions = read_conditions(where, history.origin, version.scorer.encoder.specs, fill)
     job = _Job(pipeline, version, history, fill, conditions, seed)
     name = "-".join([version.version, str(rows), f"seed{seed}", *([slug_of(str(conditions))] if where else [])])
     inputs = Inputs("", history.files, pipeline.source.format, find_target(pipeline, history.files, None, output), "")
